@@ -1,0 +1,114 @@
+"""Gradients of shared weights, and clipping by the global norm."""
+from common.np import np
+
+
+def remove_duplicate(params, grads):
+    """Merge parameters that are the same memory, and add up their gradients.
+
+    "The same memory" means the same start address and dtype, and shape and strides equal, or
+    equal in reverse (a transposed view). Values are never compared.
+
+    Parameters
+    ----------
+    params, grads : list of ndarray
+        In the same order. A merged gradient is added up in place, in the array of its first
+        owner; the lists themselves stay as they are.
+
+    Returns
+    -------
+    params, grads : list of ndarray
+        Each memory once, in order of first appearance.
+
+    Raises
+    ------
+    ValueError
+        Two parameters overlap in any other way.
+    """
+    kept_params, kept_grads = [], []
+    for param, grad in zip(params, grads, strict=True):
+        for kept_param, kept_grad in zip(kept_params, kept_grads):
+            sharing = how_shared(kept_param, param)
+            if sharing == "same":
+                kept_grad += grad
+                break
+            if sharing == "transposed":
+                kept_grad += grad.T
+                break
+        else:
+            kept_params.append(param)
+            kept_grads.append(grad)
+    return kept_params, kept_grads
+
+
+def unique_params(params):
+    """Return each memory of `params` once, in order of first appearance."""
+    kept = []
+    for param in params:
+        if all(how_shared(other, param) is None for other in kept):
+            kept.append(param)
+    return kept
+
+
+def how_shared(a, b):
+    """Say how two arrays share memory.
+
+    Returns
+    -------
+    "same", "transposed" or None
+
+    Raises
+    ------
+    ValueError
+        They overlap in another way, which no sum of gradients could describe.
+    """
+    start_a, end_a = memory_bounds(a)
+    start_b, end_b = memory_bounds(b)
+    if end_a <= start_b or end_b <= start_a:
+        return None
+    if start_a == start_b and a.dtype == b.dtype:
+        if a.shape == b.shape and a.strides == b.strides:
+            return "same"
+        if a.shape == b.shape[::-1] and a.strides == b.strides[::-1]:
+            return "transposed"
+    if np.shares_memory(a, b):
+        raise ValueError(
+            f"two parameters of shapes {a.shape} and {b.shape} overlap in memory; "
+            "weights can be shared whole or as a transposed view")
+    return None
+
+
+def memory_bounds(array):
+    """Return the first address of an array's elements and the one after its last."""
+    start = array.data.ptr if hasattr(array.data, "ptr") else array.ctypes.data
+    if array.size == 0:
+        return start, start
+    reach = [(n - 1) * stride for n, stride in zip(array.shape, array.strides)]
+    low = start + sum(step for step in reach if step < 0)
+    high = start + sum(step for step in reach if step > 0) + array.itemsize
+    return low, high
+
+
+def global_norm(grads):
+    """Return the Euclidean norm of all gradients taken as one vector."""
+    return np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
+
+
+def clip_grads(grads, max_norm):
+    """Scale all gradients in place so that their global norm is at most `max_norm`. Pascanu et al. 2013.
+
+    Parameters
+    ----------
+    grads : list of ndarray
+        Each memory once: merge shared weights first (`remove_duplicate`).
+    max_norm : float
+
+    Returns
+    -------
+    0-d array or NumPy scalar
+        The norm before clipping.
+    """
+    norm = global_norm(grads)
+    rate = np.minimum(max_norm / (norm + 1e-6), 1)
+    for grad in grads:
+        grad *= rate
+    return norm

@@ -1,0 +1,81 @@
+"""Functions without state: activations, softmax, cross entropy."""
+from common.np import np
+
+
+def sigmoid(x):
+    """Logistic function 1 / (1 + exp(-x)), elementwise.
+
+    Written as exp(min(x, 0)) / (1 + exp(-|x|)): exp is only taken of numbers that are not
+    positive, so no input overflows, and small results keep their relative precision.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+
+    Returns
+    -------
+    ndarray, shape of x
+    """
+    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
+
+
+def relu(x):
+    """Rectifier max(0, x), elementwise."""
+    return np.maximum(x, 0)
+
+
+def softmax(x):
+    """Softmax over the last axis: exp(x_i) / sum_j exp(x_j).
+
+    Parameters
+    ----------
+    x : ndarray (V,) or (N, V), or with more leading axes
+
+    Returns
+    -------
+    ndarray, shape of x
+        Not negative, sums to 1 over the last axis.
+    """
+    y = np.exp(x - x.max(axis=-1, keepdims=True))
+    y /= y.sum(axis=-1, keepdims=True)
+    return y
+
+
+def log_sum_exp(x):
+    """log(sum_j exp(x_j)) over the last axis, in nats, without overflow or underflow.
+
+    Parameters
+    ----------
+    x : ndarray (..., V)
+
+    Returns
+    -------
+    ndarray (...)
+    """
+    x_max = x.max(axis=-1, keepdims=True)  # (..., 1)
+    shifted = x - x_max  # (..., V)
+    np.exp(shifted, out=shifted)
+    return np.log(shifted.sum(axis=-1)) + x_max[..., 0]
+
+
+def cross_entropy_error(y, t):
+    """Mean cross entropy of predicted probabilities, in nats.
+
+    The loss layers work on scores instead and never meet a probability that underflowed
+    to 0; here such a probability counts as the smallest normal number of its dtype.
+
+    Parameters
+    ----------
+    y : ndarray (N, V) or (V,)
+        Probabilities.
+    t : ndarray of int (N,), or one-hot of the shape of y
+        Targets.
+
+    Returns
+    -------
+    float
+    """
+    y = y.reshape(-1, y.shape[-1])  # (N, V)
+    t = t.argmax(axis=-1).reshape(-1) if t.size == y.size else t.reshape(-1)  # (N,)
+    likelihood = y[np.arange(len(y)), t]  # (N,)
+    return -np.log(np.maximum(likelihood, np.finfo(y.dtype).tiny)).mean()

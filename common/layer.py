@@ -1,0 +1,101 @@
+"""The contract that every layer keeps, in code."""
+from common.np import np
+
+
+class Layer:
+    """A function with parameters, its forward pass and its backward pass.
+
+    - `params` and `grads` are lists of arrays in the same order. They are written in place
+      and never replaced, so whoever holds one sees every change.
+    - `forward` keeps what `backward` needs in `cache`.
+    - `backward` takes the gradient of the loss with respect to the output, returns the one
+      with respect to the input, and sets (does not add to) `grads`.
+
+    Parameters
+    ----------
+    *params : ndarray
+        Weights, all of one floating dtype. Every computation of the layer follows it.
+
+    Raises
+    ------
+    ValueError
+        A parameter is not a floating array of the backend in use, or their dtypes differ.
+    """
+
+    def __init__(self, *params):
+        self.params = list(params)
+        for param in params:
+            self._expect_array("a parameter", param)
+            if param.dtype.kind != "f":
+                raise ValueError(f"{self._name}: a parameter has dtype {param.dtype}, wanted a floating dtype")
+            self.expect("a parameter", param, param.shape)
+        self.grads = [np.zeros_like(param) for param in params]
+        self.cache = None
+
+    @property
+    def _name(self):
+        return type(self).__name__
+
+    def _expect_array(self, name, array):
+        if not isinstance(array, np.ndarray):
+            kind = f"{type(array).__module__}.{type(array).__name__}"
+            raise ValueError(f"{self._name}: {name} is a {kind}, wanted an array of {np.backend}")
+
+    def expect(self, name, array, shape, dtype=None):
+        """Check one floating input.
+
+        Parameters
+        ----------
+        name : str
+            What the error message calls it.
+        array : ndarray
+        shape : tuple of int or str
+            A number must match; a letter stands for any size, and `...` for any leading axes.
+        dtype : dtype, optional
+            The dtype it must have: by default that of the parameters, and for a layer without
+            parameters any floating one.
+
+        Raises
+        ------
+        ValueError
+            It is no array of the backend in use, or its shape or dtype is not the layer's.
+        """
+        self._expect_array(name, array)
+        if dtype is None:
+            dtype = self.params[0].dtype if self.params else array.dtype
+        wanted = shape[1:] if shape[0] is ... else shape
+        got = array.shape[array.ndim - len(wanted):] if shape[0] is ... else array.shape
+        fits = len(got) == len(wanted) and all(
+            isinstance(want, str) or want == have for want, have in zip(wanted, got))
+        if not fits or array.dtype != dtype or dtype.kind != "f":
+            sizes = ", ".join("..." if size is ... else str(size) for size in shape)
+            kind = dtype if dtype.kind == "f" else "a floating dtype"
+            raise ValueError(
+                f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted {kind} of shape ({sizes})")
+
+    def expect_ids(self, name, ids, shape, size):
+        """Check one array of ids: integers from 0 to size - 1 of a given shape.
+
+        Raises
+        ------
+        ValueError
+            It is no integer array of the backend in use, of another shape, or an id is out of range.
+        """
+        self._expect_array(name, ids)
+        if ids.dtype.kind not in "iu" or ids.shape != shape:
+            raise ValueError(
+                f"{self._name}: {name} is {ids.dtype} of shape {ids.shape}, wanted integers of shape {shape}")
+        if ids.size and (ids.min() < 0 or ids.max() >= size):
+            raise ValueError(f"{self._name}: {name} go from {ids.min()} to {ids.max()}, wanted 0 to {size - 1}")
+
+    def recall(self):
+        """Return what forward kept.
+
+        Raises
+        ------
+        ValueError
+            There was no forward yet.
+        """
+        if self.cache is None:
+            raise ValueError(f"{self._name}: backward was called before forward")
+        return self.cache

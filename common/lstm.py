@@ -1,0 +1,198 @@
+"""Long short-term memory: one step, and a whole sequence.
+
+Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000. The four blocks of
+Wx (D, 4H), Wh (H, 4H), b (4H,) stand in the order f, g, i, o: forget gate, candidate, input
+gate, output gate.
+
+    (1)  [af ag ai ao] = x Wx + h_prev Wh + b
+    (2)  f = sigmoid(af),  g = tanh(ag),  i = sigmoid(ai),  o = sigmoid(ao)
+    (3)  c = f c_prev + g i
+    (4)  h = o tanh(c)
+
+Their derivatives, numbered alike and taken in reverse:
+
+    (4)  do = dh tanh(c),  dc gains dh o (1 - tanh(c)^2)
+    (3)  df = dc c_prev,  dg = dc i,  di = dc g,  dc_prev = dc f
+    (2)  daf = df f (1 - f),  dag = dg (1 - g^2),  dai = di i (1 - i),  dao = do o (1 - o)
+    (1)  dx = da Wx^T,  dh_prev = da Wh^T,  dWx = x^T da,  dWh = h_prev^T da,  db = sum over N of da
+"""
+from common.functions import sigmoid
+from common.layer import Layer
+from common.np import np
+from common.recurrent import RecurrentLayer, swap_batch_and_time
+
+
+def gates_forward(af, ag, ai, ao, c_prev):
+    """Compute a step from its pre-activations; all arrays are (N, H).
+
+    Returns
+    -------
+    h, c, f, g, i, o : ndarray (N, H)
+    """
+    f, g, i, o = sigmoid(af), np.tanh(ag), sigmoid(ai), sigmoid(ao)  # (2)
+    c = f * c_prev + g * i  # (3)
+    h = o * np.tanh(c)  # (4)
+    return h, c, f, g, i, o
+
+
+def gates_backward(dh, dc, f, g, i, o, c_prev, c):
+    """Compute the gradients of a step's pre-activations; all arrays are (N, H).
+
+    Parameters
+    ----------
+    dh, dc : ndarray
+        Gradients that arrive at h and, from the step after, at c.
+    f, g, i, o, c_prev, c : ndarray
+        Gates and cells of the forward pass.
+
+    Returns
+    -------
+    daf, dag, dai, dao, dc_prev : ndarray (N, H)
+    """
+    tanh_c = np.tanh(c)
+    do = dh * tanh_c  # (4)
+    dc = dc + dh * o * (1 - tanh_c * tanh_c)
+    df, dg, di, dc_prev = dc * c_prev, dc * i, dc * g, dc * f  # (3)
+    return df * f * (1 - f), dg * (1 - g * g), di * i * (1 - i), do * o * (1 - o), dc_prev  # (2)
+
+
+def split_gates(a):
+    """Return the four blocks f, g, i, o of (..., 4H) as views (..., H)."""
+    H = a.shape[-1] // 4
+    return a[..., :H], a[..., H:2 * H], a[..., 2 * H:3 * H], a[..., 3 * H:]
+
+
+class LSTM(Layer):
+    """One step of an LSTM; gate blocks in the order f, g, i, o.
+
+    Parameters
+    ----------
+    Wx : ndarray (D, 4H)
+    Wh : ndarray (H, 4H)
+    b : ndarray (4H,)
+    """
+
+    def __init__(self, Wx, Wh, b):
+        super().__init__(Wx, Wh, b)
+
+    def forward(self, x, h_prev, c_prev):
+        """Map x (N, D), h_prev (N, H), c_prev (N, H) to h (N, H), c (N, H)."""
+        Wx, Wh, b = self.params
+        D, H = Wx.shape[0], Wh.shape[0]
+        self.expect("x", x, ("N", D))
+        self.expect("h_prev", h_prev, (len(x), H))
+        self.expect("c_prev", c_prev, (len(x), H))
+        a = x @ Wx + h_prev @ Wh + b  # (N, 4H)                          (1)
+        h, c, f, g, i, o = gates_forward(*split_gates(a), c_prev)  # (2) (3) (4)
+        self.cache = x, h_prev, c_prev, c, f, g, i, o
+        return h, c
+
+    def backward(self, dh, dc):
+        """Map dh (N, H), dc (N, H) to dx (N, D), dh_prev (N, H), dc_prev (N, H)."""
+        Wx, Wh, b = self.params
+        dWx, dWh, db = self.grads
+        x, h_prev, c_prev, c, f, g, i, o = self.recall()
+        self.expect("dh", dh, c.shape)
+        self.expect("dc", dc, c.shape)
+        *blocks, dc_prev = gates_backward(dh, dc, f, g, i, o, c_prev, c)  # (4) (3) (2)
+        da = np.concatenate(blocks, axis=1)  # (N, 4H)
+        np.matmul(x.T, da, out=dWx)  # (1)
+        np.matmul(h_prev.T, da, out=dWh)
+        np.sum(da, axis=0, out=db)
+        return da @ Wx.T, da @ Wh.T, dc_prev  # (N, D), (N, H), (N, H)
+
+
+class TimeLSTM(RecurrentLayer):
+    """An LSTM over a sequence, by the formulas of `LSTM`.
+
+    The products with the input, for all T steps, are one product before the loop; the
+    gradients of the weights are one product each after it. The gates are kept where their
+    pre-activations were, so a sequence needs one (T, N, 4H) array forward and one backward.
+
+    Parameters
+    ----------
+    Wx : ndarray (D, 4H)
+    Wh : ndarray (H, 4H)
+    b : ndarray (4H,)
+    stateful : bool
+        Whether the state is carried from one forward to the next.
+
+    Attributes
+    ----------
+    h, c : ndarray (N, H) or None
+        The state after the last forward, or the one given to `set_state`.
+    dh, dc : ndarray (N, H) or None
+        After backward: the gradients with respect to the state that the sequence began with.
+    """
+
+    def __init__(self, Wx, Wh, b, stateful=False):
+        super().__init__(Wx, Wh, b, stateful=stateful)
+        self.c = None
+        self.dc = None
+
+    @property
+    def state(self):
+        """What `set_state` takes: (h, c)."""
+        return self.h, self.c
+
+    def set_state(self, h, c=None):
+        """Let the next forward start from h (N, H) and c (N, H); None stands for zeros."""
+        c = self._checked_state("c", c)
+        super().set_state(h)
+        self.c = c
+
+    def reset_state(self):
+        """Let the next forward start from zeros."""
+        super().reset_state()
+        self.c = None
+
+    def forward(self, xs):
+        """Map xs (N, T, D) to the states hs (N, T, H)."""
+        Wx, Wh, b = self.params
+        D, H = Wx.shape[0], self.hidden_size
+        self.expect("xs", xs, ("N", "T", D))
+        N, T, _ = xs.shape
+        xs = swap_batch_and_time(xs)  # (T, N, D)
+        gates = self._project(xs)  # (T, N, 4H)
+        hs = np.empty((T + 1, N, H), dtype=gates.dtype)  # (T + 1, N, H)
+        cs = np.empty_like(hs)  # (T + 1, N, H)
+        hs[0] = self._initial("h", self.h, N)
+        cs[0] = self._initial("c", self.c, N)
+        for t in range(T):
+            gates[t] += hs[t] @ Wh  # (1)
+            af, ag, ai, ao = split_gates(gates[t])
+            hs[t + 1], cs[t + 1], af[...], ag[...], ai[...], ao[...] = gates_forward(
+                af, ag, ai, ao, cs[t])  # (2) (3) (4)
+        self.h, self.c = hs[T], cs[T]
+        self.cache = xs, hs, cs, gates
+        return swap_batch_and_time(hs[1:])  # (N, T, H)
+
+    def backward(self, dhs, dh=None, dc=None):
+        """Map the gradients of the states to those of the input.
+
+        Parameters
+        ----------
+        dhs : ndarray (N, T, H)
+        dh, dc : ndarray (N, H), optional
+            Gradients that arrive at the final state from elsewhere.
+
+        Returns
+        -------
+        ndarray (N, T, D)
+        """
+        Wh = self.params[1]
+        xs, hs, cs, gates = self.recall()
+        T, N, _ = xs.shape
+        self.expect("dhs", dhs, (N, T, self.hidden_size))
+        dh = self._final_gradient("dh", dh, N)
+        dc = self._final_gradient("dc", dc, N)
+        dhs = dhs.swapaxes(0, 1)  # (T, N, H)
+        da = np.empty_like(gates)  # (T, N, 4H)
+        Wh_T = np.ascontiguousarray(Wh.T)  # a plain view makes each product in the loop twice as slow
+        for t in reversed(range(T)):
+            daf, dag, dai, dao = split_gates(da[t])
+            daf[...], dag[...], dai[...], dao[...], dc = gates_backward(
+                dhs[t] + dh, dc, *split_gates(gates[t]), cs[t], cs[t + 1])  # (4) (3) (2)
+            dh = da[t] @ Wh_T  # (N, H)      (1)
+        self.dh, self.dc = dh, dc
+        return swap_batch_and_time(self._project_backward(xs, hs[:T], da))  # (N, T, D)

@@ -1,0 +1,146 @@
+"""NumPy on a CPU, CuPy on a GPU, under one name.
+
+Code reads as NumPy::
+
+    from common.np import np
+    h = np.tanh(a)
+
+and `np.use("cupy")` moves it to the GPU. This module holds the backend's public names as
+its own, so `np.tanh` is a plain attribute lookup and a debugger never steps into dispatch
+code. Besides those names it has its own few: `use`, `backend`, `seed`, `rng`, `host_rng`,
+`random_state`, `set_random_state`, `to_cpu`, `to_gpu`, `to_device`.
+
+Random numbers: `np.rng` is the one generator (a `numpy.random.Generator`, on a GPU a
+`cupy.random.Generator`), `np.seed(number)` restarts it. Initial weights are drawn by
+`np.host_rng`, which lives on the CPU on both backends, so that a seed gives the same
+weights on both.
+"""
+import importlib
+import sys
+
+import numpy
+
+from common import config
+from common.errors import InputError
+
+__all__ = ["np"]
+
+np = sys.modules[__name__]
+backend = None
+rng = None
+host_rng = None
+
+_CUPY_INSTALL = "pip install 'rnn-from-scratch[cuda12]' or, for a CUDA 13 driver, 'rnn-from-scratch[cuda13]'"
+_NOT_FOR_ARRAYS = {"f2py", "test", "testing"}  # build and test tools, slow to import
+_copied = set()
+
+
+def use(name):
+    """Make `name` the backend of every layer.
+
+    Arrays, layers and models made before stay on the device where they were made. The
+    random generator starts anew, unseeded.
+
+    Parameters
+    ----------
+    name : {"numpy", "cupy"}
+
+    Raises
+    ------
+    InputError
+        No such backend, CuPy is not installed, or there is no GPU that it can use.
+    """
+    global backend
+    if name not in ("numpy", "cupy"):
+        raise InputError(f"np.use takes 'numpy' or 'cupy', got {name!r}")
+    library = numpy if name == "numpy" else _import_cupy()
+    for old in _copied:
+        delattr(np, old)
+    _copied.clear()
+    for public in dir(library):
+        if not public.startswith("_") and public not in _OWN and public not in _NOT_FOR_ARRAYS:
+            setattr(np, public, getattr(library, public))
+            _copied.add(public)
+    backend = name
+    seed(None)
+
+
+def _import_cupy():
+    try:
+        cupy = importlib.import_module("cupy")
+    except ModuleNotFoundError as error:
+        if error.name != "cupy":
+            raise
+        raise InputError(f"the GPU needs CuPy, which is not installed: {_CUPY_INSTALL}") from None
+    except ImportError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"CuPy is installed but does not load ({reason}): {_CUPY_INSTALL}") from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        reason = str(error).split(":")[-1].strip()
+        raise InputError(f"CuPy finds no GPU it can use ({reason}): install or update the NVIDIA driver") from None
+    if count == 0:
+        raise InputError("CuPy finds no GPU: this needs an NVIDIA card and its driver")
+    return cupy
+
+
+def seed(number):
+    """Restart the random generators.
+
+    Parameters
+    ----------
+    number : int or None
+        None takes fresh entropy from the operating system.
+    """
+    global rng, host_rng
+    host_rng = numpy.random.default_rng(number)
+    rng = host_rng if backend == "numpy" else np.random.default_rng(number)
+
+
+def random_state():
+    """Describe where the generators stand, as a dict that JSON can hold.
+
+    CuPy cannot export the state of a generator, so on a GPU this restarts the device's
+    generator from a drawn number and returns that: whoever goes on and whoever resumes
+    see the same numbers.
+    """
+    device_seed = None
+    if rng is not host_rng:
+        device_seed = int(host_rng.integers(2**63))
+    state = {"host": host_rng.bit_generator.state, "device_seed": device_seed}
+    set_random_state(state)
+    return state
+
+
+def set_random_state(state):
+    """Put the generators where `random_state` found them."""
+    global rng
+    host_rng.bit_generator.state = state["host"]
+    if rng is not host_rng:
+        rng = np.random.default_rng(state["device_seed"])
+
+
+def to_cpu(array):
+    """Return `array` as a NumPy array; one that already is comes back as it is."""
+    return array.get() if hasattr(array, "get") else numpy.asarray(array)
+
+
+def to_gpu(array):
+    """Return `array` as a CuPy array.
+
+    Raises
+    ------
+    InputError
+        CuPy is missing or finds no GPU.
+    """
+    return _import_cupy().asarray(array)
+
+
+def to_device(array):
+    """Return `array` on the device in use: `to_cpu` or `to_gpu`, as the backend asks."""
+    return to_cpu(array) if backend == "numpy" else to_gpu(array)
+
+
+_OWN = frozenset(vars())
+use("cupy" if config.GPU else "numpy")

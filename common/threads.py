@@ -1,0 +1,38 @@
+"""Running independent NumPy work on every core.
+
+NumPy releases the interpreter lock inside its loops, so plain threads are enough. Meant for
+elementwise work: BLAS has threads of its own.
+"""
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+
+@functools.cache
+def worker_count():
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _pool():
+    return ThreadPoolExecutor(worker_count(), thread_name_prefix="numpy-worker")
+
+
+def run_parallel(function, *arguments):
+    """Call `function(*args)` for each tuple of `arguments` at the same time.
+
+    Parameters
+    ----------
+    function : callable
+    *arguments : tuple
+
+    Returns
+    -------
+    list
+        The results, in the order of `arguments`.
+    """
+    futures = [_pool().submit(function, *args) for args in arguments[1:]]
+    return [function(*arguments[0]), *(future.result() for future in futures)]
