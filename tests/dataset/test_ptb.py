@@ -1,0 +1,201 @@
+import hashlib
+import sys
+
+import numpy
+import pytest
+
+from common.errors import InputError
+from dataset import ptb
+
+# Invented text in the format of the files.
+TRAIN = " a dog saw <unk> cats \n the dog ran N miles \n"
+VALID = " the cats saw a dog \n"
+TEST = " N dog ran \n"
+TEXTS = {"train": TRAIN, "valid": VALID, "test": TEST}
+
+
+def write_files(folder, splits=("train", "valid", "test")):
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in splits:
+        (folder / f"ptb.{split}.txt").write_bytes(TEXTS[split].encode())
+
+
+@pytest.fixture(params=["ptb", "."])
+def own_folder(tmp_path, monkeypatch, request):
+    folder = tmp_path / request.param
+    write_files(folder)
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path))
+    return folder
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """An empty cache folder and no RNN_DATA_DIR; a download that is not arranged fails the test."""
+    pooch = pytest.importorskip("pooch")
+    folder = tmp_path / "cache"
+    monkeypatch.delenv("RNN_DATA_DIR", raising=False)
+    monkeypatch.setattr(ptb, "cache_folder", lambda: folder)
+
+    def no_network(*args, **kwargs):
+        raise AssertionError("a test tried to download")
+
+    monkeypatch.setattr(pooch, "retrieve", no_network)
+    return folder
+
+
+def serve(monkeypatch, texts=TEXTS, served=TEXTS):
+    """Make pooch find `served` on the web, where the text of `texts` is expected."""
+    import pooch
+
+    for split, text in texts.items():
+        monkeypatch.setitem(ptb.SHA256, split, hashlib.sha256(text.encode()).hexdigest())
+
+    class Downloader:
+        def __init__(self, **kwargs):
+            pass
+
+        def __call__(self, url, output_file, pooch, check_only=False):
+            assert url.startswith("https://")
+            split = url.split(".")[-2]
+            with open(output_file, "wb") as file:
+                file.write(served[split].encode())
+
+    monkeypatch.setattr(pooch, "retrieve", pooch.core.retrieve)
+    monkeypatch.setattr(pooch.core, "choose_downloader", lambda url, progressbar: Downloader())
+
+
+def test_ids_follow_first_appearance_in_the_training_text(own_folder):
+    corpus, word_to_id, id_to_word = ptb.load_data("train")
+    words = ["a", "dog", "saw", "<unk>", "cats", "<eos>", "the", "ran", "N", "miles"]
+    assert word_to_id == {word: i for i, word in enumerate(words)}
+    assert id_to_word == dict(enumerate(words))
+    assert corpus.dtype == numpy.int32
+    assert corpus.tolist() == [0, 1, 2, 3, 4, 5, 6, 1, 7, 8, 9, 5]
+
+
+@pytest.mark.parametrize("split, ids", [
+    ("valid", [6, 4, 2, 0, 1, 5]), ("val", [6, 4, 2, 0, 1, 5]), ("test", [8, 1, 7, 5])])
+def test_other_splits_have_the_ids_of_the_training_text(own_folder, split, ids):
+    corpus, word_to_id, id_to_word = ptb.load_data(split)
+    assert corpus.tolist() == ids
+    assert (word_to_id, id_to_word) == ptb.load_vocab()
+
+
+def test_the_vocabulary_handed_out_is_the_callers_own(own_folder):
+    word_to_id, id_to_word = ptb.load_vocab()
+    word_to_id.clear()
+    id_to_word.clear()
+    assert len(ptb.load_vocab()[0]) == len(ptb.load_vocab()[1]) == 10
+
+
+def test_own_files_are_read_in_place_and_left_alone(own_folder, empty_cache, monkeypatch):
+    monkeypatch.setenv("RNN_DATA_DIR", str(own_folder))
+    before = {file: file.read_bytes() for file in own_folder.glob("*.txt")}
+    assert ptb.find_file("test") == own_folder / "ptb.test.txt"
+    ptb.load_data("test")
+    assert {file: file.read_bytes() for file in own_folder.glob("*.txt")} == before
+    assert not empty_cache.exists()
+
+
+def test_a_word_outside_the_training_text_is_refused(own_folder):
+    (own_folder / "ptb.test.txt").write_text(" a zebra \n")
+    with pytest.raises(InputError, match="ptb.test.txt has the word 'zebra'"):
+        ptb.load_data("test")
+
+
+def test_an_incomplete_folder_is_refused(own_folder):
+    (own_folder / "ptb.valid.txt").unlink()
+    with pytest.raises(InputError, match="ptb.valid.txt is missing"):
+        ptb.load_data("valid")
+    assert len(ptb.load_data("test")[0]) == 4
+
+
+def test_a_file_that_is_not_utf8_is_refused(own_folder):
+    (own_folder / "ptb.test.txt").write_bytes(b" a \xff \n")
+    with pytest.raises(InputError, match="not UTF-8 at byte 3"):
+        ptb.load_data("test")
+
+
+def test_an_unknown_split_is_refused(own_folder):
+    with pytest.raises(InputError, match="no split 'dev'"):
+        ptb.load_data("dev")
+
+
+def test_cached_files_need_no_download(empty_cache, monkeypatch):
+    for split, text in TEXTS.items():
+        monkeypatch.setitem(ptb.SHA256, split, hashlib.sha256(text.encode()).hexdigest())
+    write_files(empty_cache)
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert ptb.load_data("test")[0].tolist() == [8, 1, 7, 5]
+
+
+def test_a_missing_file_is_downloaded_into_the_cache(empty_cache, monkeypatch, capsys):
+    serve(monkeypatch)
+    assert ptb.load_data("valid")[0].tolist() == [6, 4, 2, 0, 1, 5]
+    assert sorted(file.name for file in empty_cache.iterdir()) == ["ptb.train.txt", "ptb.valid.txt"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_broken_cached_file_is_downloaded_again(empty_cache, monkeypatch):
+    write_files(empty_cache)
+    (empty_cache / "ptb.train.txt").write_text(" half a li")
+    serve(monkeypatch)
+    assert len(ptb.load_data("train")[0]) == 12
+
+
+def test_a_download_with_other_content_is_refused_and_leaves_nothing(empty_cache, monkeypatch, capsys):
+    serve(monkeypatch, served={"train": "<html>not found</html>"})
+    with pytest.raises(InputError, match="downloading ptb.train.txt failed"):
+        ptb.load_data("train")
+    assert list(empty_cache.iterdir()) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_a_failed_download_says_what_to_do_by_hand(empty_cache, monkeypatch):
+    def offline(*args, **kwargs):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr("pooch.retrieve", offline)
+    with pytest.raises(InputError) as caught:
+        ptb.load_data("train")
+    message = str(caught.value)
+    assert str(empty_cache) in message and "set RNN_DATA_DIR" in message and "\n" not in message
+    assert "which has no ptb.train.txt" not in message
+
+
+def test_without_pooch_the_error_names_the_extra(empty_cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(InputError, match=r"rnn-from-scratch\[download\].*by hand"):
+        ptb.load_data("train")
+
+
+def test_a_data_dir_without_the_files_falls_through_and_is_mentioned(empty_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(InputError, match="elsewhere, which has no ptb.train.txt"):
+        ptb.load_data("train")
+
+
+def test_the_cache_is_where_pooch_has_it(tmp_path, monkeypatch):
+    pooch = pytest.importorskip("pooch")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert ptb.cache_folder() == pooch.os_cache("rnn-from-scratch")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert ptb.cache_folder() == pooch.os_cache("rnn-from-scratch")
+
+
+@pytest.mark.parametrize("split, tokens", [("train", 929_589), ("valid", 73_760), ("test", 82_430)])
+def test_the_real_text_has_its_published_sizes(ptb_dir, split, tokens):
+    corpus, word_to_id, id_to_word = ptb.load_data(split)
+    assert corpus.shape == (tokens,)
+    assert len(word_to_id) == len(id_to_word) == 10_000
+    assert corpus.min() >= 0 and corpus.max() < 10_000
+    assert all(word_to_id[id_to_word[i]] == i for i in range(10_000))
+
+
+def test_the_real_text_begins_with_its_first_words(ptb_dir):
+    corpus, word_to_id, _ = ptb.load_data("train")
+    assert corpus[:24].tolist() == list(range(24))  # the first 24 words are all different
+    assert len(numpy.unique(corpus[:1000])) == 418
+    assert corpus[:1000].max() == 417
+    assert word_to_id["<eos>"] == 24 and word_to_id["<unk>"] == 26
