@@ -1,0 +1,52 @@
+"""Two LSTM layers with dropout, and an output layer that shares the embedding's weights."""
+from common.initial import embedding_weight, recurrent_weights
+from common.language_model import LanguageModel
+from common.np import np
+from common.time_layers import TimeAffine, TimeDropout, TimeEmbedding, TimeLSTM
+
+
+class BetterRnnlm(LanguageModel):
+    """The improved LSTM language model of the book's chapter 6.
+
+    Dropout between the layers (Zaremba et al. 2014) and weights shared by embedding and output
+    layer (Inan et al. 2016, Press and Wolf 2017): the affine's W (H, V) is the transposed view
+    of the embedding's (V, D), so D must equal H.
+
+    Parameters
+    ----------
+    vocab_size : int
+        V, number of words.
+    wordvec_size, hidden_size : int
+        D and H, equal.
+    dropout_ratio : float
+        In [0, 1).
+    seed : int, optional
+        Restarts `np.rng` and draws the initial weights from it.
+    dtype : dtype
+        float32 to train, float64 to check gradients.
+    fused_loss : bool
+        Whether to train with `common.fused_loss`, which is faster and harder to step through.
+
+    Raises
+    ------
+    ValueError
+        wordvec_size and hidden_size differ, or dropout_ratio is not in [0, 1).
+    """
+
+    def __init__(self, vocab_size=10000, wordvec_size=650, hidden_size=650, dropout_ratio=0.5,
+                 seed=None, dtype=np.float32, fused_loss=False):
+        if wordvec_size != hidden_size:
+            raise ValueError(
+                f"BetterRnnlm shares the embedding with the output layer: wordvec_size ({wordvec_size}) "
+                f"and hidden_size ({hidden_size}) must be equal")
+        super().__init__(vocab_size, seed)
+        embed_W = embedding_weight(vocab_size, wordvec_size, dtype)  # (V, D)
+        self.stack([
+            TimeEmbedding(embed_W),
+            TimeDropout(dropout_ratio),
+            TimeLSTM(*recurrent_weights(wordvec_size, hidden_size, 4, dtype), stateful=True),
+            TimeDropout(dropout_ratio),
+            TimeLSTM(*recurrent_weights(hidden_size, hidden_size, 4, dtype), stateful=True),
+            TimeDropout(dropout_ratio),
+            TimeAffine(embed_W.T, np.zeros(vocab_size, dtype=dtype)),
+        ], fused_loss)

@@ -1,0 +1,15 @@
+"""The language models of this chapter, and recipes to train them."""
+from ch_lstm.better_rnnlm import BetterRnnlm
+from ch_lstm.rnnlm import Rnnlm
+
+MODELS = {"rnnlm": Rnnlm, "better": BetterRnnlm}
+
+RECIPES = {
+    # A first run, in a minute or two and without any download.
+    "quick": {"corpus": "pydoc", "model": "rnnlm", "epochs": 8, "lr_decay": 4.0},
+    # The book's section 6.4: Rnnlm on the Penn Treebank.
+    "chapter6": {"corpus": "ptb", "model": "rnnlm", "epochs": 4},
+    # The book's section 6.5: 40 epochs, the learning rate divided by 4 when validation gets worse.
+    "better": {"corpus": "ptb", "model": "better", "epochs": 40, "lr_decay": 4.0,
+               "wordvec_size": 650, "hidden_size": 650, "dropout": 0.5},
+}

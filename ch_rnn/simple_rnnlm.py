@@ -1,0 +1,34 @@
+"""The simplest recurrent language model: embedding, RNN, affine, softmax."""
+from common.initial import affine_weights, embedding_weight, recurrent_weights
+from common.language_model import LanguageModel
+from common.np import np
+from common.time_layers import TimeAffine, TimeEmbedding, TimeRNN
+
+
+class SimpleRnnlm(LanguageModel):
+    """RNN language model of the book's chapter 5 (after Mikolov et al. 2010).
+
+    Parameters
+    ----------
+    vocab_size : int
+        V, number of words.
+    wordvec_size : int
+        D, size of a word vector.
+    hidden_size : int
+        H, size of the state.
+    seed : int, optional
+        Restarts `np.rng` and draws the initial weights from it.
+    dtype : dtype
+        float32 to train, float64 to check gradients.
+    fused_loss : bool
+        Whether to train with `common.fused_loss`, which is faster and harder to step through.
+    """
+
+    def __init__(self, vocab_size, wordvec_size, hidden_size,
+                 seed=None, dtype=np.float32, fused_loss=False):
+        super().__init__(vocab_size, seed)
+        self.stack([
+            TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype)),
+            TimeRNN(*recurrent_weights(wordvec_size, hidden_size, 1, dtype), stateful=True),
+            TimeAffine(*affine_weights(hidden_size, vocab_size, dtype)),
+        ], fused_loss)

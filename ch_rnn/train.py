@@ -1,0 +1,14 @@
+"""Train a language model of the chapter on the simple RNN: `python -m ch_rnn.train --help`."""
+import sys
+
+from ch_rnn.models import MODELS, RECIPES
+from common.language_model_scripts import train
+
+
+def main(argv=None):
+    """Train; returns the exit code."""
+    return train("python -m ch_rnn.train", MODELS, RECIPES, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

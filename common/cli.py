@@ -1,0 +1,96 @@
+"""What every script shares: flags that check their range, the device, one line for wrong use."""
+import argparse
+import math
+import sys
+
+from common.errors import InputError
+from common.np import np
+
+
+def positive_int(text):
+    """Parse an integer of at least 1."""
+    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def natural(text):
+    """Parse an integer of at least 0."""
+    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
+
+
+def positive_float(text):
+    """Parse a finite number above 0."""
+    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+def ratio(text):
+    """Parse a number from 0 up to but not 1."""
+    return _number(text, float, lambda value: 0 <= value < 1, "a number from 0 up to but not 1")
+
+
+def probability(text):
+    """Parse a number above 0 and up to 1."""
+    return _number(text, float, lambda value: 0 < value <= 1, "a number above 0 and up to 1")
+
+
+def at_least_one(text):
+    """Parse a finite number of at least 1."""
+    return _number(text, float, lambda value: 1 <= value < math.inf, "a number of at least 1")
+
+
+def _number(text, kind, allowed, wanted):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not allowed(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what was wrong in one line; `--help` has the usage."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def add_device(parser):
+    """Add --device to a parser."""
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu needs CuPy and an NVIDIA card")
+
+
+def use_device(device):
+    """Move `np` to the device of the flag --device."""
+    np.use("cupy" if device == "gpu" else "numpy")
+
+
+def run(prog, script, argv=None):
+    """Run `script(argv)`; an InputError becomes one line on stderr and exit code 2.
+
+    Parameters
+    ----------
+    prog : str
+        How the script is started, for the message.
+    script : callable
+        Takes the list of arguments.
+    argv : list of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 2 after an InputError, 130 after Ctrl-C.
+    """
+    try:
+        return script(sys.argv[1:] if argv is None else argv) or 0
+    except InputError as error:
+        message = " ".join(str(error).split())
+        print(f"{prog}: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{prog}: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output, such as head, has seen enough.
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,116 @@
+"""Sampling text from a language model."""
+import numpy
+
+from common.np import np
+
+
+def generate(model, prompt, length, temperature=1.0, top_k=None, top_p=None, greedy=False,
+             banned=(), samples=1, rng=None):
+    """Continue a prompt, token by token, each drawn from the model's prediction.
+
+    The prompt is read from a state of zeros; the state that the model has from training is put
+    back afterwards.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    prompt : sequence of int (P,)
+        At least one id.
+    length : int
+        Tokens to add.
+    temperature, top_k, top_p, banned
+        See `next_probabilities`.
+    greedy : bool
+        Take the most likely token each time instead of drawing.
+    samples : int
+        S, how many continuations to draw at once.
+    rng : numpy.random.Generator, optional
+        By default `np.host_rng`.
+
+    Returns
+    -------
+    numpy.ndarray of int (S, length)
+    """
+    rng = rng or np.host_rng
+    ids = numpy.tile(numpy.asarray(prompt, dtype=numpy.int32), (samples, 1))  # (S, P)
+    generated = numpy.empty((samples, length), dtype=numpy.int32)  # (S, length)
+    with model.fresh_state():
+        for position in range(length):
+            scores = np.to_cpu(model.predict(np.to_device(ids))[:, -1])  # (S, V)
+            probabilities = next_probabilities(scores, temperature, top_k, top_p, banned)  # (S, V)
+            if greedy:
+                chosen = probabilities.argmax(axis=1)  # (S,)
+            else:
+                chosen = draw(probabilities, rng)  # (S,)
+            generated[:, position] = chosen
+            ids = generated[:, position:position + 1]  # (S, 1)
+    return generated
+
+
+def next_probabilities(scores, temperature=1.0, top_k=None, top_p=None, banned=()):
+    """Turn scores into the probabilities to draw from.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray (S, V)
+    temperature : float
+        Scores are divided by it: below 1 the likely tokens become likelier.
+    top_k : int, optional
+        Keep the k most likely tokens only (Fan et al. 2018).
+    top_p : float, optional
+        Keep the smallest set of most likely tokens that together reach this probability
+        (nucleus sampling, Holtzman et al. 2020).
+    banned : sequence of int
+        Ids that never come.
+
+    Returns
+    -------
+    numpy.ndarray (S, V) of float64
+
+    Raises
+    ------
+    ValueError
+        temperature is not above 0, top_k is below 1, top_p is not in (0, 1], or every id is banned.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, wanted a number above 0; greedy takes the likeliest token")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}, wanted at least 1")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}, wanted a number above 0 and up to 1")
+    scores = scores.astype(numpy.float64)  # (S, V)
+    scores[:, list(banned)] = -numpy.inf
+    best = scores.max(axis=1, keepdims=True)  # (S, 1)
+    if numpy.isneginf(best).any():
+        raise ValueError("every token is banned, nothing is left to draw")
+    probabilities = numpy.exp((scores - best) / temperature)  # (S, V)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    if top_k is not None or top_p is not None:
+        order = numpy.argsort(-probabilities, axis=1, kind="stable")  # (S, V)
+        ranked = numpy.take_along_axis(probabilities, order, axis=1)  # (S, V)
+        if top_k is not None:
+            ranked[:, top_k:] = 0
+            ranked /= ranked.sum(axis=1, keepdims=True)
+        if top_p is not None:
+            before = numpy.cumsum(ranked, axis=1) - ranked  # (S, V)
+            ranked[before >= top_p] = 0
+        numpy.put_along_axis(probabilities, order, ranked, axis=1)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def draw(probabilities, rng):
+    """Draw one id from each row.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray (S, V)
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray of int (S,)
+    """
+    cumulative = numpy.cumsum(probabilities, axis=1)  # (S, V)
+    points = rng.random((len(probabilities), 1)) * cumulative[:, -1:]  # (S, 1)
+    return (cumulative <= points).sum(axis=1)  # (S,)

@@ -1,0 +1,108 @@
+"""What every language model shares: a stack of layers from ids to scores, and a loss on top."""
+import contextlib
+
+from common.base_model import BaseModel
+from common.fused_loss import TimeAffineSoftmaxWithLoss
+from common.np import np
+from common.time_layers import TimeDropout, TimeSoftmaxWithLoss
+
+
+class LanguageModel(BaseModel):
+    """Predicts each next token from all before it: ids (N, T) to scores (N, T, V).
+
+    A subclass gives its layers, from an embedding to a `TimeAffine` of V outputs, to `stack`.
+    Its recurrent layers carry their state from call to call.
+
+    Parameters
+    ----------
+    vocab_size : int
+    seed : int or None
+        Restarts `np.rng`, from which weights and dropout masks are drawn; None leaves it alone.
+    """
+
+    def __init__(self, vocab_size, seed=None):
+        super().__init__()
+        if seed is not None:
+            np.seed(seed)
+        self.vocab_size = vocab_size
+
+    def stack(self, layers, fused_loss):
+        """Take the layers, and a loss for their scores.
+
+        Parameters
+        ----------
+        layers : list of Layer
+        fused_loss : bool
+            Whether training and evaluation use `TimeAffineSoftmaxWithLoss`, which is faster, in
+            the place of the last layer and `TimeSoftmaxWithLoss`, which can be read step by step.
+        """
+        self.layers = layers
+        self.fused_loss = fused_loss
+        if fused_loss:
+            self.loss_layer = TimeAffineSoftmaxWithLoss(*layers[-1].params)
+            self.loss_layer.grads = layers[-1].grads
+        else:
+            self.loss_layer = TimeSoftmaxWithLoss()
+        self.collect_params()
+
+    def predict(self, xs, train_flg=False):
+        """Map ids xs (N, T) to the scores (N, T, V) of each next token.
+
+        Parameters
+        ----------
+        xs : ndarray of int (N, T)
+        train_flg : bool
+            Whether dropout is on.
+        """
+        return self._through(self.layers, xs, train_flg)
+
+    def forward(self, xs, ts, train_flg=True):
+        """Return the mean cross entropy, in nats, of targets ts (N, T) after ids xs (N, T).
+
+        Targets of -1 do not count.
+        """
+        if self.fused_loss:
+            return self.loss_layer.forward(self._through(self.layers[:-1], xs, train_flg), ts, train_flg)
+        return self.loss_layer.forward(self.predict(xs, train_flg), ts)
+
+    def backward(self, dout=1):
+        """Set all gradients of the last forward, times dout."""
+        dout = self.loss_layer.backward(dout)
+        for layer in reversed(self.layers[:-1] if self.fused_loss else self.layers):
+            dout = layer.backward(dout)
+
+    def _through(self, layers, xs, train_flg):
+        for layer in layers:
+            if isinstance(layer, TimeDropout):
+                layer.train_flg = train_flg
+            xs = layer.forward(xs)
+        return xs
+
+    @property
+    def recurrent_layers(self):
+        """The layers that carry a state."""
+        return [layer for layer in self.layers if hasattr(layer, "reset_state")]
+
+    def reset_state(self):
+        """Let the next forward start from zeros."""
+        for layer in self.recurrent_layers:
+            layer.reset_state()
+
+    def get_state(self):
+        """Return the carried states: for each recurrent layer a tuple, (h,) or (h, c)."""
+        return [layer.state for layer in self.recurrent_layers]
+
+    def set_state(self, states):
+        """Put states that `get_state` returned back."""
+        for layer, state in zip(self.recurrent_layers, states, strict=True):
+            layer.set_state(*state)
+
+    @contextlib.contextmanager
+    def fresh_state(self):
+        """Within the block the state starts from zeros; after it the old one is back."""
+        states = self.get_state()
+        self.reset_state()
+        try:
+            yield
+        finally:
+            self.set_state(states)

@@ -1,0 +1,239 @@
+"""A training run of a language model in a folder: epochs, evaluation, checkpoints, pictures."""
+import contextlib
+import csv
+import json
+import math
+import signal
+import sys
+import time
+
+import tqdm
+
+from common import checkpoint, plots
+from common.batches import StripBatches
+from common.errors import InputError
+from common.evaluate import perplexity
+from common.files import replacing
+from common.np import np
+from common.trainer import training_step
+
+REPORT_EVERY = 20  # batches between two readings of the loss
+
+
+class TrainingRun:
+    """Trains a language model along a corpus and keeps all that it needs to go on in a folder.
+
+    The folder holds config.json, vocabulary.json, history.csv (no times in it, so that two equal
+    runs leave equal files), timing.csv, loss.png, last.npz and best.npz.
+
+    Parameters
+    ----------
+    folder : Path
+    config : dict
+        Settings of the run: model, epochs, batch_size, time_size, max_grad, lr_decay, seed, ...
+    model : LanguageModel
+    optimizer : Optimizer
+    corpus : dataset.corpus.Corpus
+    """
+
+    def __init__(self, folder, config, model, optimizer, corpus):
+        self.folder, self.config = folder, config
+        self.model, self.optimizer, self.corpus = model, optimizer, corpus
+        for split, least in (("valid", 2), ("test", 2)):
+            if len(getattr(corpus, split)) < least:
+                raise InputError(f"the corpus {corpus.name} is too short: nothing is left to evaluate on")
+        train = np.to_device(corpus.train)
+        self.valid = np.to_device(corpus.valid)
+        self.batches = StripBatches(train[:-1], train[1:], config["batch_size"], config["time_size"])
+        self.history = []
+        self.timing = []
+        self.batch = 0  # batches of the current epoch that are done
+        self.nats = np.zeros((), dtype=np.float64)  # sum of their losses
+        self.seconds = 0.0  # time they took
+        self.stop_asked = False
+
+    @property
+    def epoch(self):
+        """The number of complete epochs."""
+        return len(self.history)
+
+    def begin(self):
+        """Write what describes the run into its folder, which must not hold a run yet."""
+        if (self.folder / "config.json").exists():
+            raise InputError(f"{self.folder} already holds a run: go on with --resume, or choose another --out")
+        with replacing(self.folder / "config.json") as file:
+            json.dump(self.config, file, indent=2)
+        self.corpus.vocabulary.save(self.folder / "vocabulary.json")
+
+    def resume(self):
+        """Go on from last.npz, in the middle of an epoch if need be."""
+        path = self.folder / "last.npz"
+        arrays, facts = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
+        try:
+            progress = facts["history"], facts["timing"], facts["batch"], facts["nats"], facts["seconds"]
+            position, random_state = facts["position"], facts["random_state"]
+        except KeyError as missing:
+            raise InputError(f"{path} is no checkpoint to resume from: it lacks {missing}") from None
+        checkpoint.restore(path, arrays, facts, self.model, self.optimizer)
+        self.history, self.timing, self.batch, nats, self.seconds = progress
+        self.nats += nats
+        self.batches.position = position
+        np.set_random_state(random_state)
+        with replacing(self.folder / "config.json") as file:
+            json.dump(self.config, file, indent=2)
+
+    def train(self):
+        """Train until the epochs of the configuration are done, or Ctrl-C.
+
+        Returns
+        -------
+        bool
+            Whether all epochs were done.
+        """
+        with self._ctrl_c_asks_to_stop():
+            while self.epoch < self.config["epochs"]:
+                if not self._train_epoch():
+                    self._save_last()
+                    return False
+                self._close_epoch()
+        return True
+
+    @contextlib.contextmanager
+    def _ctrl_c_asks_to_stop(self):
+        """The first Ctrl-C ends the epoch after the current batch, a second one stops at once."""
+        def ask(signum, frame):
+            if self.stop_asked:
+                raise KeyboardInterrupt
+            self.stop_asked = True
+
+        try:
+            old = signal.signal(signal.SIGINT, ask)
+        except ValueError:  # not in the main thread, where signals do not arrive
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, old)
+
+    def _train_epoch(self):
+        """Train on what is left of the epoch; False when Ctrl-C came first."""
+        max_grad = self.config["max_grad"]
+        last_nats, last_batch = float(self.nats), self.batch
+        before, start = self.seconds, time.perf_counter()
+        started_at = self.batch
+        with Progress(self.epoch + 1, self.config["epochs"], len(self.batches), self.batch) as progress:
+            while self.batch < len(self.batches) and not self.stop_asked:
+                loss = training_step(self.model, self.optimizer, *self.batches.next_batch(), max_grad)
+                self.nats += loss
+                self.batch += 1
+                if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):
+                    nats = float(self.nats)
+                    if not math.isfinite(nats):
+                        raise InputError(
+                            f"the loss is not finite at batch {self.batch} of epoch {self.epoch + 1}: "
+                            "try a lower --lr or a lower --max-grad")
+                    seconds = time.perf_counter() - start
+                    tokens = (self.batch - started_at) * self.config["batch_size"] * self.config["time_size"]
+                    recent = safe_exp((nats - last_nats) / (self.batch - last_batch))
+                    progress.show(self.batch, recent, tokens / seconds)
+                    last_nats, last_batch = nats, self.batch
+        self.seconds = before + time.perf_counter() - start
+        return self.batch == len(self.batches)
+
+    def _close_epoch(self):
+        """Evaluate, note the epoch in the history, adapt the learning rate, save."""
+        valid_perplexity = perplexity(self.model, self.valid)
+        best = min((row["valid_perplexity"] for row in self.history), default=math.inf)
+        tokens = self.batch * self.config["batch_size"] * self.config["time_size"]
+        self.history.append({
+            "epoch": self.epoch + 1,
+            "lr": self.optimizer.lr,
+            "train_perplexity": safe_exp(float(self.nats) / self.batch),
+            "valid_perplexity": valid_perplexity,
+        })
+        self.timing.append({
+            "epoch": self.epoch, "seconds": round(self.seconds, 3), "tokens_per_second": round(tokens / self.seconds)})
+        words = (f"epoch {self.epoch}: training perplexity {self.history[-1]['train_perplexity']:.2f}, "
+                 f"validation perplexity {valid_perplexity:.2f}, {self.seconds:.1f} s")
+        if valid_perplexity < best:
+            checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._facts())
+        elif self.config["lr_decay"] > 1:
+            self.optimizer.lr /= self.config["lr_decay"]
+            words += f"; not better than {best:.2f}, so the learning rate becomes {self.optimizer.lr:g}"
+        print(words, flush=True)
+        self.batch, self.seconds = 0, 0.0
+        self.nats = np.zeros((), dtype=np.float64)
+        self._save_last()
+
+    def _facts(self):
+        return {
+            "model": self.config["model"],
+            "vocabulary": self.corpus.vocabulary.fingerprint,
+            "history": self.history,
+        }
+
+    def _save_last(self):
+        progress = {
+            "timing": self.timing, "batch": self.batch, "nats": float(self.nats), "seconds": self.seconds,
+            "position": self.batches.position, "random_state": np.random_state(),
+        }
+        checkpoint.save_checkpoint(self.folder / "last.npz", self.model, self._facts() | progress, self.optimizer)
+        write_csv(self.folder / "history.csv", self.history)
+        write_csv(self.folder / "timing.csv", self.timing)
+        if self.history:
+            plots.save_history(self.folder / "loss.png", self.history, f"{self.config['model']} on {self.corpus.name}")
+
+    def finish(self):
+        """Put the best parameters into the model and return their perplexity on the test text."""
+        path = self.folder / "best.npz"
+        arrays, facts = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
+        checkpoint.restore(path, arrays, facts, self.model)
+        return self.test_perplexity()
+
+    def test_perplexity(self):
+        """Return the perplexity of the parameters in the model on the test text."""
+        return perplexity(self.model, np.to_device(self.corpus.test))
+
+
+class Progress:
+    """Shows how an epoch goes on: a bar on a terminal, a few plain lines elsewhere."""
+
+    def __init__(self, epoch, epochs, batches, done):
+        self.title, self.batches = f"epoch {epoch}/{epochs}", batches
+        self.bar = None
+        if sys.stdout.isatty():
+            self.bar = tqdm.tqdm(
+                total=batches, initial=done, desc=self.title, unit="batch", file=sys.stdout, leave=False)
+        self.next_line = done + batches / 4
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, batch, recent_perplexity, tokens_per_second):
+        """Show the perplexity of the last batches and the speed since the epoch began."""
+        words = f"perplexity {recent_perplexity:.2f}, {tokens_per_second:,.0f} tokens/s"
+        if self.bar is not None:
+            self.bar.set_postfix_str(words, refresh=False)
+            self.bar.update(batch - self.bar.n)
+        elif batch >= self.next_line:
+            print(f"{self.title}, batch {batch}/{self.batches}: {words}", flush=True)
+            self.next_line += self.batches / 4
+
+
+def safe_exp(nats):
+    """exp, or infinity where that is too large for a float."""
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+def write_csv(path, rows):
+    """Write dicts as the rows of a CSV file; without rows nothing is written."""
+    if rows:
+        with replacing(path) as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)

@@ -1,0 +1,80 @@
+import math
+
+import numpy as np
+import pytest
+
+from ch_lstm.better_rnnlm import BetterRnnlm
+from ch_rnn.simple_rnnlm import SimpleRnnlm
+from common import evaluate
+from common.evaluate import eval_perplexity, perplexity
+from common.functions import softmax
+
+
+@pytest.fixture
+def corpus():
+    return np.random.default_rng(0).integers(7, size=53)
+
+
+def naive_perplexity(model, corpus):
+    """One token at a time, from the probabilities."""
+    model.reset_state()
+    logs = []
+    for current, following in zip(corpus, corpus[1:]):
+        logs.append(math.log(softmax(model.predict(np.array([[current]])))[0, 0, following]))
+    return math.exp(-sum(logs) / len(logs))
+
+
+@pytest.mark.parametrize("fused_loss", [False, True])
+@pytest.mark.parametrize("steps", [500, 10, 7, 52])
+def test_every_token_but_the_first_is_predicted_once_with_the_state_carried(corpus, monkeypatch, steps, fused_loss):
+    monkeypatch.setattr(evaluate, "STEPS_AT_ONCE", steps)
+    model = BetterRnnlm(7, 5, 5, seed=0, dtype=np.float64, fused_loss=fused_loss)
+    for param in model.params:
+        param *= 3  # so that the state matters
+    assert perplexity(model, corpus) == pytest.approx(naive_perplexity(model, corpus), rel=1e-12)
+
+
+def test_evaluating_does_not_disturb_training(corpus):
+    def losses(evaluate_between):
+        model = BetterRnnlm(7, 5, 5, seed=0, dtype=np.float64)
+        result = []
+        for start in range(0, 40, 10):
+            xs, ts = corpus[None, start:start + 10], corpus[None, start + 1:start + 11]
+            result.append(model.forward(xs, ts))
+            if evaluate_between:
+                perplexity(model, corpus)
+        return result
+
+    assert losses(evaluate_between=True) == losses(evaluate_between=False)
+
+
+def test_the_state_is_put_back_even_when_evaluation_fails(corpus):
+    model = SimpleRnnlm(7, 4, 5, seed=0)
+    model.forward(corpus[None, :5], corpus[None, 1:6])
+    before = model.layers[1].h
+    with pytest.raises(ValueError):
+        perplexity(model, np.array([1, 2, 99]))
+    assert model.layers[1].h is before
+
+
+def test_eval_perplexity_is_the_book_s(corpus):
+    model = BetterRnnlm(7, 5, 5, seed=0, dtype=np.float64)
+    for param in model.params:
+        param *= 3
+    N, T = 4, 3
+    result = eval_perplexity(model, corpus, batch_size=N, time_size=T)
+    model.reset_state()
+    jump, total = 52 // N, 0.0
+    for i in range(52 // (N * T)):
+        xs = np.array([[corpus[row * jump + i * T + t] for t in range(T)] for row in range(N)])
+        ts = np.array([[corpus[row * jump + i * T + t + 1] for t in range(T)] for row in range(N)])
+        total += model.forward(xs, ts, train_flg=False)
+    assert result == pytest.approx(math.exp(total / (52 // (N * T))), rel=1e-12)
+
+
+def test_eval_perplexity_takes_models_without_train_flg(corpus):
+    class Uniform:
+        def forward(self, xs, ts):
+            return math.log(7)
+
+    assert eval_perplexity(Uniform(), corpus, batch_size=2, time_size=5) == pytest.approx(7)
