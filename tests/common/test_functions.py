@@ -1,0 +1,83 @@
+import decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.functions import cross_entropy_error, log_sum_exp, relu, sigmoid, softmax
+
+numbers = st.floats(-1000, 1000)
+DTYPES = [np.float32, np.float64]
+
+
+@given(numbers)
+def test_sigmoid_keeps_its_relative_precision(x):
+    exact = 1 / (1 + decimal.Decimal(-x).exp())
+    got = sigmoid(np.array([x]))[0]
+    if exact > np.finfo(float).tiny:
+        assert abs(decimal.Decimal(float(got)) / exact - 1) < 1e-15
+    else:
+        assert 0 <= got <= np.finfo(float).tiny
+
+
+def test_sigmoid_far_out():
+    x = np.array([-np.inf, -1000, -700, 0, 700, 1000, np.inf])
+    np.testing.assert_allclose(sigmoid(x), [0, 0, np.exp(-700.0), 0.5, 1, 1, 1], rtol=1e-15)
+    assert sigmoid(np.float32([-80]))[0] == pytest.approx(np.exp(-80.0), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", [sigmoid, relu, softmax, log_sum_exp])
+def test_functions_keep_the_dtype_and_their_argument(function, dtype):
+    x = np.array([[-1, 2], [3, -4]], dtype=dtype)
+    before = x.copy()
+    assert function(x).dtype == dtype
+    assert np.array_equal(x, before)
+
+
+def test_relu():
+    assert relu(np.array([-2.0, 0.0, 3.0])).tolist() == [0, 0, 3]
+
+
+@given(st.lists(numbers, min_size=1, max_size=6))
+def test_softmax_is_a_distribution_that_no_shift_changes(row):
+    x = np.array(row)
+    y = softmax(x)
+    assert (y >= 0).all() and y.sum() == pytest.approx(1, abs=1e-14)
+    np.testing.assert_allclose(softmax(x + 7), y, rtol=1e-9, atol=1e-300)
+
+
+def test_softmax_formula_in_one_two_and_three_dimensions():
+    x = np.random.default_rng(0).standard_normal((2, 3, 5))
+    expected = np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(softmax(x), expected, rtol=1e-14)
+    np.testing.assert_allclose(softmax(x[0]), expected[0], rtol=1e-14)
+    np.testing.assert_allclose(softmax(x[0, 0]), expected[0, 0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_and_log_sum_exp_of_extreme_scores(dtype):
+    x = np.array([[1000, -1000, 0], [-1000, -1000, -1000]], dtype=dtype)
+    np.testing.assert_allclose(softmax(x), [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-6)
+    np.testing.assert_allclose(log_sum_exp(x), [1000, -1000 + np.log(3)], rtol=1e-6)
+
+
+@given(st.lists(st.floats(-30, 30), min_size=1, max_size=6))
+def test_log_sum_exp_formula(row):
+    assert log_sum_exp(np.array(row)) == pytest.approx(np.log(np.exp(row).sum()), abs=1e-13)
+
+
+def test_cross_entropy_of_ids_one_hot_and_a_single_row():
+    y = np.array([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]])
+    expected = -(np.log(0.7) + np.log(0.25)) / 2
+    assert cross_entropy_error(y, np.array([2, 1])) == pytest.approx(expected, rel=1e-14)
+    assert cross_entropy_error(y, np.eye(3)[[2, 1]]) == pytest.approx(expected, rel=1e-14)
+    assert cross_entropy_error(y[0], np.array(2)) == pytest.approx(-np.log(0.7), rel=1e-14)
+    assert cross_entropy_error(y[0], np.array([0, 0, 1])) == pytest.approx(-np.log(0.7), rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cross_entropy_of_a_zero_probability_is_finite(dtype):
+    loss = cross_entropy_error(np.array([[0, 1]], dtype=dtype), np.array([0]))
+    assert loss == pytest.approx(-np.log(float(np.finfo(dtype).tiny)), rel=1e-6)

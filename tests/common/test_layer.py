@@ -1,0 +1,145 @@
+"""What every layer promises, for every case of the gradient checker, and the base class itself."""
+import numpy as np
+import pytest
+
+from common.gradient_cases import layer_cases
+from common.layer import Layer
+from common.np import np as shim
+
+FLOAT64, FLOAT32 = layer_cases(1), layer_cases(1, np.float32)
+
+
+def name_of(case):
+    return f"{case.layer}-{case.variant}"
+
+
+every_case = pytest.mark.parametrize("case", FLOAT64, ids=name_of)
+
+
+def upstream_for(outputs):
+    rng = np.random.default_rng(0)
+    return {name: np.asarray(rng.standard_normal(y.shape)).astype(y.dtype) for name, y in outputs.items()}
+
+
+def forward_and_backward(case, layer):
+    shim.seed(0)
+    outputs = case.forward(layer, case.inputs)
+    return outputs, case.backward(layer, upstream_for(outputs))
+
+
+@pytest.mark.parametrize("case, reference", list(zip(FLOAT32, FLOAT64)), ids=map(name_of, FLOAT32))
+def test_float32_stays_float32(case, reference):
+    layer, exact_layer = case.build(), reference.build()
+    outputs, gradients = forward_and_backward(case, layer)
+    exact_outputs, exact_gradients = forward_and_backward(reference, exact_layer)
+    found = outputs | gradients | {f"grad {i}": grad for i, grad in enumerate(layer.grads)}
+    exact = exact_outputs | exact_gradients | {f"grad {i}": grad for i, grad in enumerate(exact_layer.grads)}
+    for name, array in found.items():
+        assert array.dtype == np.float32, name
+        assert exact[name].dtype == np.float64, name
+        if not (case.layer.endswith("Dropout") and case.variant != "train_flg=False"):  # other masks
+            np.testing.assert_allclose(array, exact[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@every_case
+def test_the_upstream_gradient_may_have_any_strides(case):
+    layer = case.build()
+    shim.seed(0)
+    outputs = case.forward(layer, case.inputs)
+    upstream = upstream_for(outputs)
+    expected = case.backward(layer, upstream)
+    expected_grads = [grad.copy() for grad in layer.grads]
+    shim.seed(0)
+    case.forward(layer, case.inputs)
+    strided = {name: np.repeat(np.asarray(G)[..., None], 2, axis=-1)[..., 0] for name, G in upstream.items()}
+    got = case.backward(layer, strided)
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-12)
+    for grad, other in zip(layer.grads, expected_grads):
+        np.testing.assert_allclose(grad, other, rtol=1e-12)
+
+
+@every_case
+def test_backward_before_forward_raises(case):
+    upstream = upstream_for(case.forward(case.build(), case.inputs))
+    with pytest.raises(ValueError, match=f"^{case.layer}: backward was called before forward"):
+        case.backward(case.build(), upstream)
+
+
+@every_case
+def test_each_input_must_be_an_array(case):
+    for name, array in case.inputs.items():
+        with pytest.raises(ValueError, match=rf"^{case.layer}: .* is a builtins\.list, wanted an array of numpy"):
+            case.forward(case.build(), case.inputs | {name: array.tolist()})
+
+
+@every_case
+def test_another_float_dtype_is_refused(case):
+    for name, array in case.inputs.items():
+        if array.dtype.kind == "f" and name not in case.constants and case.build().params:
+            with pytest.raises(ValueError, match=f"^{case.layer}: .* is float32 of shape .*, wanted float64"):
+                case.forward(case.build(), case.inputs | {name: array.astype(np.float32)})
+
+
+@every_case
+def test_an_upstream_gradient_of_another_dtype_or_shape_is_refused(case):
+    layer = case.build()
+    upstream = upstream_for(case.forward(layer, case.inputs))
+    for name, G in upstream.items():
+        if G.shape == ():
+            continue  # the adapter makes it a float; see the tests of the loss layers
+        with pytest.raises(ValueError, match=f"^{case.layer}: .* is float32 of shape .*, wanted float64"):
+            case.backward(layer, upstream | {name: G.astype(np.float32)})
+        with pytest.raises(ValueError, match=f"^{case.layer}: .*, wanted float64 of shape"):
+            case.backward(layer, upstream | {name: np.concatenate((G, G), axis=-1)})
+
+
+def test_expect_names_the_layer_what_it_got_and_what_it_wanted():
+    layer = Layer(np.zeros((4, 5)))
+    layer.expect("x", np.zeros((2, 4)), ("N", 4))
+    layer.expect("x", np.zeros((2, 3, 4)), (..., 4))
+    layer.expect("x", np.zeros((2, 4), dtype=np.float32), ("N", 4), np.dtype(np.float32))
+    with pytest.raises(ValueError, match=r"^Layer: x is float64 of shape \(2, 3\), wanted float64 of shape \(N, 4\)$"):
+        layer.expect("x", np.zeros((2, 3)), ("N", 4))
+    with pytest.raises(ValueError, match=r"wanted float64 of shape \(N, 4\)$"):
+        layer.expect("x", np.zeros((2, 3, 4)), ("N", 4))
+    with pytest.raises(ValueError, match=r"^Layer: x is int64 of shape \(2, 4\), wanted float64 of shape \(..., 4\)$"):
+        layer.expect("x", np.zeros((2, 4), dtype=np.int64), (..., 4))
+    with pytest.raises(ValueError, match=r"^Layer: x is a builtins.list, wanted an array of numpy$"):
+        layer.expect("x", [[1.0]], (..., 1))
+
+
+def test_a_layer_without_parameters_takes_any_float_and_nothing_else():
+    layer = Layer()
+    layer.expect("x", np.zeros(2, dtype=np.float16), ("N",))
+    with pytest.raises(ValueError, match="x is int64 of shape .*, wanted a floating dtype of shape"):
+        layer.expect("x", np.arange(2), ("N",))
+
+
+def test_expect_ids():
+    layer = Layer(np.zeros(3))
+    layer.expect_ids("ids", np.array([0, 6]), (2,), 7)
+    layer.expect_ids("ids", np.array([], dtype=np.uint8), (0,), 7)
+    for ids in ([0, 7], [-1, 3]):
+        with pytest.raises(ValueError, match=f"^Layer: ids go from {ids[0]} to {ids[1]}, wanted 0 to 6$"):
+            layer.expect_ids("ids", np.array(ids), (2,), 7)
+    with pytest.raises(ValueError, match=r"ids is float64 of shape \(2,\), wanted integers of shape \(2,\)"):
+        layer.expect_ids("ids", np.zeros(2), (2,), 7)
+    with pytest.raises(ValueError, match=r"wanted integers of shape \(3,\)"):
+        layer.expect_ids("ids", np.array([0, 1]), (3,), 7)
+
+
+def test_parameters_must_be_floats_of_one_dtype():
+    with pytest.raises(ValueError, match="^Layer: a parameter has dtype int64, wanted a floating dtype"):
+        Layer(np.arange(3))
+    with pytest.raises(ValueError, match="^Layer: a parameter is float32 of shape .*, wanted float64"):
+        Layer(np.zeros(3), np.zeros(3, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"^Layer: a parameter is a builtins\.list"):
+        Layer([1.0, 2.0])
+
+
+def test_params_are_the_given_arrays_and_grads_start_at_zero():
+    W = np.ones((2, 3), dtype=np.float32)
+    layer = Layer(W)
+    assert layer.params[0] is W
+    assert layer.grads[0].dtype == np.float32 and layer.grads[0].shape == (2, 3) and not layer.grads[0].any()

@@ -1,0 +1,176 @@
+import json
+import subprocess
+import sys
+import types
+
+import numpy
+import pytest
+
+from common.errors import InputError
+from common.np import np
+
+
+@pytest.fixture(autouse=True)
+def numpy_again():
+    yield
+    np.use("numpy")
+
+
+class FakeCudaError(Exception):
+    pass
+
+
+def fake_cupy(devices=1):
+    """A module that looks like CuPy as far as the shim can tell."""
+    def count():
+        if devices is None:
+            raise FakeCudaError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+        return devices
+
+    cupy = types.ModuleType("cupy")
+    runtime = types.SimpleNamespace(getDeviceCount=count, CUDARuntimeError=FakeCudaError)
+    cupy.cuda = types.SimpleNamespace(runtime=runtime)
+    cupy.random = types.SimpleNamespace(default_rng=lambda seed: ("device generator", seed))
+    cupy.tanh = lambda x: ("tanh on the device", x)
+    cupy.fuse = lambda function: function
+    cupy.asarray = lambda x: ("on the device", x)
+    cupy.ndarray = tuple
+    return cupy
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    module = fake_cupy()
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    return module
+
+
+def test_a_star_import_brings_exactly_one_name():
+    names = {}
+    exec("from common.np import *", names)
+    assert set(names) - {"__builtins__"} == {"np"}
+    assert names["np"] is np is sys.modules["common.np"]
+
+
+def test_numpy_names_are_numpys_own():
+    assert np.backend == "numpy"
+    for name in ("tanh", "ndarray", "float32", "linalg", "random", "newaxis", "pi"):
+        assert getattr(np, name) is getattr(numpy, name)
+
+
+def test_the_backend_switches_and_stale_names_go(cupy):
+    np.use("cupy")
+    assert np.backend == "cupy"
+    assert np.tanh is cupy.tanh and np.fuse is cupy.fuse
+    assert not hasattr(np, "einsum")  # the fake has none, and NumPy's must not remain
+    np.use("numpy")
+    assert np.backend == "numpy"
+    assert np.tanh is numpy.tanh and np.einsum is numpy.einsum
+    assert not hasattr(np, "fuse") and not hasattr(np, "cuda")
+    assert callable(np.use) and callable(np.seed)
+
+
+def test_weights_are_drawn_on_the_host_on_both_backends(cupy):
+    np.seed(3)
+    on_cpu = np.host_rng.random(4)
+    np.use("cupy")
+    np.seed(3)
+    assert numpy.array_equal(np.host_rng.random(4), on_cpu)
+    assert np.rng == ("device generator", 3)
+
+
+def test_doors_between_the_devices(cupy):
+    array = numpy.arange(3)
+    assert np.to_cpu(array) is array and np.to_device(array) is array
+    assert np.to_gpu(array) == ("on the device", array)
+    on_device = types.SimpleNamespace(get=lambda: array)
+    assert np.to_cpu(on_device) is array
+    np.use("cupy")
+    assert np.to_device(array) == ("on the device", array)
+
+
+def assert_one_line_error(call, *words):
+    with pytest.raises(InputError) as raised:
+        call()
+    message = str(raised.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    assert np.backend == "numpy" and np.tanh is numpy.tanh  # nothing was switched
+
+
+@pytest.mark.parametrize("call", [lambda: np.use("cupy"), lambda: np.to_gpu(numpy.zeros(2))])
+def test_missing_cupy_names_the_extra_to_install(monkeypatch, call):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # an import then raises ModuleNotFoundError
+    assert_one_line_error(call, "not installed", "rnn-from-scratch[cuda12]", "rnn-from-scratch[cuda13]")
+
+
+def test_a_cupy_that_does_not_load_says_why(monkeypatch):
+    def fail(name):
+        raise ImportError("\nlibcublas.so.12: cannot open shared object file\nmore lines")
+
+    monkeypatch.setattr("common.np.importlib", types.SimpleNamespace(import_module=fail))
+    assert_one_line_error(lambda: np.use("cupy"), "does not load (libcublas.so.12: cannot open", "[cuda12]")
+
+
+@pytest.mark.parametrize("devices, words", [
+    (None, ["finds no GPU it can use (CUDA driver version is insufficient)", "driver"]),
+    (0, ["finds no GPU", "NVIDIA card"]),
+])
+def test_no_gpu_is_an_error(monkeypatch, devices, words):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(devices))
+    assert_one_line_error(lambda: np.use("cupy"), *words)
+
+
+def test_an_unknown_backend_is_refused():
+    assert_one_line_error(lambda: np.use("torch"), "np.use takes 'numpy' or 'cupy', got 'torch'")
+
+
+def test_the_seed_repeats_and_none_does_not():
+    def draws(seed):
+        np.seed(seed)
+        return np.rng.random(3).tolist(), np.host_rng.random(3).tolist()
+
+    assert draws(5) == draws(5) != draws(6)
+    assert draws(None) != draws(None)
+
+
+def test_the_random_state_goes_through_json_and_back():
+    np.seed(5)
+    np.rng.random(7)
+    state = json.loads(json.dumps(np.random_state()))
+    expected = np.rng.random(3).tolist(), np.host_rng.random(3).tolist()
+    np.seed(6)
+    np.set_random_state(state)
+    assert (np.rng.random(3).tolist(), np.host_rng.random(3).tolist()) == expected
+
+
+def test_on_a_gpu_the_random_state_restarts_the_device_generator(cupy):
+    np.use("cupy")
+    np.seed(5)
+    state = json.loads(json.dumps(np.random_state()))
+    device_rng, drawn = np.rng, np.host_rng.random(3).tolist()
+    assert device_rng == ("device generator", state["device_seed"])
+    np.seed(6)
+    np.set_random_state(state)
+    assert np.rng == device_rng and np.host_rng.random(3).tolist() == drawn
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+def test_the_books_switch_is_honoured():
+    fake = """
+import sys, types
+cupy = types.ModuleType("cupy")
+cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=OSError))
+cupy.random = types.SimpleNamespace(default_rng=lambda seed: None)
+sys.modules["cupy"] = cupy
+from common import config
+config.GPU = {gpu}
+from common.np import np
+print(np.backend)
+"""
+    assert run_python(fake.format(gpu=True)).stdout.strip() == "cupy"
+    assert run_python(fake.format(gpu=False)).stdout.strip() == "numpy"
