@@ -5,9 +5,10 @@ inputs, and options for the constructor; a case for anything else is a `Case` wr
 All floating arrays are float64.
 """
 from common.gradient_check import Case
+from common.np import np
 
 
-def layer_case(layer, variant, weights, x, **options):
+def layer_case(layer, variant, weights, x, forward_options=None, **options):
     """Return the case of a plain layer: `forward(x) -> y`, `backward(dy) -> dx`.
 
     Parameters
@@ -17,6 +18,8 @@ def layer_case(layer, variant, weights, x, **options):
     weights : dict of str to ndarray
     x : ndarray
         Its one input; integers, as of an embedding, have no gradient.
+    forward_options : dict, optional
+        Keyword arguments of `forward` that have no gradient.
     **options
         For the constructor.
 
@@ -25,7 +28,7 @@ def layer_case(layer, variant, weights, x, **options):
     Case
     """
     def forward(layer, inputs):
-        return {"y": layer.forward(inputs["x"])}
+        return {"y": layer.forward(inputs["x"], **(forward_options or {}))}
 
     def backward(layer, upstream):
         dx = layer.backward(upstream["y"])
@@ -133,6 +136,42 @@ def sequence_case(layer, variant, weights, xs, states=None, final=("h",), forwar
         return {"xs": dxs} | {f"initial {name}": getattr(layer, f"d{name}") for name in states}
 
     return _case(layer, variant, weights, options, {"xs": xs} | initial, forward, backward)
+
+
+def stack_case(layer, variant, sizes, xs, states, lengths=None, **options):
+    """Return the case of a `TimeStack`: `forward(xs, *initial) -> output, *final`, `backward(doutput, *dfinal)`.
+
+    Parameters
+    ----------
+    layer, variant, **options
+        As in `layer_case`.
+    sizes : tuple
+        First arguments of the constructor, which draws the weights itself.
+    xs : ndarray (N, T, D) or (T, N, D)
+    states : dict of str to ndarray (L S, N, H)
+        Initial states: h, or h and c.
+    lengths : list of int, optional
+
+    Returns
+    -------
+    Case
+    """
+    def build():
+        np.seed(0)
+        return layer(*sizes, **options)
+
+    initial = {f"initial {name}": state for name, state in states.items()}
+    final = [f"final {name}" for name in states]
+
+    def forward(layer, inputs):
+        outputs = layer.forward(inputs["xs"], *(inputs[name] for name in initial), lengths=lengths)
+        return dict(zip(("output", *final), outputs, strict=True))
+
+    def backward(layer, upstream):
+        gradients = layer.backward(*(upstream[name] for name in ("output", *final)))
+        return dict(zip(("xs", *initial), gradients, strict=True))
+
+    return Case(layer.__name__, variant, build, {"xs": xs} | initial, forward, backward)
 
 
 def model_case(name, variant, build, xs, ts, states=None, single_backward=False):

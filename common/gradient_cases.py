@@ -8,8 +8,10 @@ import zlib
 
 import numpy
 
+from common.bidirectional import TimeBidirectional, TimeBiGRU, TimeBiLSTM, TimeBiRNN
 from common.fused_loss import TimeAffineSoftmaxWithLoss
-from common.gradient_adapters import layer_case, loss_case, sequence_case, step_case
+from common.gradient_adapters import layer_case, loss_case, sequence_case, stack_case, step_case
+from common.gru import GRU, TimeGRU
 from common.layers import (
     Affine,
     Dropout,
@@ -23,7 +25,16 @@ from common.layers import (
 from common.lstm import LSTM, TimeLSTM
 from common.np import np
 from common.rnn import RNN, TimeRNN
-from common.time_layers import TimeAffine, TimeDropout, TimeEmbedding, TimeSoftmaxWithLoss
+from common.stack import TimeStack
+from common.time_layers import (
+    TimeAffine,
+    TimeDropout,
+    TimeEmbedding,
+    TimeLast,
+    TimeMask,
+    TimeSigmoidWithLoss,
+    TimeSoftmaxWithLoss,
+)
 
 N, T, D, H, V = 2, 3, 4, 5, 7  # batch, time steps, input, hidden, vocabulary
 
@@ -83,12 +94,16 @@ class Draw:
         """Return a row of zeros with a single 1 for each of `shape`."""
         return np.eye(size, dtype=int)[self.ids(*shape, size=size)]  # (*shape, size)
 
-    def recurrent(self, gates, Wh_std=0.5):
-        """Return the weights of a recurrent layer by name: Wx (D, gates H), Wh (H, gates H), b (gates H,)."""
+    def recurrent(self, gates, biases=None):
+        """Return the weights of a recurrent layer by name: Wx (D, gates H), Wh (H, gates H), b (biases H,)."""
         return {
-            "Wx": self.normal(D, gates * H, std=0.5), "Wh": self.normal(H, gates * H, std=Wh_std),
-            "b": self.normal(gates * H, std=0.5),
+            "Wx": self.normal(D, gates * H, std=0.5), "Wh": self.normal(H, gates * H, std=0.5),
+            "b": self.normal((biases or gates) * H, std=0.5),
         }
+
+    def two_recurrent(self, gates, biases=None):
+        """Return the weights of a bidirectional layer by name: Wx1, Wh1, b1, Wx2, Wh2, b2."""
+        return {name + reader: weight for reader in "12" for name, weight in self.recurrent(gates, biases).items()}
 
     def recurrent_off_kinks(self):
         """Return weights as `recurrent(1)` whose pre-activations keep away from 0, and from the kink of relu.
@@ -185,7 +200,73 @@ def time_lstm(draw):
     yield from sequences(draw, TimeLSTM, gates=4, states=("h", "c"))
 
 
-def sequences(draw, layer, gates, states):
+@layer
+def gru(draw):
+    for reset_after, biases in ((False, 3), (True, 4)):
+        def case(variant, size, normal, reset_after=reset_after, biases=biases):
+            cell = functools.partial(GRU, reset_after=reset_after)
+            return step_case(cell, f"{variant}, reset {'after' if reset_after else 'before'}",
+                             draw.recurrent(3, biases), normal(size, D), h_prev=normal(size, H))
+
+        yield case("plain", N, draw.normal)
+        yield case("N=1", 1, draw.normal)
+        yield case("strided", N, draw.strided)
+
+
+@layer
+def time_gru(draw):
+    yield from sequences(draw, TimeGRU, gates=3, states=("h",))
+    for case in sequences(draw, TimeGRU, gates=3, states=("h",), biases=4, reset_after=True):
+        case.variant += ", reset after"
+        yield case
+
+
+@layer
+def bidirectional(draw):
+    for layer, gates, states in ((TimeBiRNN, 1, ("h",)), (TimeBiLSTM, 4, ("h", "c")), (TimeBiGRU, 3, ("h",))):
+        def initial(size, states=states):
+            return {name: draw.normal(2, size, H) for name in states}
+
+        weights = functools.partial(draw.two_recurrent, gates)
+        yield sequence_case(layer, "from zeros", weights(), draw.normal(N, T, D), final=())
+        yield sequence_case(layer, "stateful", weights(), draw.normal(N, T, D), initial(N), final=states)
+        yield sequence_case(layer, "stateful, T=1, N=1", weights(), draw.normal(1, 1, D), initial(1), final=states)
+        yield sequence_case(layer, "stateful, lengths", weights(), draw.normal(3, T, D), initial(3), final=states,
+                            forward_options={"lengths": [2, 3, 1]})
+    yield sequence_case(TimeBiGRU, "reset after", draw.two_recurrent(3, 4), draw.normal(N, T, D), reset_after=True)
+
+
+@layer
+def bidirectional_of_two_layers(draw):
+    def joined(**weights):
+        arrays = list(weights.values())
+        return TimeBidirectional(TimeRNN(*arrays[:3]), TimeRNN(*arrays[3:]))
+
+    case = sequence_case(joined, "of two TimeRNN", draw.two_recurrent(1), draw.normal(N, T, D))
+    case.layer = "TimeBidirectional"
+    yield case
+
+
+@layer
+def stack(draw):
+    for cell in ("rnn", "lstm", "gru"):
+        for variant, options, size in (
+                ("1 layer", {}, N), ("3 layers", {"num_layers": 3}, N),
+                ("2 layers, time first", {"num_layers": 2, "batch_first": False}, N),
+                ("2 layers, bidirectional, lengths", {"num_layers": 2, "bidirectional": True}, 3),
+                ("2 layers, dropout", {"num_layers": 2, "dropout": 0.4}, N)):
+            directions = 2 if options.get("bidirectional") else 1
+            states = options.get("num_layers", 1) * directions
+            shape = (T, size, D) if options.get("batch_first") is False else (size, T, D)
+            yield stack_case(
+                TimeStack, f"{cell}, {variant}", (cell, D, H), draw.normal(*shape),
+                {name: draw.normal(states, size, H) for name in (("h", "c") if cell == "lstm" else ("h",))},
+                lengths=[2, 3, 1] if "lengths" in variant else None, dtype=draw.dtype, **options)
+    yield stack_case(TimeStack, "gru, reset after", ("gru", D, H), draw.normal(N, T, D),
+                     {"h": draw.normal(2, N, H)}, num_layers=2, dtype=draw.dtype, reset_after=True)
+
+
+def sequences(draw, layer, gates, states, biases=None, **options):
     """Yield the cases that every recurrent layer over a sequence has.
 
     Parameters
@@ -196,20 +277,25 @@ def sequences(draw, layer, gates, states):
         Blocks of H columns in Wx, Wh and b.
     states : tuple of str
         Names of the states.
+    biases : int, optional
+        Blocks of H numbers in b; by default as many as gates.
+    **options
+        For the layer.
     """
     def initial(size, normal=draw.normal):
         return {name: normal(size, H) for name in states}
 
-    def weights():
-        return draw.recurrent(gates)
+    def case(variant, xs, initial_states=None, final=states, **more):
+        return sequence_case(
+            layer, variant, draw.recurrent(gates, biases), xs, initial_states, final=final, **more, **options)
 
-    yield sequence_case(layer, "from zeros", weights(), draw.normal(N, T, D), final=())
-    yield sequence_case(layer, "final states", weights(), draw.normal(N, T, D), final=states)
-    yield sequence_case(layer, "stateful", weights(), draw.normal(N, T, D), initial(N), final=states)
-    yield sequence_case(layer, "stateful, T=1", weights(), draw.normal(N, 1, D), initial(N), final=states)
-    yield sequence_case(layer, "stateful, N=1", weights(), draw.normal(1, T, D), initial(1), final=states)
-    yield sequence_case(
-        layer, "stateful, strided", weights(), draw.strided(N, T, D), initial(N, draw.strided), final=states)
+    yield case("from zeros", draw.normal(N, T, D), final=())
+    yield case("final states", draw.normal(N, T, D))
+    yield case("stateful", draw.normal(N, T, D), initial(N))
+    yield case("stateful, T=1", draw.normal(N, 1, D), initial(N))
+    yield case("stateful, N=1", draw.normal(1, T, D), initial(1))
+    yield case("stateful, strided", draw.strided(N, T, D), initial(N, draw.strided))
+    yield case("stateful, lengths", draw.normal(3, T, D), initial(3), forward_options={"lengths": [2, 3, 1]})
 
 
 @layer
@@ -248,6 +334,24 @@ def time_softmax_with_loss(draw):
     yield loss_case(TimeSoftmaxWithLoss, "ignored targets, strided", {}, draw.strided(N, T, V), some_ignored(draw))
     yield loss_case(TimeSoftmaxWithLoss, "all ignored", {}, draw.normal(N, T, V), np.full((N, T), -1))
     yield loss_case(TimeSoftmaxWithLoss, "one-hot", {}, draw.normal(N, T, V), draw.one_hot(N, T))
+
+
+@layer
+def time_sigmoid_with_loss(draw):
+    yield loss_case(TimeSigmoidWithLoss, "plain", {}, draw.normal(N, T), draw.ids(N, T, size=2))
+    yield loss_case(TimeSigmoidWithLoss, "T=1, N=1", {}, draw.normal(1, 1), draw.ids(1, 1, size=2))
+
+
+@layer
+def time_last(draw):
+    yield layer_case(TimeLast, "plain", {}, draw.normal(N, T, D))
+    yield layer_case(TimeLast, "lengths, strided", {}, draw.strided(3, T, D), forward_options={"lengths": [2, 3, 1]})
+
+
+@layer
+def time_mask(draw):
+    yield layer_case(TimeMask, "plain", {}, draw.normal(3, T, D), forward_options={"lengths": [2, 3, 1]})
+    yield layer_case(TimeMask, "strided", {}, draw.strided(3, T, D), forward_options={"lengths": [1, 1, 3]})
 
 
 @layer

@@ -97,5 +97,5 @@ class Layer:
             There was no forward yet.
         """
         if self.cache is None:
-            raise ValueError(f"{self._name}: backward was called before forward")
+            raise ValueError(f"{self._name}: backward needs a forward in training mode before it")
         return self.cache

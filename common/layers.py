@@ -46,6 +46,8 @@ class Affine(Layer):
 
     def __init__(self, W, b):
         super().__init__(W, b)
+        self.expect("W", W, ("D", "H"))
+        self.expect("b", b, (W.shape[1],))
 
     def forward(self, x):
         """Map x (N, D) to y (N, H)."""

@@ -19,7 +19,8 @@ Their derivatives, numbered alike and taken in reverse:
 from common.functions import sigmoid
 from common.layer import Layer
 from common.np import np
-from common.recurrent import RecurrentLayer, swap_batch_and_time
+from common.packing import with_ended
+from common.recurrent import RecurrentLayer, expect_recurrent_weights
 
 
 def gates_forward(af, ag, ai, ao, c_prev):
@@ -74,6 +75,7 @@ class LSTM(Layer):
 
     def __init__(self, Wx, Wh, b):
         super().__init__(Wx, Wh, b)
+        expect_recurrent_weights(self, gates=4, biases=4)
 
     def forward(self, x, h_prev, c_prev):
         """Map x (N, D), h_prev (N, H), c_prev (N, H) to h (N, H), c (N, H)."""
@@ -125,8 +127,10 @@ class TimeLSTM(RecurrentLayer):
         After backward: the gradients with respect to the state that the sequence began with.
     """
 
+    gates = 4
+
     def __init__(self, Wx, Wh, b, stateful=False):
-        super().__init__(Wx, Wh, b, stateful=stateful)
+        super().__init__(Wx, Wh, b, stateful)
         self.c = None
         self.dc = None
 
@@ -146,26 +150,32 @@ class TimeLSTM(RecurrentLayer):
         super().reset_state()
         self.c = None
 
-    def forward(self, xs):
-        """Map xs (N, T, D) to the states hs (N, T, H)."""
-        Wx, Wh, b = self.params
-        D, H = Wx.shape[0], self.hidden_size
-        self.expect("xs", xs, ("N", "T", D))
-        N, T, _ = xs.shape
-        xs = swap_batch_and_time(xs)  # (T, N, D)
-        gates = self._project(xs)  # (T, N, 4H)
-        hs = np.empty((T + 1, N, H), dtype=gates.dtype)  # (T + 1, N, H)
-        cs = np.empty_like(hs)  # (T + 1, N, H)
-        hs[0] = self._initial("h", self.h, N)
-        cs[0] = self._initial("c", self.c, N)
-        for t in range(T):
-            gates[t] += hs[t] @ Wh  # (1)
-            af, ag, ai, ao = split_gates(gates[t])
-            hs[t + 1], cs[t + 1], af[...], ag[...], ai[...], ao[...] = gates_forward(
-                af, ag, ai, ao, cs[t])  # (2) (3) (4)
-        self.h, self.c = hs[T], cs[T]
-        self.cache = xs, hs, cs, gates
-        return swap_batch_and_time(hs[1:])  # (N, T, H)
+    def forward(self, xs, lengths=None):
+        """Map xs (N, T, D) to the states hs (N, T, H).
+
+        Parameters
+        ----------
+        xs : ndarray (N, T, D)
+        lengths : sequence of int (N,), optional
+            Real steps of each sequence. Outputs beyond them are zeros, and the final state of a
+            sequence is that of its last real step.
+        """
+        Wh = self.params[1]
+        packing, xs = self._start(xs, lengths)  # (P, D)
+        gates = self._project(xs)  # (P, 4H)
+        hs_prev, hs, cs_prev, cs = (np.empty((len(xs), self.hidden_size), dtype=xs.dtype) for _ in range(4))  # (P, H)
+        h = self._initial("h", self.h, packing)  # (N, H)
+        c = self._initial("c", self.c, packing)  # (N, H)
+        for rows, n in packing.steps:
+            hs_prev[rows], cs_prev[rows] = h[:n], c[:n]
+            gates[rows] += h[:n] @ Wh  # (1)
+            af, ag, ai, ao = split_gates(gates[rows])
+            hs[rows], cs[rows], af[...], ag[...], ai[...], ao[...] = gates_forward(
+                af, ag, ai, ao, c[:n])  # (2) (3) (4)
+            h, c = with_ended(hs[rows], h), with_ended(cs[rows], c)
+        self.h, self.c = packing.unsort(h), packing.unsort(c)
+        self.cache = packing, xs, hs_prev, cs_prev, cs, gates
+        return packing.unpack(hs)  # (N, T, H)
 
     def backward(self, dhs, dh=None, dc=None):
         """Map the gradients of the states to those of the input.
@@ -179,20 +189,18 @@ class TimeLSTM(RecurrentLayer):
         Returns
         -------
         ndarray (N, T, D)
+            Zeros at the padding.
         """
-        Wh = self.params[1]
-        xs, hs, cs, gates = self.recall()
-        T, N, _ = xs.shape
-        self.expect("dhs", dhs, (N, T, self.hidden_size))
-        dh = self._final_gradient("dh", dh, N)
-        dc = self._final_gradient("dc", dc, N)
-        dhs = dhs.swapaxes(0, 1)  # (T, N, H)
-        da = np.empty_like(gates)  # (T, N, 4H)
-        Wh_T = np.ascontiguousarray(Wh.T)  # a plain view makes each product in the loop twice as slow
-        for t in reversed(range(T)):
-            daf, dag, dai, dao = split_gates(da[t])
-            daf[...], dag[...], dai[...], dao[...], dc = gates_backward(
-                dhs[t] + dh, dc, *split_gates(gates[t]), cs[t], cs[t + 1])  # (4) (3) (2)
-            dh = da[t] @ Wh_T  # (N, H)      (1)
-        self.dh, self.dc = dh, dc
-        return swap_batch_and_time(self._project_backward(xs, hs[:T], da))  # (N, T, D)
+        packing, xs, hs_prev, cs_prev, cs, gates = self.recall()
+        dhs = self._start_backward(dhs, packing)  # (P, H)
+        dh = self._final("dh", dh, packing)  # (N, H)
+        dc = self._final("dc", dc, packing)  # (N, H)
+        da = np.empty_like(gates)  # (P, 4H)
+        Wh_T = np.ascontiguousarray(self.params[1].T)  # a plain view makes each product in the loop twice as slow
+        for rows, n in reversed(packing.steps):
+            daf, dag, dai, dao = split_gates(da[rows])
+            daf[...], dag[...], dai[...], dao[...], dc_prev = gates_backward(
+                dhs[rows] + dh[:n], dc[:n], *split_gates(gates[rows]), cs_prev[rows], cs[rows])  # (4) (3) (2)
+            dh, dc = with_ended(da[rows] @ Wh_T, dh), with_ended(dc_prev, dc)  # (1)
+        self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
+        return packing.unpack(self._project_backward(xs, hs_prev, da))  # (N, T, D)

@@ -1,6 +1,7 @@
-"""What every layer that reads a sequence shares: its state, and the axes of time."""
+"""What every layer that reads a sequence shares: its state, and its products with the input."""
 from common.layer import Layer
 from common.np import np
+from common.packing import Packing
 
 
 class RecurrentLayer(Layer):
@@ -8,8 +9,9 @@ class RecurrentLayer(Layer):
 
     Parameters
     ----------
-    *params : ndarray
-        The first is Wx (D, gates * H), the second Wh (H, gates * H), the third b (gates * H,).
+    Wx : ndarray (D, gates * H)
+    Wh : ndarray (H, gates * H)
+    b : ndarray (biases * H,)
     stateful : bool
         Whether a forward starts from the state in which the last one ended. Otherwise each
         starts from zeros.
@@ -22,8 +24,12 @@ class RecurrentLayer(Layer):
         After backward: the gradient with respect to the state that the sequence began with.
     """
 
-    def __init__(self, *params, stateful=False):
-        super().__init__(*params)
+    gates = 1
+    biases = None
+
+    def __init__(self, Wx, Wh, b, stateful=False):
+        super().__init__(Wx, Wh, b)
+        expect_recurrent_weights(self, self.gates, self.biases or self.gates)
         self.stateful = stateful
         self.h = None
         self.dh = None
@@ -60,56 +66,83 @@ class RecurrentLayer(Layer):
         self.expect(name, state, ("N", self.hidden_size))
         return state
 
-    def _initial(self, name, state, N):
-        """Return the state (N, H) to begin with: the one carried over, or zeros."""
-        if state is None or not self.stateful:
-            return np.zeros((N, self.hidden_size), dtype=self.params[0].dtype)  # (N, H)
-        if len(state) != N:
-            raise ValueError(
-                f"{self._name}: the carried state {name} is for a batch of {len(state)}, the input has {N}; "
-                "call reset_state() first")
-        return state
+    def _start(self, xs, lengths):
+        """Check the input and pack it.
 
-    def _final_gradient(self, name, gradient, N):
-        """Return the gradient (N, H) that arrives at a final state: the given one, or zeros."""
+        Returns
+        -------
+        packing : Packing
+        rows : ndarray (P, D)
+        """
+        self.expect("xs", xs, ("N", "T", self.params[0].shape[0]))
+        packing = Packing(*xs.shape[:2], lengths)
+        return packing, packing.pack(xs)
+
+    def _initial(self, name, state, packing):
+        """Return the state (N, H) to begin with, sorted: the one carried over, or zeros."""
+        if state is None or not self.stateful:
+            return np.zeros((packing.N, self.hidden_size), dtype=self.params[0].dtype)  # (N, H)
+        if len(state) != packing.N:
+            raise ValueError(
+                f"{self._name}: the carried state {name} is for a batch of {len(state)}, the input has {packing.N}; "
+                "call reset_state() first")
+        return packing.sort(state)
+
+    def _start_backward(self, dhs, packing):
+        """Check the gradient of the output and pack it, (P, H)."""
+        self.expect("dhs", dhs, (packing.N, packing.T, self.hidden_size))
+        return packing.pack(dhs)
+
+    def _final(self, name, gradient, packing):
+        """Return the gradient (N, H) that arrives at a final state, sorted: the given one, or zeros."""
         if gradient is None:
-            return np.zeros((N, self.hidden_size), dtype=self.params[0].dtype)  # (N, H)
-        self.expect(name, gradient, (N, self.hidden_size))
-        return gradient
+            return np.zeros((packing.N, self.hidden_size), dtype=self.params[0].dtype)  # (N, H)
+        self.expect(name, gradient, (packing.N, self.hidden_size))
+        return packing.sort(gradient)
 
     def _project(self, xs):
-        """Return x Wx + b for every step, (T, N, G), from xs (T, N, D), in one product."""
+        """Return x Wx + b for the rows of all steps, (P, G), from xs (P, D), in one product."""
         Wx, _, b = self.params
-        T, N, D = xs.shape
-        a = (xs.reshape(T * N, D) @ Wx).reshape(T, N, -1)  # (T, N, G)
+        a = xs @ Wx  # (P, G)
         a += b
         return a
 
     def _project_backward(self, xs, hs_prev, da):
-        """Set dWx, dWh and db, and return dx, each in one product over all steps.
+        """Set dWx, dWh and db, and return dxs (P, D), each in one product over the rows of all steps.
 
         Parameters
         ----------
-        xs : ndarray (T, N, D)
-        hs_prev : ndarray (T, N, H)
+        xs : ndarray (P, D)
+        hs_prev : ndarray (P, H)
             The states before each step.
-        da : ndarray (T, N, G)
+        da : ndarray (P, G)
             Gradients of the pre-activations.
-
-        Returns
-        -------
-        ndarray (T, N, D)
         """
-        Wx = self.params[0]
         dWx, dWh, db = self.grads
-        D, G = Wx.shape
-        da = da.reshape(-1, G)  # (T * N, G)
-        np.matmul(xs.reshape(-1, D).T, da, out=dWx)
-        np.matmul(hs_prev.reshape(-1, self.hidden_size).T, da, out=dWh)
+        np.matmul(xs.T, da, out=dWx)
+        np.matmul(hs_prev.T, da, out=dWh)
         np.sum(da, axis=0, out=db)
-        return (da @ Wx.T).reshape(xs.shape)  # (T, N, D)
+        return da @ self.params[0].T  # (P, D)
 
 
-def swap_batch_and_time(xs):
-    """Turn (N, T, D) into (T, N, D) or back, contiguous: in the loop a step is one block of memory."""
-    return np.ascontiguousarray(xs.swapaxes(0, 1))
+def expect_recurrent_weights(layer, gates, biases):
+    """Check that Wx, Wh and b of a layer fit each other.
+
+    Parameters
+    ----------
+    layer : Layer
+        With params Wx (D, gates H), Wh (H, gates H), b (biases H,).
+    gates, biases : int
+        Blocks of H columns in the matrices, and in b.
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit that of Wh.
+    """
+    Wx, Wh, b = layer.params
+    layer.expect("Wh", Wh, ("H", f"{gates} H" if gates > 1 else "H"))
+    H = Wh.shape[0]
+    layer.expect("Wh", Wh, (H, gates * H))
+    layer.expect("Wx", Wx, ("D", gates * H))
+    layer.expect("b", b, (biases * H,))

@@ -13,7 +13,8 @@ Their derivatives, numbered alike and taken in reverse:
 from common.functions import relu, sigmoid
 from common.layer import Layer
 from common.np import np
-from common.recurrent import RecurrentLayer, swap_batch_and_time
+from common.packing import with_ended
+from common.recurrent import RecurrentLayer, expect_recurrent_weights
 
 
 def tanh_forward(a):
@@ -69,6 +70,7 @@ class RNN(Layer):
 
     def __init__(self, Wx, Wh, b, activation="tanh"):
         super().__init__(Wx, Wh, b)
+        expect_recurrent_weights(self, gates=1, biases=1)
         self.activation, self.activation_backward = activation_functions(activation)
 
     def forward(self, x, h_prev):
@@ -112,25 +114,32 @@ class TimeRNN(RecurrentLayer):
     """
 
     def __init__(self, Wx, Wh, b, stateful=False, activation="tanh"):
-        super().__init__(Wx, Wh, b, stateful=stateful)
+        super().__init__(Wx, Wh, b, stateful)
         self.activation, self.activation_backward = activation_functions(activation)
 
-    def forward(self, xs):
-        """Map xs (N, T, D) to the states hs (N, T, H)."""
-        Wx, Wh, b = self.params
-        D, H = Wx.shape
-        self.expect("xs", xs, ("N", "T", D))
-        N, T, _ = xs.shape
-        xs = swap_batch_and_time(xs)  # (T, N, D)
-        a = self._project(xs)  # (T, N, H)
-        hs = np.empty((T + 1, N, H), dtype=a.dtype)  # (T + 1, N, H)
-        hs[0] = self._initial("h", self.h, N)
-        for t in range(T):
-            a[t] += hs[t] @ Wh  # (1)
-            hs[t + 1] = self.activation(a[t])  # (2)
-        self.h = hs[T]
-        self.cache = xs, hs
-        return swap_batch_and_time(hs[1:])  # (N, T, H)
+    def forward(self, xs, lengths=None):
+        """Map xs (N, T, D) to the states hs (N, T, H).
+
+        Parameters
+        ----------
+        xs : ndarray (N, T, D)
+        lengths : sequence of int (N,), optional
+            Real steps of each sequence. Outputs beyond them are zeros, and the final state of a
+            sequence is that of its last real step.
+        """
+        Wh = self.params[1]
+        packing, xs = self._start(xs, lengths)  # (P, D)
+        a = self._project(xs)  # (P, H)
+        hs_prev, hs = np.empty_like(a), np.empty_like(a)  # (P, H)
+        h = self._initial("h", self.h, packing)  # (N, H)
+        for rows, n in packing.steps:
+            hs_prev[rows] = h[:n]
+            a[rows] += h[:n] @ Wh  # (1)
+            hs[rows] = self.activation(a[rows])  # (2)
+            h = with_ended(hs[rows], h)
+        self.h = packing.unsort(h)
+        self.cache = packing, xs, hs_prev, hs
+        return packing.unpack(hs)  # (N, T, H)
 
     def backward(self, dhs, dh=None):
         """Map the gradients of the states to those of the input.
@@ -144,18 +153,15 @@ class TimeRNN(RecurrentLayer):
         Returns
         -------
         ndarray (N, T, D)
+            Zeros at the padding.
         """
-        Wx, Wh, b = self.params
-        xs, hs = self.recall()
-        T, N, D = xs.shape
-        H = self.hidden_size
-        self.expect("dhs", dhs, (N, T, H))
-        dh = self._final_gradient("dh", dh, N)
-        dhs = dhs.swapaxes(0, 1)  # (T, N, H)
-        da = np.empty((T, N, H), dtype=dhs.dtype)  # (T, N, H)
-        Wh_T = np.ascontiguousarray(Wh.T)  # a plain view makes each product in the loop twice as slow
-        for t in reversed(range(T)):
-            da[t] = self.activation_backward(dhs[t] + dh, hs[t + 1])  # (2)
-            dh = da[t] @ Wh_T  # (N, H)      (1)
-        self.dh = dh
-        return swap_batch_and_time(self._project_backward(xs, hs[:T], da))  # (N, T, D)
+        packing, xs, hs_prev, hs = self.recall()
+        dhs = self._start_backward(dhs, packing)  # (P, H)
+        dh = self._final("dh", dh, packing)  # (N, H)
+        da = np.empty_like(hs)  # (P, H)
+        Wh_T = np.ascontiguousarray(self.params[1].T)  # a plain view makes each product in the loop twice as slow
+        for rows, n in reversed(packing.steps):
+            da[rows] = self.activation_backward(dhs[rows] + dh[:n], hs[rows])  # (2)
+            dh = with_ended(da[rows] @ Wh_T, dh)  # (1)
+        self.dh = packing.unsort(dh)
+        return packing.unpack(self._project_backward(xs, hs_prev, da))  # (N, T, D)

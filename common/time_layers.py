@@ -8,14 +8,18 @@ from common.layer import Layer
 from common.layers import (
     Affine, Dropout, Embedding, MatMul, Sigmoid, SigmoidWithLoss, Softmax, SoftmaxWithLoss, checked_dropout_ratio,
 )
+from common.bidirectional import TimeBiGRU, TimeBiLSTM, TimeBiRNN
+from common.gru import GRU, TimeGRU
 from common.lstm import LSTM, TimeLSTM
 from common.np import np
+from common.packing import checked_lengths, mask
 from common.rnn import RNN, TimeRNN
 
 __all__ = [
     "np", "sigmoid", "relu", "softmax", "cross_entropy_error",
     "MatMul", "Affine", "Softmax", "SoftmaxWithLoss", "Sigmoid", "SigmoidWithLoss", "Dropout", "Embedding",
-    "RNN", "TimeRNN", "LSTM", "TimeLSTM", "TimeEmbedding", "TimeAffine", "TimeDropout", "TimeSoftmaxWithLoss",
+    "RNN", "TimeRNN", "LSTM", "TimeLSTM", "GRU", "TimeGRU", "TimeBiRNN", "TimeBiLSTM", "TimeBiGRU",
+    "TimeEmbedding", "TimeAffine", "TimeDropout", "TimeLast", "TimeMask", "TimeSoftmaxWithLoss", "TimeSigmoidWithLoss",
 ]
 
 
@@ -97,6 +101,63 @@ class TimeDropout(Layer):
         mask, shape = self.recall()
         self.expect("dout", dout, shape, mask.dtype)
         return dout * mask
+
+
+class TimeSigmoidWithLoss(SigmoidWithLoss):
+    """Sigmoid at every step, followed by the binary cross entropy averaged over all steps.
+
+    `forward(xs, ts)` takes scores (N, T), or with more axes, and targets of the same shape.
+    """
+
+
+class TimeLast(Layer):
+    """Picks the last real step of each sequence."""
+
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, xs, lengths=None):
+        """Map xs (N, T, D) to (N, D).
+
+        Parameters
+        ----------
+        xs : ndarray (N, T, D)
+        lengths : sequence of int (N,), optional
+            Real steps of each sequence, by default T.
+        """
+        self.expect("xs", xs, ("N", "T", "D"))
+        N, T, _ = xs.shape
+        lengths = checked_lengths([T] * N if lengths is None else lengths, N, T)
+        at_last = np.arange(N), np.to_device(lengths - 1)
+        self.cache = at_last, xs.shape, xs.dtype
+        return xs[at_last]  # (N, D)
+
+    def backward(self, dout):
+        """Map dy (N, D) to dxs (N, T, D): zeros everywhere but at the last real steps."""
+        at_last, (N, T, D), dtype = self.recall()
+        self.expect("dout", dout, (N, D), dtype)
+        dxs = np.zeros((N, T, D), dtype=dtype)  # (N, T, D)
+        dxs[at_last] = dout
+        return dxs
+
+
+class TimeMask(Layer):
+    """Sets the padding behind each sequence to zero, and its gradient too."""
+
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, xs, lengths):
+        """Map xs (N, T, D) to xs with zeros from step lengths[n] of sequence n on."""
+        self.expect("xs", xs, ("N", "T", "D"))
+        self.cache = mask(lengths, *xs.shape[:2], xs.dtype)[:, :, None], xs.shape  # (N, T, 1)
+        return xs * self.cache[0]
+
+    def backward(self, dout):
+        """Map dy (N, T, D) to dy with zeros at the padding."""
+        real, shape = self.recall()
+        self.expect("dout", dout, shape, real.dtype)
+        return dout * real
 
 
 class TimeSoftmaxWithLoss(SoftmaxWithLoss):

@@ -172,9 +172,9 @@ class HalfForgetfulRNN(TimeRNN):
 
     def backward(self, dhs, dh=None):
         dxs = super().backward(dhs, dh)
-        x, hs = self.cache
-        da = self.activation_backward(dhs.swapaxes(0, 1), hs[1:])
-        return self._project_backward(x, hs[:-1], da).swapaxes(0, 1) + 0 * dxs
+        packing, xs, hs_prev, hs = self.cache
+        da = self.activation_backward(packing.pack(dhs), hs)
+        return packing.unpack(self._project_backward(xs, hs_prev, da)) + 0 * dxs
 
 
 class ScaledRNN(TimeRNN):

@@ -89,7 +89,7 @@ def test_dropout_scales_at_test_time(dtype):
     test = layer.forward(x, train_flg=False)
     np.testing.assert_allclose(test, 1.4, rtol=1e-6)
     assert test.dtype == dtype
-    with pytest.raises(ValueError, match="^Dropout: backward was called before forward"):
+    with pytest.raises(ValueError, match="^Dropout: backward needs a forward in training mode before it"):
         layer.backward(x)
 
 

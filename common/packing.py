@@ -1,0 +1,144 @@
+"""Sequences of different length in one batch, without work on their padding.
+
+A batch (N, T, ...) whose sequence n has lengths[n] real steps is packed into rows (P, ...), P the
+sum of the lengths: first the first step of every sequence, then the second of those that have one,
+and so on. The sequences are sorted by length, longest first, so that those that still run at a
+step are the first ones::
+
+    lengths 2 4 1          sorted       packed rows
+    a b                    d e f g      d a c | e b | f | g
+    d e f g                a b          t = 0   t=1   2   3
+    c                      c
+
+Without lengths every sequence runs to the end, and the rows are the batch with time first.
+"""
+import numpy
+
+from common.np import np
+
+
+class Packing:
+    """The way between a padded batch and packed rows.
+
+    Parameters
+    ----------
+    N, T : int
+        Sequences, and steps of the longest.
+    lengths : sequence of int (N,), optional
+        Real steps of each sequence, in any order. By default T for all.
+
+    Attributes
+    ----------
+    steps : list of (slice, int)
+        For each step its rows, and the number n of sequences that still run.
+
+    Raises
+    ------
+    ValueError
+        There are not N lengths, or one is not a whole number from 1 to T.
+    """
+
+    def __init__(self, N, T, lengths=None):
+        self.N, self.T = N, T
+        self.order = None
+        if lengths is None:
+            self.steps = [(slice(t * N, (t + 1) * N), N) for t in range(T)]
+            return
+        lengths = checked_lengths(lengths, N, T)
+        order = numpy.argsort(-lengths, kind="stable")  # (N,)
+        sorted_lengths = lengths[order]  # (N,)
+        running = (sorted_lengths[None, :] > numpy.arange(T)[:, None]).sum(axis=1)  # (T,)
+        ends = numpy.cumsum(running)  # (T,)
+        self.steps = [(slice(int(end - n), int(end)), int(n)) for end, n in zip(ends, running) if n > 0]
+        self.order = np.to_device(order)
+        self.inverse = np.to_device(numpy.argsort(order))
+        self.row_sequence = np.to_device(numpy.concatenate([order[:n] for n in running]))  # (P,)
+        self.row_step = np.to_device(numpy.repeat(numpy.arange(T), running))  # (P,)
+
+    def pack(self, xs):
+        """Turn xs (N, T, D) into rows (P, D)."""
+        if self.order is None:
+            return np.ascontiguousarray(xs.swapaxes(0, 1)).reshape(self.N * self.T, -1)
+        return xs[self.row_sequence, self.row_step]
+
+    def unpack(self, rows):
+        """Turn rows (P, D) into (N, T, D), zeros at the padding."""
+        if self.order is None:
+            return np.ascontiguousarray(rows.reshape(self.T, self.N, -1).swapaxes(0, 1))
+        xs = np.zeros((self.N, self.T, rows.shape[1]), dtype=rows.dtype)  # (N, T, D)
+        xs[self.row_sequence, self.row_step] = rows
+        return xs
+
+    def sort(self, state):
+        """Bring a state (N, H) into the order of the packed rows."""
+        return state if self.order is None else state[self.order]
+
+    def unsort(self, state):
+        """Bring a state (N, H) back into the order of the batch."""
+        return state if self.order is None else state[self.inverse]
+
+
+def checked_lengths(lengths, N, T):
+    """Return lengths as a NumPy array (N,), or raise a ValueError that says what is wrong."""
+    lengths = numpy.asarray(np.to_cpu(lengths))
+    if lengths.shape != (N,) or lengths.dtype.kind not in "iu":
+        raise ValueError(f"lengths are {lengths.dtype} of shape {lengths.shape}, wanted integers of shape ({N},)")
+    if lengths.min() < 1 or lengths.max() > T:
+        raise ValueError(f"lengths go from {lengths.min()} to {lengths.max()}, wanted 1 to {T}")
+    return lengths.astype(numpy.int64)
+
+
+def with_ended(running, before):
+    """Return the states of all sequences, (N, H): the new ones of those that run, the old ones of the rest.
+
+    Parameters
+    ----------
+    running : ndarray (n, H)
+        States of the first n sequences after a step.
+    before : ndarray (N, H)
+        States before it.
+    """
+    if len(running) == len(before):
+        return running
+    return np.concatenate((running, before[len(running):]))
+
+
+def pad(sequences):
+    """Put sequences of different length into one batch.
+
+    Parameters
+    ----------
+    sequences : list of ndarray (T_n, ...)
+
+    Returns
+    -------
+    xs : ndarray (N, T, ...)
+        Zeros behind each sequence's end.
+    lengths : numpy.ndarray of int (N,)
+    """
+    lengths = numpy.array([len(sequence) for sequence in sequences])  # (N,)
+    first = sequences[0]
+    xs = np.zeros((len(sequences), int(lengths.max())) + first.shape[1:], dtype=first.dtype)  # (N, T, ...)
+    for n, sequence in enumerate(sequences):
+        xs[n, :len(sequence)] = sequence
+    return xs, lengths
+
+
+def mask(lengths, N, T, dtype):
+    """Return (N, T): 1 at each real step, 0 at the padding."""
+    lengths = checked_lengths(lengths, N, T)
+    return np.to_device((numpy.arange(T) < lengths[:, None]).astype(dtype))
+
+
+def reverse(xs, lengths=None):
+    """Reverse each sequence of xs (N, T, ...) up to its own end; the padding stays where it is.
+
+    Doing it twice gives xs back.
+    """
+    N, T = xs.shape[:2]
+    if lengths is None:
+        return xs[:, ::-1]
+    lengths = checked_lengths(lengths, N, T)
+    steps = numpy.arange(T)
+    source = numpy.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # (N, T)
+    return xs[np.to_device(numpy.arange(N)[:, None]), np.to_device(source)]
