@@ -2,18 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help train train-ptb train-better test lint bench clean
+.PHONY: help train train-ptb train-better test lint check-gradients test-mutations test-parity bench clean
 
 help:
-	@echo 'make train         a first language model, in about a minute, without a download'
-	@echo 'make train-ptb     the LSTM of chapter 6 on the Penn Treebank, some seven minutes'
-	@echo 'make train-better  the improved LSTM of chapter 6, 40 epochs, many hours'
-	@echo 'make test          lint and all quick tests'
-	@echo 'make bench         speed against one layer object per time step'
+	@echo 'make train            a first language model, in about a minute, without a download'
+	@echo 'make train-ptb        the LSTM of chapter 6 on the Penn Treebank, some seven minutes'
+	@echo 'make train-better     the improved LSTM of chapter 6, 40 epochs, many hours'
+	@echo 'make test             lint and all quick tests'
+	@echo 'make check-gradients  every layer against numerical derivatives'
+	@echo 'make test-mutations   break the formulas one edit at a time and see the tests notice'
+	@echo 'make test-parity      every layer and optimizer against PyTorch'
+	@echo 'make bench            speed against one layer object per time step'
 
 # A stamp for each set of extras, renewed when the requirements change.
-.venv/installed%: setup.cfg pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/installed%: setup.cfg pyproject.toml | .venv/created
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(patsubst -%,[%],$*)'
 	@touch $@
 
@@ -31,6 +38,16 @@ lint: .venv/installed-dev
 
 test: lint
 	$(BIN)/python -m pytest
+
+check-gradients: .venv/installed-dev
+	$(BIN)/python -m common.gradient_check
+
+# EVERY=20 makes every twentieth edit only.
+test-mutations: .venv/installed-dev
+	$(BIN)/python tests/mutations/run.py --every $(or $(EVERY),1)
+
+test-parity: .venv/installed-dev,parity,safetensors
+	$(BIN)/python -m pytest tests/parity tests/common/test_torch_weights.py
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/benchmarks/per_step.py

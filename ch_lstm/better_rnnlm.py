@@ -21,7 +21,7 @@ class BetterRnnlm(LanguageModel):
     dropout_ratio : float
         In [0, 1).
     seed : int, optional
-        Restarts `np.rng` and draws the initial weights from it.
+        Restarts the random generators, from which the initial weights are drawn (`np.seed`).
     dtype : dtype
         float32 to train, float64 to check gradients.
     fused_loss : bool

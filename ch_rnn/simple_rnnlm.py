@@ -17,7 +17,7 @@ class SimpleRnnlm(LanguageModel):
     hidden_size : int
         H, size of the state.
     seed : int, optional
-        Restarts `np.rng` and draws the initial weights from it.
+        Restarts the random generators, from which the initial weights are drawn (`np.seed`).
     dtype : dtype
         float32 to train, float64 to check gradients.
     fused_loss : bool

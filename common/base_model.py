@@ -1,10 +1,13 @@
 """What every model shares: its parameters, and keeping them in a file."""
 from pathlib import Path
 
-from common.clip import unique_params
+import numpy
+
+from common.clip import how_shared, unique_params
 from common.errors import InputError
 from common.files import read_arrays, write_arrays
 from common.np import np
+from common.pickles import read_pickle
 
 
 class BaseModel:
@@ -29,19 +32,23 @@ class BaseModel:
         Parameters
         ----------
         file_name : str or Path, optional
-            By default `<ClassName>.npz`; another ending becomes .npz.
+            By default `<ClassName>.npz`. A name that ends in .pkl ends in .npz instead, and
+            .npz is put behind any other.
         """
-        path = Path(file_name or f"{type(self).__name__}.npz").with_suffix(".npz")
+        path = npz_path(file_name or type(self).__name__)
         arrays = {f"param_{i}": np.to_cpu(param) for i, param in enumerate(unique_params(self.params))}
         write_arrays(path, arrays)
 
     def load_params(self, file_name=None):
-        """Read the parameters that `save_params` wrote, in place.
+        """Read parameters, in place, that `save_params` wrote or that the book publishes.
 
         Parameters
         ----------
         file_name : str or Path, optional
-            By default `<ClassName>.npz`.
+            By default `<ClassName>.npz`, or where there is none `<ClassName>.pkl`. A name of
+            which there is no file stands for the .npz file that `save_params` makes of it.
+            A .pkl file is a list with one array for each entry of `params`, shared ones as often
+            as they are there; it is read by `common.pickles`, which runs nothing.
 
         Raises
         ------
@@ -49,34 +56,83 @@ class BaseModel:
             The file is missing or broken, or holds another model's parameters. The model
             then stays as it was.
         """
-        path = Path(file_name or f"{type(self).__name__}.npz")
+        path = self._params_file(file_name)
+        if path.suffix == ".pkl":
+            self.assign_params(self._once_each(read_pickle(path), path), path)
+            return
         arrays = read_arrays(path)
-        self.assign_params([arrays[f"param_{i}"] for i in range(len(arrays))], path)
+        names = [f"param_{i}" for i in range(len(arrays))]
+        if set(names) != set(arrays):
+            raise InputError(f"{path} holds no parameters as save_params writes them")
+        self.assign_params([arrays[name] for name in names], path)
+
+    def _params_file(self, file_name):
+        if file_name:
+            candidates = [Path(file_name), npz_path(file_name)]
+        else:
+            candidates = [Path(f"{type(self).__name__}{ending}") for ending in (".npz", ".pkl")]
+        for path in candidates:
+            if path.is_file():
+                return path
+        raise InputError(f"there is no file {' or '.join(map(str, dict.fromkeys(candidates)))}")
+
+    def _once_each(self, arrays, source):
+        """Return one array for each memory in `params`, from a list with one for each entry."""
+        if not isinstance(arrays, (list, tuple)) or not all(isinstance(array, numpy.ndarray) for array in arrays):
+            raise InputError(f"{source} holds no list of arrays")
+        self._expect_shapes(self.params, arrays, source)
+        firsts = []  # places in params where a memory comes up first
+        for i, param in enumerate(self.params):
+            for first in firsts:
+                sharing = how_shared(self.params[first], param)
+                if sharing is None:
+                    continue
+                copy = arrays[i].T if sharing == "transposed" else arrays[i]
+                if not numpy.array_equal(arrays[first], copy, equal_nan=True):
+                    raise InputError(f"{source} is not of this {type(self).__name__}, whose entries {first} and {i} "
+                                     "of params are one: there they differ")
+                break
+            else:
+                firsts.append(i)
+        return [arrays[i] for i in firsts]
 
     def assign_params(self, arrays, source):
-        """Write arrays into the parameters.
+        """Write arrays into the parameters, in the parameters' dtype.
 
         Parameters
         ----------
-        arrays : list of ndarray
-            One for each memory in `params`.
+        arrays : list of numpy.ndarray
+            One for each memory in `params`, of any floating dtype.
         source : str or Path
             Where they come from, for the error message.
 
         Raises
         ------
         InputError
-            Their number or shapes are not this model's; nothing was written.
+            Their number or shapes are not this model's, or they are no floats; nothing was written.
         """
         params = unique_params(self.params)
+        self._expect_shapes(params, arrays, source)
+        for array in arrays:
+            if array.dtype.kind != "f":
+                raise InputError(f"{source} is not of this {type(self).__name__}: it holds an array of {array.dtype}, "
+                                 "wanted floats")
+        for param, array in zip(params, arrays):
+            param[...] = np.to_device(array.astype(param.dtype, copy=False))
+
+    def _expect_shapes(self, params, arrays, source):
         wanted = [param.shape for param in params]
         got = [array.shape for array in arrays]
         if wanted != got:
             raise InputError(
                 f"{source} is not of this {type(self).__name__}: "
                 f"it holds {shapes_text(got)}, wanted {shapes_text(wanted)}")
-        for param, array in zip(params, arrays):
-            param[...] = np.to_device(array)
+
+
+def npz_path(file_name):
+    """Return the .npz file that stands for a name of a file of parameters."""
+    name = str(file_name)
+    return Path(name if name.endswith(".npz") else name.removesuffix(".pkl") + ".npz")
 
 
 def shapes_text(shapes):

@@ -110,6 +110,8 @@ class TimeBidirectional(Layer):
         (N, T, _), lengths = self.recall()
         H = self.hidden_size
         self.expect("dhs", dhs, (N, T, 2 * H))
+        if dc is not None and not hasattr(self.readers[0], "c"):
+            raise ValueError(f"{self._name}: dc is given, but only an LSTM has cells")
         self._expect_states("dh", dh, N)
         self._expect_states("dc", dc, N)
         forwards, backwards = self.readers

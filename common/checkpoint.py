@@ -18,29 +18,32 @@ def save_checkpoint(path, model, facts, optimizer=None):
     ----------
     path : str or Path
     model : LanguageModel
-        Its parameters (each shared one once) and carried states are saved.
+        Its parameters are saved, each shared one once.
     facts : dict
         Anything that JSON can hold; must have "model" (its name) and "vocabulary" (a fingerprint).
     optimizer : Optimizer, optional
-        Its learning rate, step count and memories are saved.
+        With it the file is one to go on from: learning rate, step count and memories of the
+        optimizer are saved, and the states that the model carries.
     """
-    arrays = {f"param_{i}": np.to_cpu(param) for i, param in enumerate(unique_params(model.params))}
-    for i, states in enumerate(model.get_state()):
-        for j, state in enumerate(states):
-            if state is not None:
-                arrays[f"state_{i}_{j}"] = np.to_cpu(state)
+    arrays = param_arrays(model)
     if optimizer is not None:
-        facts = facts | {"lr": optimizer.lr, "steps": optimizer.steps, "memories": len(optimizer.state)}
-        for i, memories in enumerate(optimizer.state):
-            for j, memory in enumerate(memories):
-                arrays[f"memory_{i}_{j}"] = np.to_cpu(memory)
-    facts = facts | {"format": FORMAT, "params": len(unique_params(model.params))}
-    arrays["facts"] = numpy.array(json.dumps(facts))
-    write_arrays(path, arrays)
+        facts = facts | {"lr": optimizer.lr, "steps": optimizer.steps}
+        arrays |= {f"memory_{i}_{j}": memory for i, memories in enumerate(optimizer.state)
+                   for j, memory in enumerate(memories)}
+        arrays |= {f"state_{i}_{j}": state for i, states in enumerate(model.get_state())
+                   for j, state in enumerate(states) if state is not None}
+    facts = facts | {"format": FORMAT, "arrays": sorted(arrays)}
+    arrays = {name: np.to_cpu(array) for name, array in arrays.items()}
+    write_arrays(path, arrays | {"facts": numpy.array(json.dumps(facts))})
+
+
+def param_arrays(model):
+    """Return the parameters of a model by the names that they have in a checkpoint."""
+    return {f"param_{i}": param for i, param in enumerate(unique_params(model.params))}
 
 
 def read_checkpoint(path, model_name, vocabulary):
-    """Read a checkpoint, and see that it fits.
+    """Read a checkpoint, and see that it is of the model and the vocabulary at hand.
 
     Parameters
     ----------
@@ -61,39 +64,75 @@ def read_checkpoint(path, model_name, vocabulary):
     arrays = read_arrays(path)
     try:
         facts = json.loads(str(arrays.pop("facts")))
-        found = facts["format"], facts["model"], facts["vocabulary"]
+        version, model, words, names = (facts[key] for key in ("format", "model", "vocabulary", "arrays"))
     except (KeyError, TypeError, json.JSONDecodeError):
         raise InputError(f"{path} is no checkpoint of a training run") from None
-    if found[0] != FORMAT:
-        raise InputError(f"{path} has checkpoint format {found[0]}, wanted {FORMAT}")
-    if found[1] != model_name:
-        raise InputError(f"{path} is of the model {found[1]!r}, wanted {model_name!r}")
-    if found[2] != vocabulary.fingerprint:
+    if version != FORMAT:
+        raise InputError(f"{path} has checkpoint format {version}, wanted {FORMAT}")
+    if model != model_name:
+        raise InputError(f"{path} is of the model {model!r}, wanted {model_name!r}")
+    if words != vocabulary.fingerprint:
         raise InputError(f"{path} was trained with another vocabulary than this one of {len(vocabulary)} words")
+    if names != sorted(arrays):
+        raise InputError(f"{path} is damaged: its arrays are not those that were saved")
     return arrays, facts
 
 
-def restore(path, arrays, facts, model, optimizer=None):
-    """Put what `read_checkpoint` returned into a model, its states and an optimizer.
+def restore_params(path, arrays, model):
+    """Put the parameters of a checkpoint into a model.
 
     Raises
     ------
     InputError
-        Sizes differ, or arrays are missing; the model then stays as it was.
+        Their number or shapes are not this model's; it then stays as it was.
     """
-    try:
-        params = [arrays[f"param_{i}"] for i in range(facts["params"])]
-        memories = [
-            [np.to_device(arrays[f"memory_{i}_{j}"]) for j in range(optimizer.memories)]
-            for i in range(facts["memories"])] if optimizer is not None else []
-    except KeyError as missing:
-        raise InputError(f"{path} is damaged: {missing} is not in it") from None
-    model.assign_params(params, path)
-    states = []
+    count = sum(name.startswith("param_") for name in arrays)
+    model.assign_params([arrays[f"param_{i}"] for i in range(count)], path)
+
+
+def restore(path, arrays, facts, model, optimizer, batch_size):
+    """Put everything of a checkpoint back: parameters, carried states and the optimizer.
+
+    Parameters
+    ----------
+    path : str or Path
+        For the error message.
+    arrays, facts : dict
+        What `read_checkpoint` returned.
+    model : LanguageModel
+    optimizer : Optimizer
+    batch_size : int
+        Rows of the carried states.
+
+    Raises
+    ------
+    InputError
+        Something does not fit this model, optimizer and batch size; nothing was changed.
+    """
+    params = param_arrays(model)
+    memories = {f"memory_{i}_{j}": param for i, param in enumerate(params.values()) for j in range(optimizer.memories)}
+    states = {}
     for i, layer in enumerate(model.recurrent_layers):
-        found = [arrays.get(f"state_{i}_{j}") for j in range(len(layer.state))]
-        states.append(tuple(None if state is None else np.to_device(state) for state in found))
-    model.set_state(states)
-    if optimizer is not None:
-        optimizer.lr = facts["lr"]
-        optimizer.load_state(memories, facts["steps"])
+        shape = (batch_size, layer.hidden_size)
+        states |= {f"state_{i}_{j}": np.zeros(shape, dtype=layer.params[0].dtype) for j in range(len(layer.state))}
+    at_start = facts.get("steps") == 0  # before the first step there are neither memories nor states
+    expect_arrays(path, arrays, params if at_start else params | memories | states)
+    if not isinstance(facts.get("lr"), float) or not isinstance(facts.get("steps"), int):
+        raise InputError(f"{path} is damaged: it lacks the learning rate or the number of steps")
+
+    restore_params(path, arrays, model)
+    optimizer.lr = facts["lr"]
+    if not at_start:
+        optimizer.load_state([[np.to_device(arrays[f"memory_{i}_{j}"]) for j in range(optimizer.memories)]
+                              for i in range(len(params))], facts["steps"])
+        model.set_state([tuple(np.to_device(arrays[f"state_{i}_{j}"]) for j in range(len(layer.state)))
+                         for i, layer in enumerate(model.recurrent_layers)])
+
+
+def expect_arrays(path, arrays, wanted):
+    """Raise an InputError unless `arrays` has the names, shapes and dtypes of `wanted`."""
+    for name in sorted(wanted.keys() | arrays.keys()):
+        have, want = (f"{array.dtype} of shape {array.shape}" if array is not None else "nothing"
+                      for array in (arrays.get(name), wanted.get(name)))
+        if have != want:
+            raise InputError(f"{path} does not fit this run: it has {have} for {name}, wanted {want}")

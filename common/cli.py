@@ -1,6 +1,7 @@
 """What every script shares: flags that check their range, the device, one line for wrong use."""
 import argparse
 import math
+import os
 import sys
 
 from common.errors import InputError
@@ -9,7 +10,7 @@ from common.np import np
 
 def positive_int(text):
     """Parse an integer of at least 1."""
-    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
+    return _number(text, int, lambda value: 1 <= value <= 10**9, "a whole number from 1 to 10^9")
 
 
 def natural(text):
@@ -51,7 +52,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that says what was wrong in one line; `--help` has the usage."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        raise InputError(f"{message} (see --help)")
 
 
 def add_device(parser):
@@ -79,8 +80,11 @@ def run(prog, script, argv=None):
     Returns
     -------
     int
-        Exit code: 0, 2 after an InputError, 130 after Ctrl-C.
+        Exit code: 0, 2 after an InputError, 130 after Ctrl-C, 141 when whoever reads the output
+        closed it.
     """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without the text's characters is no reason to stop
     try:
         return script(sys.argv[1:] if argv is None else argv) or 0
     except InputError as error:
@@ -90,7 +94,9 @@ def run(prog, script, argv=None):
     except KeyboardInterrupt:
         print(f"{prog}: stopped by Ctrl-C", file=sys.stderr)
         return 130
+    except MemoryError as error:
+        print(f"{prog}: not enough memory ({error}): choose smaller sizes", file=sys.stderr)
+        return 2
     except BrokenPipeError:
-        # Whoever read our output, such as head, has seen enough.
-        sys.stderr.close()
-        return 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing at exit would complain
+        return 141

@@ -1,4 +1,4 @@
-"""How well a language model predicts a text."""
+"""How well a language model predicts a text, and how often a sequence-to-sequence model is right."""
 import inspect
 import math
 
@@ -31,7 +31,12 @@ def perplexity(model, corpus):
             stop = min(start + STEPS_AT_ONCE, len(corpus) - 1)
             xs, ts = corpus[start:stop], corpus[start + 1:stop + 1]  # (T,), (T,)
             nats += float(model.forward(xs[None], ts[None], train_flg=False)) * (stop - start)
-    return math.exp(nats / (len(corpus) - 1))
+    return safe_exp(nats / (len(corpus) - 1))
+
+
+def safe_exp(nats):
+    """exp, or infinity where that is too large for a float."""
+    return math.exp(nats) if not nats > 700 else math.inf
 
 
 def eval_perplexity(model, corpus, batch_size=10, time_size=35):
@@ -61,3 +66,35 @@ def eval_perplexity(model, corpus, batch_size=10, time_size=35):
         xs, ts = batches.next_batch()
         total += model.forward(xs, ts, **options)
     return float(np.exp(total / len(batches)))
+
+
+def eval_seq2seq(model, question, correct, id_to_char, verbose=False, is_reverse=False):
+    """Let a sequence-to-sequence model answer one question, greedily, and say whether all of it is right.
+
+    Parameters
+    ----------
+    model : object
+        With `generate(question, start_id, sample_size)`, which returns that many ids.
+    question : ndarray of int (1, T)
+    correct : ndarray of int (1, U)
+        The right answer, behind the id that tells the decoder to start.
+    id_to_char : dict of int to str
+    verbose : bool
+        Whether to print question, answer and guess.
+    is_reverse : bool
+        Whether `question` is back to front; it is printed the right way round.
+
+    Returns
+    -------
+    int
+        1 when every character is right, else 0.
+    """
+    start_id, *answer = np.to_cpu(correct).reshape(-1).tolist()
+    guess = [int(char_id) for char_id in model.generate(question, start_id, len(answer))]
+    is_right = guess == answer
+    if verbose:
+        asked = np.to_cpu(question).reshape(-1).tolist()
+        asked, wanted, given = ("".join(id_to_char[char_id] for char_id in ids)
+                                for ids in (asked[::-1] if is_reverse else asked, answer, guess))
+        print(f"Q {asked}\nT {wanted}\n{'O' if is_right else 'X'} {given}\n---")
+    return 1 if is_right else 0

@@ -41,23 +41,6 @@ def softmax(x):
     return y
 
 
-def log_sum_exp(x):
-    """log(sum_j exp(x_j)) over the last axis, in nats, without overflow or underflow.
-
-    Parameters
-    ----------
-    x : ndarray (..., V)
-
-    Returns
-    -------
-    ndarray (...)
-    """
-    x_max = x.max(axis=-1, keepdims=True)  # (..., 1)
-    shifted = x - x_max  # (..., V)
-    np.exp(shifted, out=shifted)
-    return np.log(shifted.sum(axis=-1)) + x_max[..., 0]
-
-
 def cross_entropy_error(y, t):
     """Mean cross entropy of predicted probabilities, in nats.
 

@@ -83,7 +83,8 @@ def next_probabilities(scores, temperature=1.0, top_k=None, top_p=None, banned=(
     best = scores.max(axis=1, keepdims=True)  # (S, 1)
     if numpy.isneginf(best).any():
         raise ValueError("every token is banned, nothing is left to draw")
-    probabilities = numpy.exp((scores - best) / temperature)  # (S, V)
+    with numpy.errstate(over="ignore"):  # a tiny temperature sends all but the best to -infinity
+        probabilities = numpy.exp((scores - best) / temperature)  # (S, V)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     if top_k is not None or top_p is not None:
         order = numpy.argsort(-probabilities, axis=1, kind="stable")  # (S, V)

@@ -17,7 +17,7 @@ class LanguageModel(BaseModel):
     ----------
     vocab_size : int
     seed : int or None
-        Restarts `np.rng`, from which weights and dropout masks are drawn; None leaves it alone.
+        Restarts the random generators, from which weights and dropout masks are drawn; None leaves them alone.
     """
 
     def __init__(self, vocab_size, seed=None):

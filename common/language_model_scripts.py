@@ -3,11 +3,12 @@
 A chapter gives its models and recipes; everything else is the same for all.
 """
 import argparse
+import inspect
 import json
 from pathlib import Path
 
 from common import cli
-from common.checkpoint import read_checkpoint, restore
+from common.checkpoint import read_checkpoint, restore_params
 from common.errors import InputError
 from common.evaluate import eval_perplexity, perplexity
 from common.generate import generate
@@ -15,7 +16,7 @@ from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.text import TOKENIZERS, Vocabulary, join_tokens
 from common.training_run import TrainingRun
-from dataset.corpus import UNITS, load_corpus, read_text_file
+from dataset.corpus import UNITS, load_corpus, read_text_file, tokenizer_of
 
 DEFAULTS = {
     "corpus": "pydoc", "unit": "word", "min_freq": None, "max_tokens": None,
@@ -24,6 +25,7 @@ DEFAULTS = {
 }
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
 MAY_CHANGE_ON_RESUME = {"epochs"}
+MAY_BE_NONE = {"min_freq", "max_tokens", "max_grad"}
 
 
 def train(prog, models, recipes, argv=None):
@@ -86,16 +88,17 @@ def train_parser(prog, models, recipes):
 def _train(parser, models, recipes, argv):
     given = vars(parser.parse_args(argv))
     cli.use_device(given.pop("device", "cpu"))
-    if given.pop("resume", False):
-        config, folder = _resumed_config(given, models)
-        resume = True
+    if "corpus" in given:
+        given["corpus"] = _lasting_name(given["corpus"])
+    resuming = given.pop("resume", False)
+    if resuming:
+        config, folder = _resumed_config(given, models, parser)
     else:
         config, folder = _new_config(given, models, recipes)
-        resume = False
     corpus = load_corpus(config["corpus"], config["unit"], config["min_freq"], config["max_tokens"])
     run = TrainingRun(folder, config, build_model(models, config, corpus.vocabulary.size, seed=config["seed"]),
                       OPTIMIZERS[config["optimizer"]](config["lr"]), corpus)
-    if resume:
+    if resuming:
         run.resume()
     else:
         run.begin()
@@ -121,12 +124,17 @@ def _new_config(given, models, recipes):
     return config, folder or _free_folder(f"{Path(config['corpus']).stem}-{config['model']}")
 
 
-def _resumed_config(given, models):
+def _lasting_name(corpus):
+    """Return the name of a corpus, a file's with its whole path, so that it means the same from any folder."""
+    return corpus if corpus in ("pydoc", "ptb") else str(Path(corpus).absolute())
+
+
+def _resumed_config(given, models, parser):
     """Return the settings and the folder of the run to go on with."""
     if "out" not in given:
         raise InputError("--resume needs --out with the folder of the run")
     folder = given.pop("out")
-    config = read_config(folder, models)
+    config = read_config(folder, models, parser)
     for name, value in given.items():
         if name not in config:
             raise InputError(f"--{name} does not go with --resume")
@@ -144,7 +152,7 @@ def _free_folder(name):
     return folder
 
 
-def read_config(folder, models):
+def read_config(folder, models, parser):
     """Read the settings of a run.
 
     Parameters
@@ -152,6 +160,8 @@ def read_config(folder, models):
     folder : Path
     models : dict of str to class
         The models of this chapter.
+    parser : Parser
+        That of train: a setting must be what its flag takes.
 
     Returns
     -------
@@ -165,26 +175,35 @@ def read_config(folder, models):
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        missing = (DEFAULTS | {"model": None}).keys() - config.keys()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"there is no run in {folder}: {path} is missing") from None
-    except (OSError, ValueError, AttributeError):
-        raise InputError(f"{path} cannot be read, it is damaged") from None
-    if missing:
-        raise InputError(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
-    if config["model"] not in models:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or config.keys() != DEFAULTS.keys() | {"model"} or any(
+            value is None and name not in MAY_BE_NONE for name, value in config.items()):
+        raise InputError(f"{path} is damaged: it does not hold the settings of a run")
+    if config["model"] not in list(models):
         raise InputError(f"the run in {folder} is of the model {config['model']!r}, wanted one of {', '.join(models)}")
-    return config
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in config.items()
+             if name != "plain" and value is not None]
+    try:
+        parsed = vars(parser.parse_args(flags))
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+    return config | {name: value for name, value in parsed.items() if name in config}
 
 
 def build_model(models, config, vocab_size, seed=None):
     """Make the model that a run's settings describe."""
-    if config["model"] == "better" and config["wordvec_size"] != config["hidden_size"]:
-        raise InputError("the model better shares its embedding with the output layer: "
-                         "--wordvec-size and --hidden-size must be equal")
-    options = {"dropout_ratio": config["dropout"]} if config["model"] == "better" else {}
-    return models[config["model"]](vocab_size, config["wordvec_size"], config["hidden_size"], seed=seed,
-                                   fused_loss=np.backend == "numpy" and not config["plain"], **options)
+    model = models[config["model"]]
+    options = {"dropout_ratio": config["dropout"]} if "dropout_ratio" in inspect.signature(model).parameters else {}
+    try:
+        return model(vocab_size, config["wordvec_size"], config["hidden_size"], seed=seed,
+                     fused_loss=np.backend == "numpy" and not config["plain"], **options)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _print_sample(model, corpus):
@@ -220,11 +239,12 @@ def _run_parser(prog, description):
 
 def _load_run(args, models):
     """Return the settings, the vocabulary and the trained model of a run."""
-    config = read_config(args.run, models)
+    config = read_config(args.run, models, train_parser("train", models, {"": {}}))
     vocabulary = Vocabulary.load(args.run / "vocabulary.json")
     model = build_model(models, config, vocabulary.size)
     path = args.run / f"{args.checkpoint}.npz"
-    restore(path, *read_checkpoint(path, config["model"], vocabulary), model)
+    arrays, _ = read_checkpoint(path, config["model"], vocabulary)
+    restore_params(path, arrays, model)
     return config, vocabulary, model
 
 
@@ -259,8 +279,13 @@ def _evaluate(prog, models, argv):
     print(f"perplexity {result:.2f} on {name} ({len(ids):,} tokens, {config['model']}, {args.checkpoint} checkpoint)")
 
 
+def _tokenizer(config):
+    """Return the name of the tokenizer that made the run's corpus."""
+    return tokenizer_of(config["corpus"], config["unit"])
+
+
 def _tokens(config, text):
-    return TOKENIZERS["ptb" if config["corpus"] == "ptb" else UNITS[config["unit"]]](text)
+    return TOKENIZERS[_tokenizer(config)](text)
 
 
 def generate_text(prog, models, argv=None):
@@ -280,13 +305,12 @@ def _generate(prog, models, argv):
     args = parser.parse_args(argv)
     cli.use_device(args.device)
     config, vocabulary, model = _load_run(args, models)
-    tokenizer = "ptb" if config["corpus"] == "ptb" else UNITS[config["unit"]]
     prompt = _start_ids(vocabulary) if args.prompt is None else _prompt_ids(args.prompt, config, vocabulary)
     np.seed(args.seed)
     ids = generate(model, prompt, args.length, args.temperature, args.top_k, args.top_p, args.greedy,
                    banned=_unknown_ids(vocabulary))
     shown = list(ids[0]) if args.prompt is None else [*prompt, *ids[0]]
-    print(_as_text(shown, vocabulary, tokenizer))
+    print(_as_text(shown, vocabulary, _tokenizer(config)))
 
 
 def _prompt_ids(prompt, config, vocabulary):

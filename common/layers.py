@@ -1,5 +1,5 @@
 """Layers without a time axis."""
-from common.functions import log_sum_exp, sigmoid, softmax
+from common.functions import sigmoid, softmax
 from common.layer import Layer
 from common.np import np
 
@@ -247,10 +247,14 @@ class SoftmaxWithLoss(Layer):
             t = np.where(t != self.ignore_label, t, 0)
         self.expect_ids("targets", t, x.shape[:-1], V)
         rows, targets = np.arange(t.size), t.reshape(-1)  # (n,), (n,)
-        log_normalizer = log_sum_exp(scores)  # (n,)
         weights = counts / np.maximum(counts.sum(), 1)  # (n,)
-        self.cache = x, rows, targets, log_normalizer, weights
-        return ((log_normalizer - scores[rows, targets]) * weights).sum()
+        x_max = scores.max(axis=1, keepdims=True)  # (n, 1)
+        shifted = scores - x_max  # (n, V)
+        target_scores = shifted[rows, targets]  # (n,)
+        np.exp(shifted, out=shifted)
+        totals = shifted.sum(axis=1)  # (n,)
+        self.cache = x, rows, targets, weights, x_max, totals
+        return ((np.log(totals) - target_scores) * weights).sum()
 
     def backward(self, dout=1):
         """Return dx = (softmax(x) - onehot(t)) dout / number of rows that count.
@@ -260,11 +264,12 @@ class SoftmaxWithLoss(Layer):
         dout : float or 0-d array
             Gradient of whatever is minimised with respect to this loss.
         """
-        x, rows, targets, log_normalizer, weights = self.recall()
-        dx = x.reshape(-1, x.shape[-1]) - log_normalizer[:, None]  # (n, V)
+        x, rows, targets, weights, x_max, totals = self.recall()
+        weights = scaled(weights, dout)  # (n,)
+        dx = x.reshape(-1, x.shape[-1]) - x_max  # (n, V)
         np.exp(dx, out=dx)
-        dx[rows, targets] -= 1
-        dx *= scaled(weights, dout)[:, None]
+        dx *= (weights / totals)[:, None]
+        dx[rows, targets] -= weights
         return dx.reshape(x.shape)
 
 

@@ -109,7 +109,7 @@ class TimeLSTM(RecurrentLayer):
 
     The products with the input, for all T steps, are one product before the loop; the
     gradients of the weights are one product each after it. The gates are kept where their
-    pre-activations were, so a sequence needs one (T, N, 4H) array forward and one backward.
+    pre-activations were: a sequence of P rows needs one (P, 4H) array forward and one backward.
 
     Parameters
     ----------

@@ -40,7 +40,8 @@ def save_history(path, history, title):
     epochs = [row["epoch"] for row in history]
     axes.plot(epochs, [row["train_perplexity"] for row in history], "k--o", label="training (mean over the epoch)")
     axes.plot(epochs, [row["valid_perplexity"] for row in history], "k-s", label="validation (after the epoch)")
-    axes.set(xlabel="epoch", ylabel="perplexity", yscale="log", title=title)
+    axes.set(xlabel="epoch", ylabel="perplexity", yscale="log")
+    axes.set_title(title.encode("ascii", "replace").decode(), parse_math=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         axis_formatter(ScalarFormatter())

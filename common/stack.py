@@ -3,6 +3,7 @@ from common.bidirectional import TimeBidirectional
 from common.gru import TimeGRU
 from common.initial import uniform
 from common.layer import Layer
+from common.layers import checked_dropout_ratio
 from common.lstm import TimeLSTM
 from common.np import np
 from common.rnn import TimeRNN
@@ -51,6 +52,7 @@ class TimeStack(Layer):
             raise ValueError(f"TimeStack: cell is {cell!r}, wanted one of {', '.join(CELLS)}")
         if num_layers < 1:
             raise ValueError(f"TimeStack: num_layers is {num_layers}, wanted at least 1")
+        checked_dropout_ratio(dropout)
         self.hidden_size, self.bidirectional, self.batch_first = hidden_size, bidirectional, batch_first
         directions = 2 if bidirectional else 1
         self.layers, self.dropouts = [], []
@@ -127,6 +129,8 @@ class TimeStack(Layer):
         """
         shape, N, count = self.recall()
         self.expect("doutput", doutput, shape)
+        if dc_n is not None and count < 2:
+            raise ValueError("TimeStack: dc_n is given, but only an LSTM has cells")
         dstates = (dh_n, dc_n)[:count]
         self._expect_states(("dh_n", "dc_n"), dstates, N)
         dxs = doutput if self.batch_first else doutput.swapaxes(0, 1)  # (N, T, S H)

@@ -50,6 +50,20 @@ def tokenize_words(text):
     return _WORD.findall(text.lower())
 
 
+def tokenize_lines(text):
+    """Split prose as `tokenize_words` does, with ``<eos>`` for each line end.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    list of str
+    """
+    return tokenize_words(text.replace("\n", f" {END_OF_SENTENCE} "))
+
+
 def tokenize_ptb(text):
     """Split text in the format of the Penn Treebank files: white space, ``<eos>`` per line end.
 
@@ -106,6 +120,7 @@ def tokenize_chinese(text):
 
 TOKENIZERS = {
     "words": tokenize_words,
+    "lines": tokenize_lines,
     "ptb": tokenize_ptb,
     "characters": tokenize_characters,
     "chinese": tokenize_chinese,
@@ -119,8 +134,8 @@ def join_tokens(tokens, tokenizer_name):
     ----------
     tokens : iterable of str
     tokenizer_name : str
-        A key of `TOKENIZERS`. "words" attaches punctuation, "ptb" puts a space between all
-        words, both write ``<eos>`` as a line end; "characters" and "chinese" add nothing.
+        A key of `TOKENIZERS`. "words" and "lines" attach punctuation, "ptb" puts a space between
+        all words, and they write ``<eos>`` as a line end; "characters" and "chinese" add nothing.
 
     Returns
     -------
@@ -133,7 +148,7 @@ def join_tokens(tokens, tokenizer_name):
     """
     if tokenizer_name not in TOKENIZERS:
         raise InputError(f"no tokenizer {tokenizer_name!r}: choose from {', '.join(TOKENIZERS)}")
-    if tokenizer_name == "words":
+    if tokenizer_name in ("words", "lines"):
         return _join_prose(tokens)
     if tokenizer_name == "ptb":
         text = " ".join("\n" if token == END_OF_SENTENCE else token for token in tokens)

@@ -6,6 +6,9 @@ from common.clip import clip_grads, remove_duplicate
 from common.np import np
 from common.plots import draw_curve
 
+# remove_duplicate is defined in common.clip; the book's readers import it from here.
+__all__ = ["BaseTrainer", "RnnlmTrainer", "Trainer", "remove_duplicate", "training_step"]
+
 
 def training_step(model, optimizer, xs, ts, max_grad=None):
     """Forward, backward and one update on one batch.

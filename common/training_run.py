@@ -6,13 +6,15 @@ import math
 import signal
 import sys
 import time
+from pathlib import Path
 
+import numpy
 import tqdm
 
 from common import checkpoint, plots
 from common.batches import StripBatches
 from common.errors import InputError
-from common.evaluate import perplexity
+from common.evaluate import perplexity, safe_exp
 from common.files import replacing
 from common.np import np
 from common.trainer import training_step
@@ -39,9 +41,6 @@ class TrainingRun:
     def __init__(self, folder, config, model, optimizer, corpus):
         self.folder, self.config = folder, config
         self.model, self.optimizer, self.corpus = model, optimizer, corpus
-        for split, least in (("valid", 2), ("test", 2)):
-            if len(getattr(corpus, split)) < least:
-                raise InputError(f"the corpus {corpus.name} is too short: nothing is left to evaluate on")
         train = np.to_device(corpus.train)
         self.valid = np.to_device(corpus.valid)
         self.batches = StripBatches(train[:-1], train[1:], config["batch_size"], config["time_size"])
@@ -58,27 +57,44 @@ class TrainingRun:
         return len(self.history)
 
     def begin(self):
-        """Write what describes the run into its folder, which must not hold a run yet."""
-        if (self.folder / "config.json").exists():
-            raise InputError(f"{self.folder} already holds a run: go on with --resume, or choose another --out")
-        with replacing(self.folder / "config.json") as file:
-            json.dump(self.config, file, indent=2)
+        """Make the folder, which must be new or empty, and save the run as it is before its first step."""
+        try:
+            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+                raise InputError(f"{self.folder} is there already: choose another --out"
+                                 + (", or go on with --resume" if (self.folder / "config.json").exists() else ""))
+        except OSError as error:
+            raise InputError(f"cannot use the folder {self.folder}: {error.strerror}") from None
+        self._save_config()
         self.corpus.vocabulary.save(self.folder / "vocabulary.json")
+        self._save_last()
 
     def resume(self):
         """Go on from last.npz, in the middle of an epoch if need be."""
         path = self.folder / "last.npz"
         arrays, facts = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
+        if facts.get("corpus") != self.corpus.fingerprint:
+            raise InputError(f"the text of {self.corpus.name} has changed since the run in {self.folder} began")
         try:
-            progress = facts["history"], facts["timing"], facts["batch"], facts["nats"], facts["seconds"]
-            position, random_state = facts["position"], facts["random_state"]
-        except KeyError as missing:
-            raise InputError(f"{path} is no checkpoint to resume from: it lacks {missing}") from None
-        checkpoint.restore(path, arrays, facts, self.model, self.optimizer)
-        self.history, self.timing, self.batch, nats, self.seconds = progress
+            history, timing = list(facts["history"]), list(facts["timing"])
+            batch, nats, seconds = int(facts["batch"]), float(facts["nats"]), float(facts["seconds"])
+            position, random_state = int(facts["position"]), facts["random_state"]
+            last_epoch = [(row["epoch"], float(row["valid_perplexity"])) for row in history][-1:]
+            if not (0 <= batch < len(self.batches) and 0 <= position < len(self.batches.xs)):
+                raise ValueError
+            if last_epoch and last_epoch[0][0] != len(history):
+                raise ValueError
+            np.set_random_state(random_state)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"{path} is damaged: what it says of the run's progress cannot be") from None
+        if self.config["epochs"] < len(history):
+            raise InputError(f"--epochs {self.config['epochs']} is less than the {len(history)} that are done")
+        checkpoint.restore(path, arrays, facts, self.model, self.optimizer, self.config["batch_size"])
+        self.history, self.timing, self.batch, self.seconds = history, timing, batch, seconds
         self.nats += nats
         self.batches.position = position
-        np.set_random_state(random_state)
+        self._save_config()
+
+    def _save_config(self):
         with replacing(self.folder / "config.json") as file:
             json.dump(self.config, file, indent=2)
 
@@ -90,13 +106,16 @@ class TrainingRun:
         bool
             Whether all epochs were done.
         """
-        with self._ctrl_c_asks_to_stop():
-            while self.epoch < self.config["epochs"]:
-                if not self._train_epoch():
-                    self._save_last()
-                    return False
+        # A loss that overflows is said by the run itself; NumPy need not warn as well.
+        with self._ctrl_c_asks_to_stop(), numpy.errstate(all="ignore"):
+            while self.epoch < self.config["epochs"] and self._train_epoch():
                 self._close_epoch()
-        return True
+            if self.epoch < self.config["epochs"]:
+                self._save_last()
+        if self.history:
+            name = Path(self.corpus.name).name
+            plots.save_history(self.folder / "loss.png", self.history, f"{self.config['model']} on {name}")
+        return self.epoch >= self.config["epochs"]
 
     @contextlib.contextmanager
     def _ctrl_c_asks_to_stop(self):
@@ -105,6 +124,7 @@ class TrainingRun:
             if self.stop_asked:
                 raise KeyboardInterrupt
             self.stop_asked = True
+            print("\nCtrl-C: stopping after this step (once more stops at once, without saving)", flush=True)
 
         try:
             old = signal.signal(signal.SIGINT, ask)
@@ -144,6 +164,9 @@ class TrainingRun:
     def _close_epoch(self):
         """Evaluate, note the epoch in the history, adapt the learning rate, save."""
         valid_perplexity = perplexity(self.model, self.valid)
+        if not math.isfinite(valid_perplexity):
+            raise InputError(f"the validation perplexity is not finite after epoch {self.epoch + 1}: "
+                             "try a lower --lr or a lower --max-grad")
         best = min((row["valid_perplexity"] for row in self.history), default=math.inf)
         tokens = self.batch * self.config["batch_size"] * self.config["time_size"]
         self.history.append({
@@ -170,6 +193,7 @@ class TrainingRun:
         return {
             "model": self.config["model"],
             "vocabulary": self.corpus.vocabulary.fingerprint,
+            "corpus": self.corpus.fingerprint,
             "history": self.history,
         }
 
@@ -181,14 +205,12 @@ class TrainingRun:
         checkpoint.save_checkpoint(self.folder / "last.npz", self.model, self._facts() | progress, self.optimizer)
         write_csv(self.folder / "history.csv", self.history)
         write_csv(self.folder / "timing.csv", self.timing)
-        if self.history:
-            plots.save_history(self.folder / "loss.png", self.history, f"{self.config['model']} on {self.corpus.name}")
 
     def finish(self):
         """Put the best parameters into the model and return their perplexity on the test text."""
         path = self.folder / "best.npz"
-        arrays, facts = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
-        checkpoint.restore(path, arrays, facts, self.model)
+        arrays, _ = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
+        checkpoint.restore_params(path, arrays, self.model)
         return self.test_perplexity()
 
     def test_perplexity(self):
@@ -215,19 +237,14 @@ class Progress:
             self.bar.close()
 
     def show(self, batch, recent_perplexity, tokens_per_second):
-        """Show the perplexity of the last batches and the speed since the epoch began."""
+        """Show the perplexity of the last batches and the tokens per second of this epoch."""
         words = f"perplexity {recent_perplexity:.2f}, {tokens_per_second:,.0f} tokens/s"
         if self.bar is not None:
             self.bar.set_postfix_str(words, refresh=False)
             self.bar.update(batch - self.bar.n)
-        elif batch >= self.next_line:
+        elif self.next_line <= batch < self.batches:
             print(f"{self.title}, batch {batch}/{self.batches}: {words}", flush=True)
             self.next_line += self.batches / 4
-
-
-def safe_exp(nats):
-    """exp, or infinity where that is too large for a float."""
-    return math.exp(nats) if nats < 700 else math.inf
 
 
 def write_csv(path, rows):

@@ -1,5 +1,6 @@
 """Any corpus, ready for a language model: the pydoc topics, the Penn Treebank or a text file."""
 import dataclasses
+import hashlib
 import pathlib
 
 import numpy
@@ -9,7 +10,7 @@ from common.text import TOKENIZERS, Vocabulary
 from dataset import ptb, pydoc_topics
 
 SPLITS = ("train", "valid", "test")
-UNITS = {"word": "words", "char": "characters", "chinese": "chinese"}  # unit of prose -> its tokenizer
+UNITS = {"word": "lines", "char": "characters", "chinese": "chinese"}  # unit of prose -> its tokenizer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +29,14 @@ class Corpus:
         Ids of each part.
     """
 
+    @property
+    def fingerprint(self):
+        """SHA-256 of all ids, in hexadecimal: two equal texts have the same."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            digest.update(getattr(self, split).tobytes() + b"|")
+        return digest.hexdigest()
+
     name: str
     tokenizer: str
     vocabulary: Vocabulary
@@ -42,13 +51,15 @@ def load_corpus(name, unit="word", min_freq=None, max_tokens=None):
     Parameters
     ----------
     name : str or path-like
-        "pydoc", "ptb", or the path of a text file in UTF-8: its first 80 percent of lines are
-        for training, the next 10 for validation, the last 10 for testing.
+        "pydoc", "ptb", or the path of a text file in UTF-8: its first 80 percent of lines (of
+        characters, where there are fewer than ten lines) are for training, the next 10 for
+        validation, the last 10 for testing.
     unit : {"word", "char", "chinese"}
         What a token is; "chinese" is a word of Chinese text.
     min_freq : int, optional
-        Words that the training part has less often become ``<unk>``. By default 2 for the
-        words of "pydoc", else 1.
+        Words that the training part has less often become ``<unk>``. By default 2 for words,
+        so that ``<unk>`` is met in training too, and 1 for characters and for "ptb", which has
+        its own.
     max_tokens : int, optional
         Keep only the first so many training tokens, and at most as many of each other part.
         The vocabulary is then that of the training tokens kept.
@@ -69,23 +80,23 @@ def load_corpus(name, unit="word", min_freq=None, max_tokens=None):
         raise InputError(f"no unit {unit!r}: choose from {', '.join(UNITS)}")
     if max_tokens is not None and max_tokens < 1:
         raise InputError(f"max_tokens must be at least 1, got {max_tokens}")
-    tokenizer = UNITS[unit]
-    if name == "pydoc" and unit == "word":
-        parts = [pydoc_topics.load_tokens(split) for split in SPLITS]
-    elif name == "ptb" and unit == "word":
-        tokenizer = "ptb"
-        parts = [TOKENIZERS["ptb"](ptb.read_text(split)) for split in SPLITS]
-    else:
-        parts = [TOKENIZERS[tokenizer](text) for text in _read_parts(name)]
+    tokenizer = tokenizer_of(name, unit)
+    train, valid, test = parts = [TOKENIZERS[tokenizer](text)[:max_tokens] for text in _read_parts(name)]
     for split, tokens in zip(SPLITS, parts):
         if len(tokens) < 2:
             raise InputError(f"{name} is too short: its {split} part has {len(tokens)} tokens, "
                              "and a language model needs at least 2; give a longer text")
-    train, valid, test = (tokens[:max_tokens] for tokens in parts)
     if min_freq is None:
-        min_freq = 2 if name == "pydoc" and unit == "word" else 1
+        min_freq = 2 if tokenizer == "lines" else 1
     vocabulary = Vocabulary.build(train, min_freq=min_freq)
+    if len(vocabulary) < 2:
+        raise InputError(f"{name} leaves no word to learn: none occurs {min_freq} times in its training part")
     return Corpus(str(name), tokenizer, vocabulary, *map(vocabulary.encode, (train, valid, test)))
+
+
+def tokenizer_of(name, unit):
+    """Return the key of `common.text.TOKENIZERS` by which a corpus of this name and unit is split."""
+    return "ptb" if name == "ptb" and unit == "word" else UNITS[unit]
 
 
 def _read_parts(name):
@@ -94,12 +105,11 @@ def _read_parts(name):
         return [pydoc_topics.load_text(split) for split in SPLITS]
     if name == "ptb":
         return [ptb.read_text(split) for split in SPLITS]
-    lines = read_text_file(name).splitlines(keepends=True)
-    if len(lines) < 10:
-        raise InputError(f"{name} is too short to split 80/10/10: "
-                         f"it has {len(lines)} lines and needs at least 10")
-    first, second = len(lines) * 8 // 10, len(lines) * 9 // 10
-    return ["".join(part) for part in (lines[:first], lines[first:second], lines[second:])]
+    text = read_text_file(name)
+    lines = text.splitlines(keepends=True)
+    pieces = lines if len(lines) >= 10 else text  # few long lines are cut by character
+    first, second = len(pieces) * 8 // 10, len(pieces) * 9 // 10
+    return ["".join(part) for part in (pieces[:first], pieces[first:second], pieces[second:])]
 
 
 def read_text_file(path):

@@ -7,7 +7,6 @@ import functools
 import re
 
 from common.errors import InputError
-from common.text import END_OF_SENTENCE, tokenize_words
 
 _SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
@@ -39,25 +38,6 @@ def load_text(split="train"):
     if split not in _SHARES:
         raise InputError(f"the pydoc corpus has no split {split!r}: choose from {', '.join(_SHARES)}")
     return _splits()[split]
-
-
-def load_tokens(split="train"):
-    """Return a part of the topics as lower-case words, ``<eos>`` after each paragraph and each topic.
-
-    Parameters
-    ----------
-    split : {"train", "valid", "test"}
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    InputError
-        No such split, or this Python comes without its documentation topics.
-    """
-    return tokenize_words(load_text(split).replace("\n", f" {END_OF_SENTENCE} "))
 
 
 @functools.lru_cache(maxsize=1)

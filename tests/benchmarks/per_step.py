@@ -9,6 +9,7 @@ import argparse
 import statistics
 import time
 
+import common  # noqa: F401, before NumPy is imported: it sets how BLAS threads wait
 import numpy as np
 from per_step_reference import PerStepModel, per_step_update
 

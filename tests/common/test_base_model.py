@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,102 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot write .*: No space left on device"):
         Rnnlm(7, 4, 5, seed=1).save_params(path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
+
+
+def book_file(path, model, dtype=np.float16, protocol=None):
+    """Write a .pkl as the book does: a list with an array for each entry of `params`."""
+    path.write_bytes(pickle.dumps([param.astype(dtype) for param in model.params], protocol))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("model", [Rnnlm, BetterRnnlm])
+def test_the_books_pickles_are_read(tmp_path, model, dtype, protocol):
+    first, second = model(7, 5, 5, seed=0), model(7, 5, 5, seed=1)
+    book_file(tmp_path / "weights.pkl", first, dtype, protocol)
+    held = list(second.params)
+    second.load_params(tmp_path / "weights.pkl")
+    for param, before, expected in zip(second.params, held, first.params):
+        assert param is before and param.dtype == np.float32
+        assert np.array_equal(param, expected.astype(dtype).astype(np.float32))
+
+
+def test_without_a_name_npz_comes_before_pkl(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of_npz, of_pkl, model = (Rnnlm(7, 4, 5, seed=seed) for seed in range(3))
+    with pytest.raises(InputError, match="there is no file Rnnlm.npz or Rnnlm.pkl$"):
+        model.load_params()
+    book_file(tmp_path / "Rnnlm.pkl", of_pkl, np.float32)
+    model.load_params()
+    assert same(model, of_pkl)
+    of_npz.save_params()
+    model.load_params()
+    assert same(model, of_npz)
+    model.load_params("Rnnlm.pkl")
+    assert same(model, of_pkl)
+
+
+@pytest.mark.parametrize("name", ["weights.pkl", "weights", "weights.npz"])
+def test_the_name_given_to_save_params_loads(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    first, second = Rnnlm(7, 4, 5, seed=0), Rnnlm(7, 4, 5, seed=1)
+    first.save_params(name)
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
+    second.load_params(name)
+    assert same(first, second)
+    with pytest.raises(InputError, match="there is no file none.pkl or none.npz$"):
+        second.load_params("none.pkl")
+
+
+def test_wrong_pickles_are_refused_and_change_nothing(tmp_path):
+    model, untouched = BetterRnnlm(7, 5, 5, seed=0), BetterRnnlm(7, 5, 5, seed=0)
+    good = [param + 1 for param in model.params]
+    untied = [*good[:-2], good[-2] + 1, good[-1]]
+    for content, message in [
+        (good[:-1], "is not of this BetterRnnlm: it holds .*, wanted 7x5, .*, 5x7, 7$"),
+        (good + good[:1], "is not of this BetterRnnlm"),
+        ([array.T for array in good], "is not of this BetterRnnlm: it holds 5x7, .*, wanted 7x5"),
+        ([*good[:-1], good[-1].astype(np.int64)], "it holds an array of int64, wanted floats"),
+        (untied, "whose entries 0 and 7 of params are one: there they differ"),
+        ({"params": good}, "holds no list of arrays"),
+        ([*good[:-1], 1.0], "holds no list of arrays"),
+        (None, "holds no list of arrays"),
+        ([*good[:-1], print], "is refused: it names builtins.print"),
+        ([*good[:-1], np.array([None])], "is refused: it holds elements of type 'O8'"),
+    ]:
+        (tmp_path / "weights.pkl").write_bytes(pickle.dumps(content))
+        with pytest.raises(InputError, match=f"weights.pkl .*{message}"):
+            model.load_params(tmp_path / "weights.pkl")
+        assert same(model, untouched)
+    book_file(tmp_path / "weights.pkl", untouched)
+    (tmp_path / "weights.pkl").write_bytes((tmp_path / "weights.pkl").read_bytes()[:-9])
+    with pytest.raises(InputError, match="weights.pkl cannot be read, it is damaged"):
+        model.load_params(tmp_path / "weights.pkl")
+    assert same(model, untouched)
+
+
+def test_an_npz_of_something_else_is_refused(tmp_path):
+    model, untouched = Rnnlm(7, 4, 5, seed=0), Rnnlm(7, 4, 5, seed=0)
+    good = {f"param_{i}": param + 1 for i, param in enumerate(model.params)}
+    for arrays, message in [
+        ({"facts": np.zeros(2)}, "holds no parameters as save_params writes them"),
+        (good | {"facts": np.zeros(2)}, "holds no parameters as save_params writes them"),
+        (good | {"param_5": np.full(20, "text")}, "is not of this Rnnlm"),
+        (good | {"param_3": np.zeros(20, dtype=complex)}, "is not of this Rnnlm"),
+    ]:
+        np.savez(tmp_path / "other.npz", **arrays)
+        with pytest.raises(InputError, match=f"other.npz .*{message}"):
+            model.load_params(tmp_path / "other.npz")
+        assert same(model, untouched)
+
+
+def test_arrays_that_are_no_floats_are_refused_before_anything_is_written():
+    class Bare(BaseModel):
+        def __init__(self):
+            self.params, self.grads = [np.zeros(2), np.zeros(3)], [np.zeros(2), np.zeros(3)]
+
+    model = Bare()
+    for wrong in (np.zeros(3, dtype=complex), np.array(["a", "b", "c"]), np.arange(3)):
+        with pytest.raises(InputError, match=f"file is not of this Bare: it holds an array of {wrong.dtype}, wanted"):
+            model.assign_params([np.ones(2), wrong], "file")
+        assert not model.params[0].any()

@@ -6,7 +6,7 @@ import pytest
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import evaluate
-from common.evaluate import eval_perplexity, perplexity
+from common.evaluate import eval_perplexity, eval_seq2seq, perplexity
 from common.functions import softmax
 
 
@@ -78,3 +78,39 @@ def test_eval_perplexity_takes_models_without_train_flg(corpus):
             return math.log(7)
 
     assert eval_perplexity(Uniform(), corpus, batch_size=2, time_size=5) == pytest.approx(7)
+
+
+class Parrot:
+    """Answers with the given ids, and notes what it was asked."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def generate(self, question, start_id, sample_size):
+        self.asked.append((question.tolist(), start_id, sample_size))
+        return self.answer
+
+
+ID_TO_CHAR = dict(enumerate("16+75 _920384"))
+QUESTION, CORRECT = np.array([[0, 1, 2, 3, 4, 5, 5]]), np.array([[6, 7, 0, 5]])  # 16+75, _91
+
+
+@pytest.mark.parametrize("answer, right", [
+    ([7, 0, 5], 1), (np.array([7, 0, 5]), 1), ([np.int64(7), np.int64(0), np.int64(5)], 1),
+    ([7, 0, 0], 0), ([0, 7, 5], 0), ([7, 0], 0), ([], 0)])
+def test_eval_seq2seq_counts_an_answer_that_is_right_in_every_character(answer, right, capsys):
+    model = Parrot(answer)
+    found = eval_seq2seq(model, QUESTION, CORRECT, ID_TO_CHAR)
+    assert found == right and type(found) is int
+    assert model.asked == [(QUESTION.tolist(), 6, 3)]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("answer, line", [([7, 0, 5], "O 91 "), ([7, 7, 5], "X 99 ")])
+def test_eval_seq2seq_prints_question_answer_and_guess(answer, line, capsys):
+    eval_seq2seq(Parrot(answer), QUESTION, CORRECT, ID_TO_CHAR, True)
+    assert capsys.readouterr().out.splitlines() == ["Q 16+75  ", "T 91 ", line, "---"]
+    model = Parrot(answer)
+    eval_seq2seq(model, QUESTION[:, ::-1], CORRECT, ID_TO_CHAR, verbose=True, is_reverse=True)
+    assert capsys.readouterr().out.splitlines() == ["Q 16+75  ", "T 91 ", line, "---"]
+    assert model.asked[0][0] == QUESTION[:, ::-1].tolist()

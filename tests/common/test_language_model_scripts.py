@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def test_resumed_run_equals_one_that_ran_through(flags, tmp_path, capsys):
             np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-@pytest.mark.parametrize("interrupt_at", [3, 31, 65])
+@pytest.mark.parametrize("interrupt_at", [3, 31, 58])
 def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, tmp_path, monkeypatch, capsys):
     flags = ["--epochs", 3, "--model", "better"]
     assert train(*flags, "--out", "through") == 0  # 29 batches an epoch
@@ -125,7 +126,7 @@ def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, tmp_pat
     assert train(*flags, "--out", "stopped") == 0
     assert len(done) == interrupt_at
     out = capsys.readouterr().out
-    epoch, batch = divmod(interrupt_at, 29)
+    epoch, batch = divmod(interrupt_at, 29)  # at the end of an epoch too
     assert f"stopped by Ctrl-C in epoch {epoch + 1} after {batch} of 29 batches" in out
     assert "test perplexity" in out and "--resume" in out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -204,12 +205,40 @@ def test_gpu_where_there_is_none(command, capsys, monkeypatch):
     refused(capsys, code, "pip install 'rnn-from-scratch[cuda12]'")
 
 
-@pytest.fixture
-def run(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """A finished run, of which the tests damage copies."""
-    assert train("--epochs", 1, "--out", "run") == 0
-    capsys.readouterr()
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert train("--epochs", 1, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert train("--epochs", 2, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
+
+
+def edit_arrays(run, **changes):
+    """Replace arrays of the checkpoints; None removes one."""
+    for path in run.glob("last.npz" if any(name.startswith("state") for name in changes) else "*.npz"):
+        with np.load(path) as file:
+            held = {name: file[name] for name in file.files}
+        np.savez(path, **{name: array for name, array in (held | changes).items() if array is not None})
+
+
+def edit_facts(run, **changes):
+    path = run / "last.npz"
+    with np.load(path) as file:
+        held = {name: file[name] for name in file.files}
+    np.savez(path, **held | {"facts": np.array(json.dumps(json.loads(str(held["facts"])) | changes))})
 
 
 def cut(path):
@@ -234,10 +263,42 @@ DAMAGES = {
     "no checkpoint at all": (lambda run: [np.savez(path, x=1) for path in run.glob("*.npz")], "is no checkpoint"),
     "another model": (lambda run: edit_config(run, model="better"), "is of the model 'rnnlm', wanted 'better'"),
     "another chapter": (lambda run: edit_config(run, model="simple"), "is of the model 'simple', wanted one of"),
-    "another size": (lambda run: edit_config(run, hidden_size=7), "is not of this Rnnlm"),
-    "broken config": (lambda run: cut(run / "config.json") or (run / "config.json").write_text("{"), "damaged"),
-    "config that lacks": (lambda run: (run / "config.json").write_text("{}"), "it lacks"),
+    "another size": (lambda run: edit_config(run, hidden_size=7), ""),
+    "broken config": (lambda run: (run / "config.json").write_text("{"), "damaged"),
+    "config that lacks": (lambda run: (run / "config.json").write_text("{}"), "damaged"),
+    "config of a list": (lambda run: (run / "config.json").write_text("[1]"), "damaged"),
+    "parameters of integers": (lambda run: edit_arrays(run, param_0=np.zeros((3, 3), int)), ""),
+    "a parameter missing": (lambda run: edit_arrays(run, param_1=None), "its arrays are not those that were saved"),
+} | {
+    f"{name} = {value!r}": (lambda run, name=name, value=value: edit_config(run, **{name: value}), "")
+    for name, value in {
+        "epochs": None, "batch_size": "x", "time_size": 2.5, "hidden_size": -8, "max_grad": "x", "seed": -1,
+        "optimizer": "foo", "unit": [], "corpus": None, "min_freq": "x", "model": ["rnnlm"]}.items()
 }
+RESUME_DAMAGES = {
+    "state of another batch size": lambda run: edit_arrays(run, state_0_0=np.zeros((9, 6), np.float32)),
+    "state of another dtype": lambda run: edit_arrays(run, state_0_1=np.zeros((4, 6))),
+    "a state missing": lambda run: edit_arrays(run, state_0_0=None),
+    "facts: batch": lambda run: edit_facts(run, batch=1000),
+    "facts: position": lambda run: edit_facts(run, position="x"),
+    "facts: nats": lambda run: edit_facts(run, nats=None),
+    "facts: history": lambda run: edit_facts(run, history=3),
+    "facts: random_state": lambda run: edit_facts(run, random_state={}),
+    "facts: lr": lambda run: edit_facts(run, lr=None),
+    "facts: steps": lambda run: edit_facts(run, steps="many"),
+    "fewer epochs than are done": lambda run: edit_config(run, epochs=1),
+}
+
+
+@pytest.mark.parametrize("damage", RESUME_DAMAGES)
+def test_damaged_runs_that_only_resuming_minds(two_epochs, damage, tmp_path, capsys):
+    run = tmp_path / "copy"
+    shutil.copytree(two_epochs, run)
+    RESUME_DAMAGES[damage](run)
+    before = contents(run)
+    refused(capsys, ch_lstm.train.main(["--out", str(run), "--resume"]), "")
+    assert contents(run) == before
+    assert ch_lstm.evaluate.main([str(run)]) == 0
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "generate"])
@@ -271,15 +332,91 @@ def test_resuming_with_another_text_of_the_same_name(tmp_path, capsys):
 
 def test_existing_runs_are_not_overwritten_nor_silently_changed(run, capsys):
     before = contents(run)
-    refused(capsys, train("--out", run), "already holds a run")
+    refused(capsys, train("--out", run), "is there already: choose another --out, or go on with --resume")
     refused(capsys, ch_lstm.train.main(["--out", str(run), "--resume", "--hidden-size", "9"]), "was made with 6")
     assert contents(run) == before
+
+
+def test_a_folder_or_file_that_is_there_is_not_written_into(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "history.csv").write_text("mine")
+    refused(capsys, train("--out", "mine"), "mine is there already: choose another --out")
+    refused(capsys, train("--out", "mine/history.csv"), "is there already")
+    refused(capsys, train("--out", "x" * 300), "cannot use the folder")
+    assert contents(tmp_path / "mine") == {"history.csv": b"mine"}
+
+
+def test_a_run_that_was_killed_before_its_first_save_can_be_resumed(tmp_path, monkeypatch, capsys):
+    def die(*args):
+        raise KeyboardInterrupt
+
+    assert train("--epochs", 1, "--out", "through") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "training_step", die)
+        assert train("--epochs", 1, "--out", "killed") == 130
+    assert ch_lstm.train.main(["--out", "killed", "--resume"]) == 0
+    for name, array in arrays("through/last.npz").items():
+        np.testing.assert_array_equal(array, arrays("killed/last.npz")[name])
+
+
+def test_resuming_when_the_same_words_stand_in_another_order(tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("one two three four\n" * 300)
+    assert train("--corpus", "text.txt", "--epochs", 1, "--out", "run") == 0
+    text.write_text("one two three four\n" + "two one three four\n" * 299)
+    capsys.readouterr()
+    refused(capsys, ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "2"]), "has changed since the run")
+
+
+def test_a_run_on_a_file_can_be_used_from_another_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "text.txt").write_text("one two three four\n" * 300)
+    assert train("--corpus", "text.txt", "--epochs", 1, "--out", "run") == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert ch_lstm.evaluate.main(["../run"]) == 0
+    assert ch_lstm.train.main(["--out", "../run", "--resume", "--epochs", "2"]) == 0
+
+
+@pytest.mark.parametrize("unit", ["word", "char"])
+def test_a_split_and_a_file_of_the_same_text_evaluate_alike(unit, tmp_path, capsys):
+    lines = [f"the {a} saw a {b} .\n" for a in ("cat", "dog", "cow") for b in ("bird", "fish", "cow", "cat")] * 10
+    (tmp_path / "text.txt").write_text("".join(lines))
+    assert train("--corpus", "text.txt", "--unit", unit, "--epochs", 1, "--out", "run") == 0
+    (tmp_path / "test.txt").write_text("".join(lines[len(lines) * 9 // 10:]))
+    flags = [] if unit == "word" else ["--text", "test.txt"]
+    capsys.readouterr()
+    results = []
+    for flags in ([], ["--text", "test.txt"]):
+        assert ch_lstm.evaluate.main(["run", *flags]) == 0
+        results.append(capsys.readouterr().out.split()[1])
+    assert results[0] == results[1]
+
+
+def test_a_perplexity_too_large_for_a_number_is_said(capsys):
+    refused(capsys, train("--lr", 1e4, "--max-grad", 1e4, "--out", "run"), "not finite")
+
+
+def test_names_that_matplotlib_or_the_terminal_cannot_show(tmp_path, capsys):
+    (tmp_path / "a$^$三.txt").write_text("one two three four\n" * 300)
+    assert train("--corpus", "a$^$三.txt", "--epochs", 1, "--out", "run") == 0
+    assert (tmp_path / "run" / "loss.png").exists()
+
+
+def test_ptb_by_characters_is_generated_by_characters(tmp_path, monkeypatch, capsys):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"ptb.{split}.txt").write_text(" the cat saw <unk> dogs \n" * 30)
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path))
+    assert train("--corpus", "ptb", "--unit", "char", "--epochs", 1, "--out", "run") == 0
+    capsys.readouterr()
+    assert ch_lstm.generate.main(["run", "--prompt", "the", "--length", "40"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("the") and len(out.rstrip("\n")) >= 30
 
 
 def test_evaluate_another_text(run, tmp_path, capsys):
     (tmp_path / "other.txt").write_text("the statement is the expression .\n" * 3)
     assert ch_lstm.evaluate.main([str(run), "--text", "other.txt"]) == 0
-    assert "on other.txt (18 tokens" in capsys.readouterr().out
+    assert "on other.txt (21 tokens" in capsys.readouterr().out
     (tmp_path / "word.txt").write_text("word")
     refused(capsys, ch_lstm.evaluate.main([str(run), "--text", "word.txt"]), "at least 2 are needed")
 

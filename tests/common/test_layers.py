@@ -200,3 +200,14 @@ def test_wrong_targets_are_refused(t, message):
 def test_wrong_targets_of_sigmoid_with_loss_are_refused():
     with pytest.raises(ValueError, match=r"^SigmoidWithLoss: targets is .* wanted float64 of shape \(2, 7\)"):
         SigmoidWithLoss().forward(np.ones((2, 7)), np.ones(7))
+
+
+@pytest.mark.parametrize("size", [1, 30, 1000])
+def test_softmax_with_loss_is_exact_to_rounding_whatever_the_size_of_the_scores(size):
+    rng = np.random.default_rng(0)
+    x = (size + rng.standard_normal((20, 50))).astype(np.float32)
+    t = rng.integers(50, size=20)
+    layer, exact = SoftmaxWithLoss(), SoftmaxWithLoss()
+    loss, exact_loss = layer.forward(x, t), exact.forward(x.astype(np.float64), t)
+    assert abs(loss - exact_loss) < 1e-6
+    np.testing.assert_allclose(layer.backward(20.0), exact.backward(20.0), atol=2e-7)

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from common.errors import InputError
-from common.text import join_tokens
+from common.text import join_tokens, tokenize_lines
 from dataset import pydoc_topics
 
 SPLITS = ("train", "valid", "test")
@@ -28,8 +28,12 @@ def whole_text():
     return "".join(pydoc_topics.load_text(split) for split in SPLITS)
 
 
+def tokens_of(split):
+    return tokenize_lines(pydoc_topics.load_text(split))
+
+
 def test_the_shares_are_near_80_10_10():
-    sizes = [len(pydoc_topics.load_tokens(split)) for split in SPLITS]
+    sizes = [len(tokens_of(split)) for split in SPLITS]
     shares = [size / sum(sizes) for size in sizes]
     assert sum(sizes) > 30_000
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
@@ -47,7 +51,7 @@ def test_no_underlines_and_no_grammar():
 
 
 def test_tokens_are_lower_case_words_that_end_with_eos():
-    tokens = pydoc_topics.load_tokens("valid")
+    tokens = tokens_of("valid")
     assert all(token == token.lower() and token.split() == [token] for token in tokens)
     assert tokens[-2:] == ["<eos>", "<eos>"]
     assert "the" in tokens and "," in tokens
@@ -55,7 +59,7 @@ def test_tokens_are_lower_case_words_that_end_with_eos():
 
 def test_tokens_join_to_lines_as_in_the_text():
     text = pydoc_topics.load_text("test")
-    assert join_tokens(pydoc_topics.load_tokens("test"), "words").count("\n") == text.count("\n")
+    assert join_tokens(tokens_of("test"), "words").count("\n") == text.count("\n")
 
 
 def test_the_text_is_the_same_each_time():
@@ -68,7 +72,7 @@ def test_paragraphs_become_lines(topics):
     topics({"a": "A Title\n*******\n\nTwo  built-\nin   *lines*\nof **bold text:** more.\n\n   f(*a, **b)\n"})
     assert pydoc_topics.load_text("train") == (
         "A Title\nTwo built-in lines of bold text: more.\nf(*a, **b)\n\n")
-    assert pydoc_topics.load_tokens("train")[:3] == ["a", "title", "<eos>"]
+    assert tokens_of("train")[:3] == ["a", "title", "<eos>"]
     assert pydoc_topics.load_text("valid") == ""
 
 
