@@ -1,0 +1,123 @@
+"""Break the formulas one small edit at a time, and see that the checks notice: `make test-mutations`.
+
+Each edit (see `edits`) is made in a copy of the project, in which the gradient checker and then
+the tests of the layers run. An edit that neither notices has survived; it must be explained in
+`survivors`, because it changes nothing that can be observed, or this fails.
+"""
+import argparse
+import collections
+import concurrent.futures
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import edits
+import survivors
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("common", "ch_rnn", "ch_lstm", "dataset", "tests", "setup.cfg")
+SECONDS = 120  # for one edit; an endless loop counts as caught
+
+# file: (classes and functions to edit, tests that hold them besides the gradient checker)
+TARGETS = {
+    "functions.py": (None, ["test_functions.py"]),
+    "layers.py": (None, ["test_layers.py", "test_layer.py"]),
+    "recurrent.py": ({"RecurrentLayer"}, ["test_rnn.py", "test_lstm.py"]),
+    "packing.py": (None, ["test_packing.py"]),
+    "rnn.py": (None, ["test_rnn.py", "test_layer.py"]),
+    "lstm.py": (None, ["test_lstm.py", "test_layer.py"]),
+    "gru.py": (None, ["test_gru.py", "test_layer.py"]),
+    "bidirectional.py": (None, ["test_bidirectional.py", "test_layer.py"]),
+    "stack.py": (None, ["test_stack.py", "test_layer.py"]),
+    "time_layers.py": (None, ["test_time_layers.py", "test_layer.py"]),
+    "fused_loss.py": (None, ["test_fused_loss.py"]),
+}
+
+
+def verdict(folder, file, tests):
+    """Run the checks on a copy of the project; return "checker", "tests" or "survived"."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.path.insert(0, str(folder / "tests" / "benchmarks"))
+    try:
+        from common.gradient_cases import layer_cases
+        from common.gradient_check import check
+
+        if not all(check(case).passed(1e-6) for case in layer_cases()):
+            return "checker"
+    except Exception:
+        return "checker"
+    import pytest
+
+    paths = [str(folder / "tests" / "common" / name) for name in tests]
+    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--rootdir={folder}",
+                        f"--confcutdir={folder / 'tests'}", *(path for path in paths if os.path.exists(path))])
+    return "survived" if code == 0 else "tests"
+
+
+VERDICTS = ["checker", "tests", "survived"]
+
+
+def try_edit(file, edit, tests):
+    """Make one edit in a copy of the project and return the verdict of a child process on it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in COPIED:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / part)
+        (folder / "common" / file).write_text(edit.source, encoding="utf-8")
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(SECONDS)
+            silence = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silence, 1)
+            os.dup2(silence, 2)
+            code = 0
+            try:
+                code = VERDICTS.index(verdict(folder, file, tests))
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+    return VERDICTS[os.waitstatus_to_exitcode(status)] if os.WIFEXITED(status) else "tests"
+
+
+def main(argv=None):
+    """Make the edits, print the table, return the exit code."""
+    parser = argparse.ArgumentParser(description="Break the formulas and see that the checks notice.")
+    parser.add_argument("--every", type=int, default=1, help="make only every so manieth edit")
+    parser.add_argument("--file", choices=TARGETS, help="edit this file only")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    args = parser.parse_args(argv)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    made = [(file, edit, tests) for file, (scopes, tests) in TARGETS.items() if args.file in (None, file)
+            for edit in edits.edits_of((ROOT / "common" / file).read_text(encoding="utf-8"), scopes)][::args.every]
+    counts = collections.Counter()
+    unexplained = []
+    with concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
+        for (file, edit, _), result in zip(made, pool.map(try_edit, *zip(*made))):
+            explained = result == "survived" and (file, *edit.key) in survivors.EXPLAINED
+            counts[file, "explained" if explained else result] += 1
+            if result == "survived" and not explained:
+                unexplained.append((file, edit))
+                print(f"survived: {file}:{edit.line} {edit.scope} ({edit.kind}): {edit.before} -> {edit.after}",
+                      flush=True)
+    columns = ["checker", "tests", "explained", "survived"]
+    print(f"{'file':18} {'made':>5} " + " ".join(f"{column:>9}" for column in columns))
+    for file in [*TARGETS, "all"]:
+        row = [sum(count for (name, kind), count in counts.items() if kind == column and file in (name, "all"))
+               for column in columns]
+        if sum(row):
+            print(f"{file:18} {sum(row):5} " + " ".join(f"{number:9}" for number in row))
+    passed, failed = len(made) - len(unexplained), len(unexplained)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

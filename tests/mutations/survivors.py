@@ -1,0 +1,3 @@
+"""Edits that no check can notice, each with the reason."""
+
+EXPLAINED = {}
