@@ -5,7 +5,7 @@ from ch_lstm.rnnlm import Rnnlm
 MODELS = {"rnnlm": Rnnlm, "better": BetterRnnlm}
 
 RECIPES = {
-    # A first run, in a minute or two and without any download.
+    # A first run, without any download.
     "quick": {"corpus": "pydoc", "model": "rnnlm", "epochs": 8, "lr_decay": 4.0},
     # The book's section 6.4: Rnnlm on the Penn Treebank.
     "chapter6": {"corpus": "ptb", "model": "rnnlm", "epochs": 4},

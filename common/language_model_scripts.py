@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common import cli
 from common.checkpoint import read_checkpoint, restore_params
+from common.clip import unique_params
 from common.errors import InputError
 from common.evaluate import eval_perplexity, perplexity
 from common.generate import generate
@@ -102,7 +103,7 @@ def _train(parser, models, recipes, argv):
         run.resume()
     else:
         run.begin()
-    size = sum(param.size for param in run.model.params)
+    size = sum(param.size for param in unique_params(run.model.params))
     print(f"{config['model']} ({size:,} parameters) on {corpus.name}: {len(corpus.train):,} tokens, "
           f"{corpus.vocabulary.size:,} words; run in {folder}", flush=True)
     if run.train():

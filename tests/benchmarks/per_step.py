@@ -21,9 +21,9 @@ from common.trainer import training_step
 
 V, N, T = 10_000, 20, 35
 WORKLOADS = {  # model, arguments, steps in one turn
-    "SimpleRnnlm": (SimpleRnnlm, (V, 100, 100), 5),
-    "Rnnlm": (Rnnlm, (V, 100, 100), 5),
-    "BetterRnnlm": (BetterRnnlm, (V, 650, 650), 2),
+    "SimpleRnnlm": (SimpleRnnlm, (V, 100, 100), 10),
+    "Rnnlm": (Rnnlm, (V, 100, 100), 10),
+    "BetterRnnlm": (BetterRnnlm, (V, 650, 650), 3),
 }
 
 
