@@ -103,7 +103,7 @@ def test_chinese_joins_without_spaces():
 def test_join_wants_a_known_tokenizer():
     with pytest.raises(InputError, match="words, lines, ptb, characters, chinese"):
         join_tokens(["a"], "letters")
-    assert set(TOKENIZERS) == {"words", "ptb", "characters", "chinese"}
+    assert set(TOKENIZERS) == {"words", "lines", "ptb", "characters", "chinese"}
 
 
 # Vocabulary
