@@ -5,9 +5,9 @@ BIN := .venv/bin
 .PHONY: help train train-ptb train-better test lint check-gradients test-mutations test-parity bench clean
 
 help:
-	@echo 'make train            a first language model, in about a minute, without a download'
-	@echo 'make train-ptb        the LSTM of chapter 6 on the Penn Treebank, some seven minutes'
-	@echo 'make train-better     the improved LSTM of chapter 6, 40 epochs, many hours'
+	@echo 'make train            a first language model, without a download'
+	@echo 'make train-ptb        the LSTM of chapter 6 on the Penn Treebank, 4 epochs'
+	@echo 'make train-better     the improved LSTM of chapter 6, 40 epochs'
 	@echo 'make test             lint and all quick tests'
 	@echo 'make check-gradients  every layer against numerical derivatives'
 	@echo 'make test-mutations   break the formulas one edit at a time and see the tests notice'
