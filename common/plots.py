@@ -2,7 +2,7 @@
 from common.files import replacing
 
 
-def draw_curve(axes, values, xlabel, ylabel, ylim=None, log=False):
+def draw_curve(axes, values, xlabel, ylabel, ylim=None):
     """Draw one curve of training into matplotlib axes.
 
     Parameters
@@ -12,11 +12,9 @@ def draw_curve(axes, values, xlabel, ylabel, ylim=None, log=False):
         One for each place on the x axis, counted from 1.
     xlabel, ylabel : str
     ylim : tuple of float, optional
-    log : bool
-        Whether the y axis is logarithmic.
     """
     axes.plot(range(1, len(values) + 1), values, color="black", marker="o" if len(values) < 50 else None)
-    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     if ylim is not None:
         axes.set_ylim(*ylim)
 
