@@ -26,6 +26,7 @@ import numpy
 from common import cli
 from common.clip import remove_duplicate
 from common.np import np
+from common.tables import format_table
 
 STENCIL = ((1, 8 / 12), (2, -1 / 12))  # (steps to either side, weight)
 STEP = 1e-3  # there the error of the stencil and that of rounding are both near 1e-12
@@ -369,8 +370,7 @@ def table(results, tolerance=TOLERANCE):
         arrays = len({row.array for row in result.rows})
         verdict = "ok" if result.passed(tolerance) else "FAILED"
         lines.append((result.case.layer, result.case.variant, str(arrays), f"{result.largest_error:.1e}", verdict))
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return format_table(lines, left=5)
 
 
 def main(argv=None):

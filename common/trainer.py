@@ -10,7 +10,7 @@ from common.plots import draw_curve
 __all__ = ["BaseTrainer", "RnnlmTrainer", "Trainer", "remove_duplicate", "training_step"]
 
 
-def training_step(model, optimizer, xs, ts, max_grad=None):
+def training_step(model, optimizer, xs, ts, max_grad=None, **options):
     """Forward, backward and one update on one batch.
 
     Parameters
@@ -21,13 +21,15 @@ def training_step(model, optimizer, xs, ts, max_grad=None):
     xs, ts : ndarray
     max_grad : float, optional
         Largest global norm of the gradients; None leaves them as they are.
+    **options
+        What else the model's `forward` takes, such as `lengths`.
 
     Returns
     -------
     0-d array or NumPy scalar
         The loss before the update.
     """
-    loss = model.forward(xs, ts)
+    loss = model.forward(xs, ts, **options)
     model.backward()
     params, grads = remove_duplicate(model.params, model.grads)
     if max_grad is not None:

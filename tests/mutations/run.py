@@ -1,8 +1,9 @@
 """Break the formulas one small edit at a time, and see that the checks notice: `make test-mutations`.
 
-Each edit (see `edits`) is made in a copy of the project, in which the gradient checker and then
-the tests of the layers run. An edit that neither notices has survived; it must be explained in
-`survivors`, because it changes nothing that can be observed, or this fails.
+Each edit (see `edits`) is made in a copy of the project, in which the tests of the layers and then
+the gradient checker run. An edit that neither notices has survived; it must be explained in
+`survivors`, because it changes nothing that can be observed, or this fails. A copy without any
+edit is tried first, and must survive: otherwise everything would count as caught.
 """
 import argparse
 import collections
@@ -38,27 +39,29 @@ TARGETS = {
 
 
 def verdict(folder, file, tests):
-    """Run the checks on a copy of the project; return "checker", "tests" or "survived"."""
+    """Run the checks on a copy of the project, the quick ones first; return "tests", "checker" or "survived"."""
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     sys.path.insert(0, str(folder / "tests" / "benchmarks"))
-    try:
-        from common.gradient_cases import layer_cases
-        from common.gradient_check import check
-
-        if not all(check(case).passed(1e-6) for case in layer_cases()):
-            return "checker"
-    except Exception:
-        return "checker"
     import pytest
 
     paths = [str(folder / "tests" / "common" / name) for name in tests]
     code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--rootdir={folder}",
-                        f"--confcutdir={folder / 'tests'}", *(path for path in paths if os.path.exists(path))])
-    return "survived" if code == 0 else "tests"
+                        f"--confcutdir={folder / 'tests'}", *paths])
+    if code != pytest.ExitCode.OK:
+        return "tests"
+    from common.gradient_cases import layer_cases
+    from common.gradient_check import check
+
+    edited = (folder / "common" / file).read_text(encoding="utf-8")
+    try:
+        cases = sorted(layer_cases(), key=lambda case: f"class {case.layer}" not in edited)
+        return "survived" if all(check(case).passed(1e-6) for case in cases) else "checker"
+    except Exception:
+        return "checker"
 
 
-VERDICTS = ["checker", "tests", "survived"]
+VERDICTS = ["tests", "checker", "survived"]
 
 
 def try_edit(file, edit, tests):
@@ -78,13 +81,22 @@ def try_edit(file, edit, tests):
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
-            code = 0
             try:
                 code = VERDICTS.index(verdict(folder, file, tests))
-            finally:
-                os._exit(code)
+            except BaseException:
+                code = len(VERDICTS)
+            os._exit(code)
         _, status = os.waitpid(pid, 0)
-    return VERDICTS[os.waitstatus_to_exitcode(status)] if os.WIFEXITED(status) else "tests"
+    if os.WIFSIGNALED(status):
+        return "tests"
+    return VERDICTS[os.waitstatus_to_exitcode(status)]
+
+
+def _no_edit():
+    file = "layers.py"
+    source = (ROOT / "common" / file).read_text(encoding="utf-8")
+    every_test = sorted({name for _, tests in TARGETS.values() for name in tests})
+    return file, edits.Edit("", 0, "none", "", "", source), every_test
 
 
 def main(argv=None):
@@ -100,14 +112,18 @@ def main(argv=None):
     counts = collections.Counter()
     unexplained = []
     with concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
-        for (file, edit, _), result in zip(made, pool.map(try_edit, *zip(*made))):
+        untouched = pool.submit(try_edit, *_no_edit())
+        results = pool.map(try_edit, *zip(*made))
+        if untouched.result() != "survived":
+            parser.error("the checks fail without any edit; run make test")
+        for (file, edit, _), result in zip(made, results):
             explained = result == "survived" and (file, *edit.key) in survivors.EXPLAINED
             counts[file, "explained" if explained else result] += 1
             if result == "survived" and not explained:
                 unexplained.append((file, edit))
                 print(f"survived: {file}:{edit.line} {edit.scope} ({edit.kind}): {edit.before} -> {edit.after}",
                       flush=True)
-    columns = ["checker", "tests", "explained", "survived"]
+    columns = ["tests", "checker", "explained", "survived"]
     print(f"{'file':18} {'made':>5} " + " ".join(f"{column:>9}" for column in columns))
     for file in [*TARGETS, "all"]:
         row = [sum(count for (name, kind), count in counts.items() if kind == column and file in (name, "all"))

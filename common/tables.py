@@ -1,0 +1,23 @@
+"""Tables in plain text, for terminals."""
+
+
+def format_table(rows, left=1):
+    """Lay rows out in columns.
+
+    Parameters
+    ----------
+    rows : list of sequence of str
+        All of one length; the first holds the headings.
+    left : int
+        So many columns, from the first on, are aligned to the left, the others to the right.
+
+    Returns
+    -------
+    str
+        One line for each row, without an end of line after the last.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if i < left else cell.rjust(width)
+                  for i, (cell, width) in enumerate(zip(row, widths))).rstrip()
+        for row in rows)
