@@ -105,11 +105,7 @@ class WindowPairs:
 
     def __init__(self, corpus, window=5):
         corpus = numpy.asarray(corpus)  # (n,)
-        if window < 1:
-            raise InputError(f"window must be at least 1, got {window}")
-        if corpus.ndim != 1 or len(corpus) <= window:
-            raise InputError(f"windows of {window} need a corpus of at least {window + 1} ids in one row, "
-                             f"got shape {corpus.shape}")
+        _check_window(corpus, window)
         windows = numpy.lib.stride_tricks.sliding_window_view(corpus, window)  # (n - W + 1, W)
         self.xs = windows[:-1]  # (n - W, W)
         self.ts = windows[1:]   # (n - W, W)
@@ -129,7 +125,7 @@ class WindowBatches:
     Parameters
     ----------
     corpus : ndarray (n,) of int
-        Ids on the host.
+        Ids, in NumPy or in the backend in use; the batches are of the same kind.
     window : int
         Ids in a window, W.
     batch_size : int
@@ -141,9 +137,8 @@ class WindowBatches:
 
     Attributes
     ----------
-    pairs : WindowPairs
-    epoch : int
-        The number of epochs begun. Set it to resume.
+    position : int
+        The number of batches dealt, over all epochs. Set it to resume.
 
     Raises
     ------
@@ -154,23 +149,54 @@ class WindowBatches:
     def __init__(self, corpus, window=5, batch_size=128, shuffle=False, seed=None):
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        self.pairs = WindowPairs(corpus, window)
+        _check_window(corpus, window)
+        self.corpus = corpus
+        self.pairs = len(corpus) - window
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = numpy.random.SeedSequence().entropy if seed is None else seed
-        self.epoch = 0
+        self.position = 0
+        self._xp = numpy if isinstance(corpus, numpy.ndarray) else np
+        self._steps = self._xp.arange(window)  # (W,)
+        self._epoch, self._order = None, None
 
     def __len__(self):
         """The number of batches in an epoch."""
-        return -(-len(self.pairs) // self.batch_size)
+        return -(-self.pairs // self.batch_size)
 
     def __iter__(self):
-        """Deal one epoch: batches `x` (B, W) and `t` (B, W)."""
-        order = numpy.arange(len(self.pairs))  # (n - W,)
-        if self.shuffle:
-            # Seeded by the epoch too, so that any epoch can be dealt again without those before it.
-            numpy.random.default_rng([self.seed, self.epoch]).shuffle(order)
-        self.epoch += 1
-        for start in range(0, len(order), self.batch_size):
-            index = order[start:start + self.batch_size]       # (B,)
-            yield self.pairs.xs[index], self.pairs.ts[index]   # (B, W), (B, W)
+        """Deal what is left of the epoch, all of it at first."""
+        for _ in range(len(self) - self.position % len(self)):
+            yield self.next_batch()
+
+    def next_batch(self):
+        """Return the next batch and move on, into the next epoch after the last.
+
+        Returns
+        -------
+        xs : ndarray (B, W) of int
+        ts : ndarray (B, W) of int
+        """
+        epoch, batch = divmod(self.position, len(self))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._order_of(epoch)
+        self.position += 1
+        starts = self._order[batch * self.batch_size:(batch + 1) * self.batch_size]  # (B,)
+        index = starts[:, None] + self._steps                                        # (B, W)
+        return self.corpus[index], self.corpus[index + 1]                            # (B, W), (B, W)
+
+    def _order_of(self, epoch):
+        """Return the first ids of the pairs in the order of an epoch, (n - W,)."""
+        if not self.shuffle:
+            return self._xp.arange(self.pairs)
+        # Seeded by the epoch too, so that any epoch can be dealt again without those before it.
+        order = numpy.random.default_rng([self.seed, epoch]).permutation(self.pairs)
+        return order if self._xp is numpy else np.to_device(order)
+
+
+def _check_window(corpus, window):
+    if window < 1:
+        raise InputError(f"window must be at least 1, got {window}")
+    if corpus.ndim != 1 or len(corpus) <= window:
+        raise InputError(f"windows of {window} need a corpus of at least {window + 1} ids in one row, "
+                         f"got shape {corpus.shape}")

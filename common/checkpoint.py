@@ -101,8 +101,8 @@ def restore(path, arrays, facts, model, optimizer, batch_size):
         What `read_checkpoint` returned.
     model : LanguageModel
     optimizer : Optimizer
-    batch_size : int
-        Rows of the carried states.
+    batch_size : int or None
+        Rows of the carried states; None where none are carried.
 
     Raises
     ------
@@ -112,7 +112,8 @@ def restore(path, arrays, facts, model, optimizer, batch_size):
     params = param_arrays(model)
     memories = {f"memory_{i}_{j}": param for i, param in enumerate(params.values()) for j in range(optimizer.memories)}
     states = {}
-    for i, layer in enumerate(model.recurrent_layers):
+    carrying = [] if batch_size is None else model.recurrent_layers
+    for i, layer in enumerate(carrying):
         shape = (batch_size, layer.hidden_size)
         states |= {f"state_{i}_{j}": np.zeros(shape, dtype=layer.params[0].dtype) for j in range(len(layer.state))}
     at_start = facts.get("steps") == 0  # before the first step there are neither memories nor states
@@ -125,8 +126,8 @@ def restore(path, arrays, facts, model, optimizer, batch_size):
     if not at_start:
         optimizer.load_state([[np.to_device(arrays[f"memory_{i}_{j}"]) for j in range(optimizer.memories)]
                               for i in range(len(params))], facts["steps"])
-        model.set_state([tuple(np.to_device(arrays[f"state_{i}_{j}"]) for j in range(len(layer.state)))
-                         for i, layer in enumerate(model.recurrent_layers)])
+        for i, layer in enumerate(carrying):
+            layer.set_state(*(np.to_device(arrays[f"state_{i}_{j}"]) for j in range(len(layer.state))))
 
 
 def expect_arrays(path, arrays, wanted):

@@ -23,6 +23,7 @@ DEFAULTS = {
     "corpus": "pydoc", "unit": "word", "min_freq": None, "max_tokens": None,
     "epochs": 4, "batch_size": 20, "time_size": 35, "wordvec_size": 100, "hidden_size": 100, "dropout": 0.5,
     "optimizer": "sgd", "lr": 20.0, "lr_decay": 1.0, "max_grad": 0.25, "seed": 0, "plain": False,
+    "windows": False, "shuffle": False,
 }
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
 MAY_CHANGE_ON_RESUME = {"epochs"}
@@ -66,8 +67,11 @@ def train_parser(prog, models, recipes):
     add("--min-freq", type=cli.positive_int, help="rarer words become <unk>")
     add("--max-tokens", type=cli.positive_int, help="train on the first so many tokens only")
     add("--model", choices=models, help=f"(default: {next(iter(models))})")
+    add("--windows", action="store_true",
+        help="read every window of T tokens, each from a state of zeros, instead of N strips with carried state")
+    add("--shuffle", action="store_true", help="with --windows: in a new random order each epoch")
     add("--epochs", type=cli.positive_int, help=words("epochs", "times through the corpus"))
-    add("--batch-size", type=cli.positive_int, help=words("batch_size", "N, strips read side by side"))
+    add("--batch-size", type=cli.positive_int, help=words("batch_size", "N, strips or windows read side by side"))
     add("--time-size", type=cli.positive_int, help=words("time_size", "T, steps that the gradient goes back"))
     add("--wordvec-size", type=cli.positive_int, help=words("wordvec_size", "D"))
     add("--hidden-size", type=cli.positive_int, help=words("hidden_size", "H"))
@@ -122,6 +126,8 @@ def _new_config(given, models, recipes):
     smoke = SMOKE if given.pop("smoke", False) else {}
     folder = given.pop("out", None)
     config = {"model": next(iter(models))} | DEFAULTS | recipe | smoke | given
+    if config["shuffle"] and not config["windows"]:
+        raise InputError("--shuffle goes with --windows: strips must stay in order to carry their state")
     return config, folder or _free_folder(f"{Path(config['corpus']).stem}-{config['model']}")
 
 
@@ -187,8 +193,11 @@ def read_config(folder, models, parser):
         raise InputError(f"{path} is damaged: it does not hold the settings of a run")
     if config["model"] not in list(models):
         raise InputError(f"the run in {folder} is of the model {config['model']!r}, wanted one of {', '.join(models)}")
+    switches = {name for name, value in DEFAULTS.items() if isinstance(value, bool)}
+    if any(not isinstance(config[name], bool) for name in switches):
+        raise InputError(f"{path} is damaged: one of {', '.join(sorted(switches))} is neither true nor false")
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in config.items()
-             if name != "plain" and value is not None]
+             if name not in switches and value is not None]
     try:
         parsed = vars(parser.parse_args(flags))
     except InputError as error:
@@ -302,26 +311,38 @@ def _generate(prog, models, argv):
     parser.add_argument("--top-k", type=cli.positive_int, help="draw among the k most likely tokens only")
     parser.add_argument("--top-p", type=cli.probability, help="draw among the most likely that reach this probability")
     parser.add_argument("--greedy", action="store_true", help="always take the most likely token")
+    parser.add_argument("--ban", metavar="WORD", nargs="+", default=[], help="words that never come")
+    parser.add_argument("--samples", type=cli.positive_int, default=1, help="texts to draw at once (default: 1)")
     parser.add_argument("--seed", type=cli.natural, help="the same seed gives the same text")
     args = parser.parse_args(argv)
     cli.use_device(args.device)
     config, vocabulary, model = _load_run(args, models)
     prompt = _start_ids(vocabulary) if args.prompt is None else _prompt_ids(args.prompt, config, vocabulary)
+    banned = {*_unknown_ids(vocabulary), *_known_ids(args.ban, "--ban", vocabulary)}
+    if len(banned) == vocabulary.size:
+        raise InputError("--ban leaves no word to draw: ban fewer")
     np.seed(args.seed)
-    ids = generate(model, prompt, args.length, args.temperature, args.top_k, args.top_p, args.greedy,
-                   banned=_unknown_ids(vocabulary))
-    shown = list(ids[0]) if args.prompt is None else [*prompt, *ids[0]]
-    print(_as_text(shown, vocabulary, _tokenizer(config)))
+    texts = generate(model, prompt, args.length, args.temperature, args.top_k, args.top_p, args.greedy,
+                     sorted(banned), args.samples)
+    for i, ids in enumerate(texts):
+        if args.samples > 1:
+            print(f"--- {i + 1}")
+        shown = list(ids) if args.prompt is None else [*prompt, *ids]
+        print(_as_text(shown, vocabulary, _tokenizer(config)))
 
 
 def _prompt_ids(prompt, config, vocabulary):
-    """Return the ids of a prompt whose words must all be known."""
     tokens = _tokens(config, prompt)
     if not tokens:
         raise InputError("the prompt is empty")
+    return _known_ids(tokens, "the prompt", vocabulary)
+
+
+def _known_ids(tokens, origin, vocabulary):
+    """Return the ids of tokens that must all be known."""
     for token in tokens:
         if token not in vocabulary:
             near = vocabulary.near(token)
             hint = f"; near it are {', '.join(near)}" if near else ""
-            raise InputError(f"the model does not know {token!r} of the prompt{hint}")
+            raise InputError(f"the model does not know {token!r} of {origin}{hint}")
     return vocabulary.encode(tokens)

@@ -12,7 +12,7 @@ import numpy
 import tqdm
 
 from common import checkpoint, plots
-from common.batches import StripBatches
+from common.batches import StripBatches, WindowBatches
 from common.errors import InputError
 from common.evaluate import perplexity, safe_exp
 from common.files import replacing
@@ -43,7 +43,11 @@ class TrainingRun:
         self.model, self.optimizer, self.corpus = model, optimizer, corpus
         train = np.to_device(corpus.train)
         self.valid = np.to_device(corpus.valid)
-        self.batches = StripBatches(train[:-1], train[1:], config["batch_size"], config["time_size"])
+        if config["windows"]:
+            self.batches = WindowBatches(
+                train, config["time_size"], config["batch_size"], config["shuffle"], config["seed"])
+        else:
+            self.batches = StripBatches(train[:-1], train[1:], config["batch_size"], config["time_size"])
         self.history = []
         self.timing = []
         self.batch = 0  # batches of the current epoch that are done
@@ -79,7 +83,7 @@ class TrainingRun:
             batch, nats, seconds = int(facts["batch"]), float(facts["nats"]), float(facts["seconds"])
             position, random_state = int(facts["position"]), facts["random_state"]
             last_epoch = [(row["epoch"], float(row["valid_perplexity"])) for row in history][-1:]
-            if not (0 <= batch < len(self.batches) and 0 <= position < len(self.batches.xs)):
+            if not (0 <= batch < len(self.batches) and 0 <= position):
                 raise ValueError
             if last_epoch and last_epoch[0][0] != len(history):
                 raise ValueError
@@ -88,7 +92,8 @@ class TrainingRun:
             raise InputError(f"{path} is damaged: what it says of the run's progress cannot be") from None
         if self.config["epochs"] < len(history):
             raise InputError(f"--epochs {self.config['epochs']} is less than the {len(history)} that are done")
-        checkpoint.restore(path, arrays, facts, self.model, self.optimizer, self.config["batch_size"])
+        rows = None if self.config["windows"] else self.config["batch_size"]
+        checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
         self.history, self.timing, self.batch, self.seconds = history, timing, batch, seconds
         self.nats += nats
         self.batches.position = position
@@ -145,6 +150,8 @@ class TrainingRun:
         with Progress(self.epoch + 1, self.config["epochs"], len(self.batches), self.batch) as progress:
             while self.batch < len(self.batches) and not self.stop_asked:
                 loss = training_step(self.model, self.optimizer, *self.batches.next_batch(), max_grad)
+                if self.config["windows"]:
+                    self.model.reset_state()  # the next windows have nothing to do with these
                 self.nats += loss
                 self.batch += 1
                 if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):

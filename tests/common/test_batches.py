@@ -105,8 +105,8 @@ def test_windows_in_order_keep_the_short_last_batch():
     got = list(batches)
     assert len(got) == len(batches) == 3
     assert [x.shape for x, _ in got] == [(2, 3), (2, 3), (1, 3)]
-    assert numpy.array_equal(numpy.concatenate([x for x, _ in got]), batches.pairs.xs)
-    assert numpy.array_equal(numpy.concatenate([t for _, t in got]), batches.pairs.ts)
+    assert numpy.array_equal(numpy.concatenate([x for x, _ in got]), WindowPairs(IDS, 3).xs)
+    assert numpy.array_equal(numpy.concatenate([t for _, t in got]), WindowPairs(IDS, 3).ts)
     assert len(WindowBatches(IDS, window=3, batch_size=5)) == 1
 
 
@@ -135,8 +135,17 @@ def test_the_seed_gives_the_order_of_every_epoch():
 def test_an_epoch_can_be_dealt_again():
     batches = WindowBatches(numpy.arange(50), shuffle=True, seed=3)
     _, second = epoch_of(batches), epoch_of(batches)
-    batches.epoch = 1
+    batches.position = len(batches)
     assert epoch_of(batches) == second
+
+
+def test_setting_the_position_resumes_in_the_middle_of_an_epoch():
+    first, second = (WindowBatches(numpy.arange(50), batch_size=8, shuffle=True, seed=3) for _ in range(2))
+    for _ in range(len(first) + 2):
+        first.next_batch()
+    second.position = first.position
+    assert epoch_of(first) == epoch_of(second)
+    assert first.position == 2 * len(first)
 
 
 def test_batches_of_windows_are_copies():

@@ -94,7 +94,8 @@ def test_plain_and_fused_losses_train_alike(tmp_path):
 
 
 @pytest.mark.parametrize("flags", [
-    ["--model", "better"], ["--optimizer", "adam", "--lr", "0.01"], ["--lr-decay", "4", "--lr", "30"]])
+    ["--model", "better"], ["--optimizer", "adam", "--lr", "0.01"], ["--lr-decay", "4", "--lr", "30"],
+    ["--windows", "--shuffle", "--batch-size", "7"]])
 def test_resumed_run_equals_one_that_ran_through(flags, tmp_path, capsys):
     assert train("--epochs", 4, "--out", "through", *flags) == 0
     assert train("--epochs", 2, "--out", "halves", *flags) == 0
@@ -109,10 +110,11 @@ def test_resumed_run_equals_one_that_ran_through(flags, tmp_path, capsys):
             np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-@pytest.mark.parametrize("interrupt_at", [3, 31, 58])
-def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, tmp_path, monkeypatch, capsys):
-    flags = ["--epochs", 3, "--model", "better"]
-    assert train(*flags, "--out", "through") == 0  # 29 batches an epoch
+@pytest.mark.parametrize("interrupt_at, flags", [
+    (3, []), (31, []), (58, []), (31, ["--windows", "--shuffle", "--batch-size", "21"])])
+def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, flags, tmp_path, monkeypatch, capsys):
+    flags = ["--epochs", 3, "--model", "better", *flags]
+    assert train(*flags, "--out", "through") == 0  # 29 batches an epoch, also of 595 windows
     step, done = training_run.training_step, []
 
     def interrupted_step(*args):
@@ -176,11 +178,26 @@ def test_corpus_files_that_cannot_be_used(content, words, tmp_path, capsys):
     (["--recipe", "cake"], "--recipe"), (["--nonsense"], "--nonsense"), (["--optimizer", "lbfgs"], "--optimizer"),
     (["--model", "better", "--hidden-size", "7"], "must be equal"), (["--resume"], "needs --out"),
     (["--resume", "--out", "nowhere"], "there is no run in nowhere"),
-    (["--batch-size", "9000"], "too short"),
+    (["--batch-size", "9000"], "too short"), (["--shuffle"], "goes with --windows"),
+    (["--windows", "--time-size", "99", "--max-tokens", "50"], "windows of 99 need a corpus of at least 100"),
 ])
 def test_flags_out_of_range(flags, words, tmp_path, capsys):
     refused(capsys, ch_lstm.train.main(flags), words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_windows_train_from_a_state_of_zeros(monkeypatch):
+    states, step = [], training_run.training_step
+
+    def spying_step(model, optimizer, xs, ts, max_grad):
+        states.append(model.get_state())
+        assert xs.shape in ((100, 5), (95, 5))  # 595 windows
+        np.testing.assert_array_equal(xs[1:, :-1], xs[:-1, 1:])
+        return step(model, optimizer, xs, ts, max_grad)
+
+    monkeypatch.setattr(training_run, "training_step", spying_step)
+    assert train("--windows", "--batch-size", 100, "--epochs", 2, "--out", "run") == 0
+    assert len(states) == 12 and all(state == (None, None) for model in states for state in model)
 
 
 @pytest.mark.parametrize("flags", [["--top-p", "0"], ["--top-k", "0"], ["--temperature", "0"], ["--length", "0"]])
@@ -265,7 +282,7 @@ DAMAGES = {
     f"{name} = {value!r}": (lambda run, name=name, value=value: edit_config(run, **{name: value}), "")
     for name, value in {
         "epochs": None, "batch_size": "x", "time_size": 2.5, "hidden_size": -8, "max_grad": "x", "seed": -1,
-        "optimizer": "foo", "unit": [], "corpus": None, "min_freq": "x", "model": ["rnnlm"]}.items()
+        "optimizer": "foo", "windows": "yes", "unit": [], "corpus": None, "min_freq": "x", "model": ["rnnlm"]}.items()
 }
 RESUME_DAMAGES = {
     "state of another batch size": lambda run: edit_arrays(run, state_0_0=np.zeros((9, 6), np.float32)),
@@ -438,3 +455,33 @@ def test_book_recipe_of_chapter_5_on_the_first_1000_words(ptb_dir, monkeypatch, 
     with open("run/history.csv", newline="") as file:
         history = list(csv.DictReader(file))
     assert len(history) == 100 and 5.2 <= float(history[-1]["train_perplexity"]) <= 6.4
+
+
+def test_banned_words_never_come(run, capsys):
+    def text(*flags):
+        assert ch_lstm.generate.main([str(run), "--seed", "1", "--length", "200", "--temperature", "5", *flags]) == 0
+        return capsys.readouterr().out.split()
+
+    assert {"the", "is"} <= set(text())
+    assert not {"the", "is"} & set(text("--ban", "the", "is"))
+
+
+def test_many_samples_at_once(run, capsys):
+    assert ch_lstm.generate.main([str(run), "--samples", "3", "--seed", "1", "--prompt", "the"]) == 0
+    texts = capsys.readouterr().out.split("--- ")[1:]
+    assert [text[:5] for text in texts] == ["1\nthe", "2\nthe", "3\nthe"]
+    assert len({text[5:] for text in texts}) == 3
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--prompt", "the statment"], "does not know 'statment' of the prompt; near it are statement"),
+    (["--prompt", " "], "the prompt is empty"),
+    (["--ban", "qqqq"], "does not know 'qqqq' of --ban"),
+])
+def test_words_that_the_model_does_not_know(run, flags, words, capsys):
+    refused(capsys, ch_lstm.generate.main([str(run), *flags]), words)
+
+
+def test_a_ban_of_every_word(run, capsys):
+    words = json.loads((run / "vocabulary.json").read_text())["words"]
+    refused(capsys, ch_lstm.generate.main([str(run), "--ban", *words]), "leaves no word")
