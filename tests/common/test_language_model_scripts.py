@@ -430,11 +430,6 @@ def test_evaluate_another_text(run, tmp_path, capsys):
     refused(capsys, ch_lstm.evaluate.main([str(run), "--text", "word.txt"]), "at least 2 are needed")
 
 
-def test_unknown_words_of_a_prompt_are_named_with_near_ones(run, capsys):
-    refused(capsys, ch_lstm.generate.main([str(run), "--prompt", "the statementt"]), "does not know 'statementt'")
-    refused(capsys, ch_lstm.generate.main([str(run), "--prompt", " "]), "the prompt is empty")
-
-
 def test_python_m_works_from_any_folder(tmp_path):
     root = str(pathlib.Path(training_run.__file__).resolve().parents[1])
     result = subprocess.run(
