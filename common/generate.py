@@ -30,8 +30,19 @@ def generate(model, prompt, length, temperature=1.0, top_k=None, top_p=None, gre
     Returns
     -------
     numpy.ndarray of int (S, length)
+
+    Raises
+    ------
+    ValueError
+        The prompt is empty or holds what is not an id, a banned id is outside the vocabulary, or a number is too
+        small.
     """
     rng = rng or np.host_rng
+    if not len(prompt) or not all(0 <= i < model.vocab_size and int(i) == i for i in (*prompt, *banned)):
+        raise ValueError(f"prompt and banned must be ids from 0 to {model.vocab_size - 1}, with one in the prompt at "
+                         f"least, got {list(prompt)} and {list(banned)}")
+    if length < 0 or samples < 1:
+        raise ValueError(f"length is {length} and samples {samples}, wanted at least 0 and at least 1")
     ids = numpy.tile(numpy.asarray(prompt, dtype=numpy.int32), (samples, 1))  # (S, P)
     generated = numpy.empty((samples, length), dtype=numpy.int32)  # (S, length)
     with model.fresh_state():
@@ -70,7 +81,8 @@ def next_probabilities(scores, temperature=1.0, top_k=None, top_p=None, banned=(
     Raises
     ------
     ValueError
-        temperature is not above 0, top_k is below 1, top_p is not in (0, 1], or every id is banned.
+        temperature is not above 0, top_k is below 1, top_p is not in (0, 1], every id is banned, or a score is
+        NaN.
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, wanted a number above 0; greedy takes the likeliest token")
@@ -79,6 +91,8 @@ def next_probabilities(scores, temperature=1.0, top_k=None, top_p=None, banned=(
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}, wanted a number above 0 and up to 1")
     scores = scores.astype(numpy.float64)  # (S, V)
+    if numpy.isnan(scores).any():
+        raise ValueError("the model's scores are not numbers: its parameters must have overflowed in training")
     scores[:, list(banned)] = -numpy.inf
     best = scores.max(axis=1, keepdims=True)  # (S, 1)
     if numpy.isneginf(best).any():

@@ -220,7 +220,7 @@ def _print_sample(model, corpus):
     vocabulary = corpus.vocabulary
     start = _start_ids(vocabulary)
     ids = generate(model, start, 60, temperature=0.8, banned=_unknown_ids(vocabulary))
-    print("sample: " + _as_text(ids[0], vocabulary, corpus.tokenizer))
+    print("sample: " + _as_text(ids[0], vocabulary, corpus.tokenizer).strip())
 
 
 def _start_ids(vocabulary):
@@ -236,7 +236,7 @@ def _unknown_ids(vocabulary):
 
 
 def _as_text(ids, vocabulary, tokenizer):
-    return join_tokens(vocabulary.decode(ids), tokenizer).strip()
+    return join_tokens(vocabulary.decode(ids), tokenizer)
 
 
 def _run_parser(prog, description):
@@ -311,24 +311,28 @@ def _generate(prog, models, argv):
     parser.add_argument("--top-k", type=cli.positive_int, help="draw among the k most likely tokens only")
     parser.add_argument("--top-p", type=cli.probability, help="draw among the most likely that reach this probability")
     parser.add_argument("--greedy", action="store_true", help="always take the most likely token")
-    parser.add_argument("--ban", metavar="WORD", nargs="+", default=[], help="words that never come")
+    parser.add_argument("--ban", metavar="WORDS", default="", help="words that never come, as one text")
     parser.add_argument("--samples", type=cli.positive_int, default=1, help="texts to draw at once (default: 1)")
     parser.add_argument("--seed", type=cli.natural, help="the same seed gives the same text")
     args = parser.parse_args(argv)
     cli.use_device(args.device)
     config, vocabulary, model = _load_run(args, models)
     prompt = _start_ids(vocabulary) if args.prompt is None else _prompt_ids(args.prompt, config, vocabulary)
-    banned = {*_unknown_ids(vocabulary), *_known_ids(args.ban, "--ban", vocabulary)}
+    banned = {*_unknown_ids(vocabulary), *_known_ids(_tokens(config, args.ban), "--ban", vocabulary)}
     if len(banned) == vocabulary.size:
         raise InputError("--ban leaves no word to draw: ban fewer")
+    if args.greedy and args.samples > 1:
+        raise InputError("--greedy always gives the same text: leave out --samples, or draw without --greedy")
     np.seed(args.seed)
     texts = generate(model, prompt, args.length, args.temperature, args.top_k, args.top_p, args.greedy,
                      sorted(banned), args.samples)
     for i, ids in enumerate(texts):
         if args.samples > 1:
             print(f"--- {i + 1}")
-        shown = list(ids) if args.prompt is None else [*prompt, *ids]
-        print(_as_text(shown, vocabulary, _tokenizer(config)))
+        if args.prompt is None:
+            print(_as_text(ids, vocabulary, _tokenizer(config)).strip())
+        else:
+            print(_as_text([*prompt, *ids], vocabulary, _tokenizer(config)))
 
 
 def _prompt_ids(prompt, config, vocabulary):
@@ -340,9 +344,11 @@ def _prompt_ids(prompt, config, vocabulary):
 
 def _known_ids(tokens, origin, vocabulary):
     """Return the ids of tokens that must all be known."""
-    for token in tokens:
+    faults = []
+    for token in dict.fromkeys(tokens):
         if token not in vocabulary:
             near = vocabulary.near(token)
-            hint = f"; near it are {', '.join(near)}" if near else ""
-            raise InputError(f"the model does not know {token!r} of {origin}{hint}")
+            faults.append(repr(token) + (f" (near it: {', '.join(near)})" if near else ""))
+    if faults:
+        raise InputError(f"the model does not know, of {origin}: {', '.join(faults)}")
     return vocabulary.encode(tokens)

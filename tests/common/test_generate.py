@@ -89,3 +89,19 @@ def test_the_state_of_training_is_put_back(model):
     h, c = model.layers[1].state
     generate(model, [0], 3, samples=5)
     assert model.layers[1].h is h and model.layers[1].c is c
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"prompt": []}, "one in the prompt"), ({"prompt": [0.7]}, "must be ids"), ({"prompt": [9]}, "from 0 to 8"),
+    ({"prompt": [1], "banned": [-1]}, "must be ids"), ({"prompt": [1], "samples": 0}, "at least 1"),
+    ({"prompt": [1], "length": -1}, "at least 0"),
+])
+def test_arguments_out_of_range_are_refused(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        generate(model, **({"length": 3} | arguments))
+
+
+def test_parameters_that_overflowed_are_said(model):
+    model.params[-1][:] = np.nan
+    with pytest.raises(ValueError, match="not numbers"):
+        generate(model, [1], 3)

@@ -458,7 +458,7 @@ def test_banned_words_never_come(run, capsys):
         return capsys.readouterr().out.split()
 
     assert {"the", "is"} <= set(text())
-    assert not {"the", "is"} & set(text("--ban", "the", "is"))
+    assert not {"the", "is"} & set(text("--ban", "The is"))
 
 
 def test_many_samples_at_once(run, capsys):
@@ -469,9 +469,10 @@ def test_many_samples_at_once(run, capsys):
 
 
 @pytest.mark.parametrize("flags, words", [
-    (["--prompt", "the statment"], "does not know 'statment' of the prompt; near it are statement"),
+    (["--prompt", "the qqqq statment"], "does not know, of the prompt: 'qqqq', 'statment' (near it: statement"),
     (["--prompt", " "], "the prompt is empty"),
-    (["--ban", "qqqq"], "does not know 'qqqq' of --ban"),
+    (["--ban", "the qqqq"], "does not know, of --ban: 'qqqq'"),
+    (["--greedy", "--samples", "2"], "--greedy always gives the same text"),
 ])
 def test_words_that_the_model_does_not_know(run, flags, words, capsys):
     refused(capsys, ch_lstm.generate.main([str(run), *flags]), words)
@@ -479,4 +480,12 @@ def test_words_that_the_model_does_not_know(run, flags, words, capsys):
 
 def test_a_ban_of_every_word(run, capsys):
     words = json.loads((run / "vocabulary.json").read_text())["words"]
-    refused(capsys, ch_lstm.generate.main([str(run), "--ban", *words]), "leaves no word")
+    text = " ".join("\n" if word == "<eos>" else word for word in words)
+    refused(capsys, ch_lstm.generate.main([str(run), "--ban", text]), "leaves no word")
+
+
+def test_the_white_space_of_a_prompt_stays(tmp_path, capsys):
+    assert ch_lstm.train.main(["--smoke", "--unit", "char", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert ch_lstm.generate.main(["run", "--prompt", "  a", "--length", "1"]) == 0
+    assert capsys.readouterr().out.startswith("  a")
