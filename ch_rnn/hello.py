@@ -1,0 +1,233 @@
+"""One RNN cell learns to answer "hello" with "ohlol", letter by letter: `python -m ch_rnn.hello --help`.
+
+The idea: the same letter l must be answered by l the first time and by o the second. Input and weights are
+the same both times; only the state, which remembers what came before, can tell the two apart.
+
+The letters come in as one-hot rows. The cell has a unit for each letter, and its states are the scores of
+the answer. A state is a tanh, between -1 and 1, so the loss of a letter cannot fall below ln(1 + 3 e^-2).
+
+From some initial weights training gets stuck: at one of the two l's the units of l and o both come near 1.
+The unit that should not is saturated. Its slope 1 - h^2 is next to nothing, so the gradient there hardly
+counts against that of the other l, which pulls the same weights the other way. `--seeds` counts such runs.
+
+Adam moves a weight by about the learning rate whatever its gradient, and so drives the wrong units into
+saturation too. SGD, whose steps shrink with the gradient, gets stuck less often (`--optimizer sgd`).
+
+PyTorch's cell adds up two biases, which get the same gradient. Adam gives each a whole step, so that their
+sum moves twice as fast as the one bias here. `--biases 2` does as PyTorch does.
+"""
+import collections
+import math
+import sys
+
+import numpy
+
+from common import cli
+from common.base_model import BaseModel
+from common.errors import InputError
+from common.initial import uniform
+from common.np import np
+from common.optimizer import OPTIMIZERS
+from common.rnn import TimeRNN
+from common.tables import format_table
+from common.text import Vocabulary
+from common.time_layers import TimeSoftmaxWithLoss
+
+QUESTION = "hello"
+ANSWER = "ohlol"
+LETTERS = Vocabulary(sorted(set(QUESTION)))  # e h l o
+MILESTONES = (15, 50, 100)
+
+# Adam's is the tutorial's; the others are the best of a few over 100 seeds and 100 epochs.
+LEARNING_RATES = {"sgd": 0.3, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.1, "rmsprop": 0.03, "adam": 0.1}
+
+LEAST_LOSS = math.log(1 + 3 * math.exp(-2))  # of a letter: its own unit at 1, the three others at -1
+TIED_LOSS = math.log(2 + 2 * math.exp(-2))  # its own unit and one other at 1
+
+
+class HelloRNN(BaseModel):
+    """An RNN whose states are the scores of the answer: H = D, and no layer on top.
+
+    Parameters
+    ----------
+    size : int
+        D and H, the number of letters.
+    biases : int
+        How many biases (H,), trained each by itself, are added up to the one of the cell.
+    seed : int, optional
+        Restarts the random generators, from which the weights and biases are drawn, evenly from +-1 / sqrt(H).
+    dtype : dtype
+        float32 to train, float64 to check gradients.
+
+    Attributes
+    ----------
+    scores : ndarray (N, T, H)
+        The states of the last forward.
+    """
+
+    def __init__(self, size=LETTERS.size, biases=1, seed=None, dtype=np.float32):
+        super().__init__()
+        if seed is not None:
+            np.seed(seed)
+        bound = size**-0.5
+        Wx, Wh = uniform((size, size), bound, dtype), uniform((size, size), bound, dtype)  # (D, H), (H, H)
+        self.biases = [uniform(size, bound, dtype) for _ in range(biases)]  # (H,) each
+        self.rnn = TimeRNN(Wx, Wh, sum(self.biases))
+        self.loss_layer = TimeSoftmaxWithLoss()
+        dWx, dWh, db = self.rnn.grads
+        self.params = [Wx, Wh, *self.biases]
+        self.grads = [dWx, dWh, *[db] * biases]
+        self.scores = None
+
+    def forward(self, xs, ts):
+        """Return the cross entropy in nats, summed over T, of targets ts (N, T) given xs (N, T, D)."""
+        b = self.rnn.params[2]
+        b[...] = sum(self.biases)
+        self.scores = self.rnn.forward(xs)  # (N, T, H)
+        return self.loss_layer.forward(self.scores, ts) * ts.shape[1]
+
+    def backward(self, dout=1):
+        """Set all gradients of the last forward, times dout."""
+        T = self.scores.shape[1]
+        self.rnn.backward(self.loss_layer.backward(dout * T))
+
+
+def one_hot_task(dtype=np.float32):
+    """Return the question as one-hot xs (1, T, D) and the answer as ids ts (1, T)."""
+    one_hot = np.eye(LETTERS.size, dtype=dtype)  # (D, D)
+    question, answer = (np.to_device(LETTERS.encode(text)) for text in (QUESTION, ANSWER))  # (T,), (T,)
+    return one_hot[question][None], answer[None]
+
+
+def train(model, optimizer, epochs):
+    """Train, and yield the loss of each epoch; it and `model.scores` are those before the epoch's update.
+
+    Raises
+    ------
+    InputError
+        The loss is not finite.
+    """
+    xs, ts = one_hot_task()
+    for _ in range(epochs):
+        loss = float(model.forward(xs, ts))
+        model.backward()
+        optimizer.update(model.params, model.grads)
+        if not math.isfinite(loss):
+            raise InputError("the loss is not finite: choose a lower --lr")
+        yield loss
+
+
+def spelled(scores):
+    """Return the letters with the highest scores (T, H)."""
+    return "".join(LETTERS.decode(np.to_cpu(scores.argmax(axis=1))))
+
+
+def main(argv=None):
+    """Train one network or many; returns the exit code."""
+    return cli.run("python -m ch_rnn.hello", _hello, argv)
+
+
+def _hello(argv):
+    parser = cli.Parser(prog="python -m ch_rnn.hello",
+                        description=f'Train one RNN cell to answer "{QUESTION}" with "{ANSWER}".')
+    parser.add_argument("--epochs", type=cli.positive_int, help="default: 15, with --seeds 100")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: %(default)s")
+    rates = ", ".join(f"{name} {lr}" for name, lr in LEARNING_RATES.items())
+    parser.add_argument("--lr", type=cli.positive_float, help=f"learning rate (default: {rates})")
+    parser.add_argument("--biases", type=int, choices=(1, 2), default=1,
+                        help="2 as PyTorch's cell has them (default: %(default)s)")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=cli.natural, default=3,
+                       help="of the initial weights (default: %(default)s, the first to spell it in 15 epochs)")
+    seeds.add_argument("--seeds", type=cli.positive_int, metavar="N",
+                       help="train a network from each of the seeds 0 to N - 1 and count those that spell it right; "
+                            "2000 take one or two minutes")
+    args = parser.parse_args(argv)
+    args.epochs = args.epochs or (100 if args.seeds else 15)
+    args.lr = args.lr or LEARNING_RATES[args.optimizer]
+    with numpy.errstate(over="ignore", invalid="ignore"):  # what diverges has its own message
+        if args.seeds:
+            print_many(args)
+        else:
+            print_one(args)
+
+
+def _network(args, seed):
+    return HelloRNN(biases=args.biases, seed=seed), OPTIMIZERS[args.optimizer](args.lr)
+
+
+def print_one(args):
+    """Train one network and print what it spells, and its loss, before each update."""
+    model, optimizer = _network(args, args.seed)
+    for epoch, loss in enumerate(train(model, optimizer, args.epochs), start=1):
+        print(f"epoch {epoch:{len(str(args.epochs))}}: {spelled(model.scores[0])}, loss {loss:.4f}")
+    print(f"the answer is {ANSWER}, the least possible loss {len(ANSWER) * LEAST_LOSS:.4f}")
+
+
+def print_many(args):
+    """Train a network from each seed, count the right ones at each milestone and sort the last answers."""
+    milestones = sorted({epoch for epoch in MILESTONES if epoch < args.epochs} | {args.epochs})
+    biases = "one bias" if args.biases == 1 else "two biases"
+    print(f"{args.seeds} networks with {biases}, {args.optimizer} with learning rate {args.lr:g}\n", flush=True)
+    results = {epoch: [] for epoch in milestones}  # of each network: its states (T, H) and its loss
+    for seed in range(args.seeds):
+        model, optimizer = _network(args, seed)
+        for epoch, loss in enumerate(train(model, optimizer, args.epochs), start=1):
+            if epoch in results:
+                results[epoch].append((np.to_cpu(model.scores[0]), loss))
+    print(milestone_table(results))
+    print(f"\nWhat they spell at epoch {args.epochs}, the median loss, and the median slope 1 - h^2 of the unit\n"
+          "that wins at the first wrong letter:\n")
+    print(answer_table(results[args.epochs]))
+    letters = len(ANSWER)
+    print(f"\nScores are states, between -1 and 1: a letter costs at least ln(1 + 3 e^-2) = {LEAST_LOSS:.3f}, the "
+          f"{letters} together {letters * LEAST_LOSS:.3f}.\nA stuck network has two units near 1 at one l, which "
+          f"costs ln(2 + 2 e^-2) = {TIED_LOSS:.3f}, the {letters} together "
+          f"{(letters - 1) * LEAST_LOSS + TIED_LOSS:.3f}.\n"
+          "The wrong one of the two has next to no slope left, so next to no gradient turns it back.")
+
+
+def milestone_table(results):
+    """Lay out how many networks are right, their loss and how saturated they are, after some epochs.
+
+    Parameters
+    ----------
+    results : dict of int to list of (numpy.ndarray (T, H), float)
+        Epoch to the states and the loss of each network.
+    """
+    rows = [("epoch", f"spell {ANSWER}", "", "median loss", "mean 1 - h^2")]
+    for epoch, networks in results.items():
+        states, losses = zip(*networks)
+        right = sum(spelled(h) == ANSWER for h in states)
+        slope = 1 - numpy.square(states).mean()
+        rows.append((str(epoch), str(right), f"{right / len(networks):.1%}",
+                     f"{numpy.median(losses):.3f}", f"{slope:.3f}"))
+    return format_table(rows, left=0)
+
+
+def answer_table(networks):
+    """Lay out what networks spell, the most frequent answer first.
+
+    Parameters
+    ----------
+    networks : list of (numpy.ndarray (T, H), float)
+        States and loss of each.
+    """
+    groups = collections.defaultdict(list)
+    for h, loss in networks:
+        groups[spelled(h)].append((loss, slope_of_wrong_unit(h)))
+    rows = [("answer", "networks", "loss", "slope")]
+    for answer, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        loss, slope = numpy.median(group, axis=0)
+        rows.append((answer, str(len(group)), f"{loss:.3f}", "-" if answer == ANSWER else f"{slope:.1e}"))
+    return format_table(rows)
+
+
+def slope_of_wrong_unit(states):
+    """Return 1 - h^2 of the highest of the states (T, H) at the first wrong letter; NaN where all are right."""
+    wrong = states.argmax(axis=1) != LETTERS.encode(ANSWER)  # (T,)
+    return 1 - float(states[wrong.argmax()].max())**2 if wrong.any() else math.nan
+
+
+if __name__ == "__main__":
+    sys.exit(main())
