@@ -1,0 +1,166 @@
+"""The network of Mikolov et al. (2010) on the characters of a text: `python -m ch_rnn.char_rnnlm --help`.
+
+The idea: a state carries what was read so far, so that a network which sees one character at a time can
+use all of its past. By default it also learns one character at a time: SGD takes a step after each, and the
+gradient goes back through that one step only, as if the state before it were given. `--time-size T` is
+truncated backpropagation through time: the gradient goes back to the first of T characters, and the sum of
+their T gradients makes one update.
+
+Three losses are reported, all means over characters, in nats. The training loss of an epoch is taken on the
+way, before each update, by a network that has just adapted to the lines before. The other two are taken
+afterwards, with the weights as they are in the end: on the training part, and on the held-out part. The
+tutorial that this follows reads the training part again in place of its test part, so that the first of the
+two is what it calls its test loss. How well the network predicts new text is the second.
+
+There is no --device: steps of one character are too small for a GPU.
+"""
+import argparse
+import math
+import sys
+import time
+
+from ch_rnn.mikolov import MikolovRnnlm
+from ch_rnn.online_sgd import train_online
+from common import cli
+from common.errors import InputError
+from common.evaluate import perplexity
+from common.generate import generate
+from common.optimizer import SGD
+from common.text import Vocabulary
+from common.trainer import training_step
+from dataset import ptb, pydoc_topics
+from dataset.corpus import read_text_file
+
+DEFAULTS = {
+    "corpus": "pydoc", "max_tokens": 50_000, "hidden_size": 128, "lr": 0.1, "epochs": 10, "time_size": 1,
+    "plain": False, "prompt": ".", "length": 250, "temperature": 1.0, "seed": 0,
+}
+SMOKE = {"max_tokens": 2000, "hidden_size": 16, "epochs": 2}
+
+
+def main(argv=None):
+    """Train, evaluate and generate; returns the exit code."""
+    return cli.run("python -m ch_rnn.char_rnnlm", _char_rnnlm, argv)
+
+
+def _parser():
+    parser = cli.Parser(prog="python -m ch_rnn.char_rnnlm", argument_default=argparse.SUPPRESS,
+                        description="Train Mikolov's network on the characters of a text, and let it write.")
+
+    def add(flag, text, **options):
+        default = DEFAULTS[flag[2:].replace("-", "_")]
+        parser.add_argument(flag, help=f"{text} (default: {default})" if default is not False else text, **options)
+
+    add("--corpus", "pydoc, ptb or a text file")
+    add("--max-tokens", "read the first so many characters of it", type=cli.positive_int)
+    add("--hidden-size", "H, size of the state", type=cli.positive_int)
+    add("--lr", "learning rate of SGD, for each character", type=cli.positive_float)
+    add("--epochs", "times through the training part", type=cli.positive_int)
+    add("--time-size", "T, characters that share an update and that its gradient goes back", type=cli.positive_int)
+    add("--plain", "train through the layers also where T is 1, slower and easy to step through", action="store_true")
+    add("--prompt", "text to go on from", type=str)
+    add("--length", "characters to generate", type=cli.positive_int)
+    add("--temperature", "of the characters generated: below 1 plays safe", type=cli.positive_float)
+    add("--seed", "of weights, states and the characters generated", type=cli.natural)
+    parser.add_argument("--smoke", action="store_true", help="a tiny run of a second, to see that everything works")
+    return parser
+
+
+def _char_rnnlm(argv):
+    given = vars(_parser().parse_args(argv))
+    smoke = SMOKE if given.pop("smoke", False) else {}
+    config = DEFAULTS | smoke | given
+    text = _read_text(config["corpus"])[:config["max_tokens"]]
+    vocabulary = Vocabulary(sorted(set(text)))
+    training, held_out = split(vocabulary.encode(text))
+    prompt = _prompt_ids(config["prompt"], vocabulary)  # (P,)
+
+    model = MikolovRnnlm(vocabulary.size, config["hidden_size"], config["seed"])
+    size = sum(param.size for param in model.params)
+    print(f"{config['corpus']}: {len(text):,} characters, {vocabulary.size} different, "
+          f"{len(training):,} to train on, {len(held_out):,} held out; {size:,} parameters")
+    print("epoch  training loss  seconds", flush=True)
+    for epoch in range(1, config["epochs"] + 1):
+        start = time.perf_counter()
+        loss = train_epoch(model, training, config["lr"], config["time_size"], config["plain"])
+        if not math.isfinite(loss):
+            raise InputError(f"the loss is not finite in epoch {epoch}: try a lower --lr")
+        print(f"{epoch:5}  {loss:13.4f}  {time.perf_counter() - start:7.1f}", flush=True)
+    print(f"loss with the weights fixed: {mean_loss(model, training):.4f} on the training part "
+          f"(the tutorial's \"test\" loss), {mean_loss(model, held_out):.4f} on the held-out part\n")
+    ids = generate(model, prompt, config["length"], config["temperature"])[0]  # (length,)
+    print(config["prompt"] + "".join(vocabulary.decode(ids)))
+
+
+def _read_text(name):
+    if name == "pydoc":
+        return pydoc_topics.load_text("train")
+    if name == "ptb":
+        return ptb.read_text("train")
+    return read_text_file(name)
+
+
+def _prompt_ids(prompt, vocabulary):
+    if not prompt:
+        raise InputError("the prompt is empty: give at least one character to go on from")
+    unknown = [character for character in dict.fromkeys(prompt) if character not in vocabulary]
+    if unknown:
+        raise InputError(f"the prompt has {', '.join(map(repr, unknown))}, which the text never has: "
+                         "give a --prompt of its own characters")
+    return vocabulary.encode(prompt)
+
+
+def split(ids):
+    """Return the first 90 percent of ids (n,), to train on, and the rest, to hold out.
+
+    Raises
+    ------
+    InputError
+        Fewer than 2 ids, one to predict from and one to predict, would be held out.
+    """
+    cut = len(ids) * 9 // 10
+    if len(ids) - cut < 2:
+        raise InputError(f"the text has {len(ids)} characters: at least 11 are needed, so that 2 are held out")
+    return ids[:cut], ids[cut:]
+
+
+def train_epoch(model, ids, lr, time_size=1, plain=False):
+    """Train along a text once, from a state of small random numbers.
+
+    Parameters
+    ----------
+    model : MikolovRnnlm
+    ids : ndarray of int (n,)
+    lr : float
+        Each character's gradient counts this much, also where T of them make one update.
+    time_size : int
+        T.
+    plain : bool
+        Whether to go through the layers even where T is 1, rather than through `train_online`.
+
+    Returns
+    -------
+    float
+        Mean cross entropy, in nats, of the n - 1 predictions, each before the update that it led to.
+    """
+    xs, ts = ids[:-1], ids[1:]
+    model.draw_state()
+    if time_size == 1 and not plain:
+        return float(train_online(model, xs, ts, lr).mean())
+    optimizer = SGD()
+    nats = 0.0
+    for start in range(0, len(xs), time_size):
+        steps = slice(start, start + time_size)
+        T = len(xs[steps])
+        optimizer.lr = lr * T  # the loss is the mean of T
+        nats += float(training_step(model, optimizer, xs[None, steps], ts[None, steps])) * T
+    return nats / len(xs)
+
+
+def mean_loss(model, ids):
+    """Return the mean cross entropy, in nats, of ids (n,) read from a state of zeros; nothing is learnt from them."""
+    return math.log(perplexity(model, ids))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
