@@ -26,10 +26,10 @@ product has a bias br' of its own, so that b is (4H,): bz, br, bh, bh'.
 
 PyTorch writes h = (1 - z) h_hat + z h_prev: its z is 1 - z here.
 """
+from common.elementwise import write
 from common.functions import sigmoid
 from common.layer import Layer
 from common.np import np
-from common.packing import with_ended
 from common.recurrent import RecurrentLayer, expect_recurrent_weights
 
 
@@ -83,6 +83,42 @@ def reset_after_backward(dh, z, r, h_hat, m, h_prev):
     """Return daz, dar, dah, dm and what dh_prev gains, all (N, H)."""
     daz, dah, dh_prev = update_backward(dh, z, h_hat, h_prev)  # (5) (4) (2)
     return daz, dah * m * r * (1 - r), dah, dah * r, dh_prev  # (3') (2)
+
+
+# The same for a step of a sequence, where what x gives to a pre-activation and what h_prev gives come apart,
+# and the gradients that arrive at h from outside, directly and through a product.
+
+
+def reset_step(xz, xr, hz, hr, h_prev):
+    """Return az, r, r h_prev."""
+    return xz + hz, *reset_forward(xr + hr, h_prev)
+
+
+def update_step(az, xh, hh, h_prev):
+    """Return h, z, h_hat."""
+    return update_forward(az, xh + hh, h_prev)
+
+
+def update_step_backward(dh_out, dh, product, z, h_hat, h_prev):
+    """Return daz, dah and what dh_prev gains."""
+    return update_backward(dh_out + dh + product, z, h_hat, h_prev)
+
+
+def reset_step_backward(drh, dh_prev, r, h_prev):
+    """Return dar and dh_prev with what it gains."""
+    dar, gain = reset_backward(drh, r, h_prev)
+    return dar, dh_prev + gain
+
+
+def reset_after_step(xz, xr, xh, hz, hr, hm, b_m, h_prev):
+    """Return h, z, r, h_hat, m."""
+    m = hm + b_m
+    return *reset_after_forward(xz + hz, xr + hr, xh, m, h_prev), m
+
+
+def reset_after_step_backward(dh_out, dh, product, z, r, h_hat, m, h_prev):
+    """Return daz, dar, dah, dm and what dh_prev gains."""
+    return reset_after_backward(dh_out + dh + product, z, r, h_hat, m, h_prev)
 
 
 def split_blocks(a):
@@ -195,27 +231,43 @@ class TimeGRU(RecurrentLayer):
         packing, xs = self._start(xs, lengths)  # (P, D)
         gates = xs @ Wx  # (P, 3H), pre-activations first, then z, r, h_hat
         gates += b[:3 * H]
-        hs_prev, hs, kept = (np.empty((len(xs), H), dtype=xs.dtype) for _ in range(3))  # (P, H)
-        Wh_zr, Whh = Wh[:, :2 * H], Wh[:, 2 * H:]  # (H, 2H), (H, H)
-        h = self._initial("h", self.h, packing)  # (N, H)
-        for rows, n in packing.steps:
-            h_prev = hs_prev[rows] = h[:n]
-            a = gates[rows]  # (n, 3H)
-            az, ar, ah = split_blocks(a)
-            if self.reset_after:
-                mz, mr, m = split_blocks(h_prev @ Wh)
-                kept[rows] = m + b[3 * H:]
-                hs[rows], az[...], ar[...], ah[...] = reset_after_forward(
-                    az + mz, ar + mr, ah, kept[rows], h_prev)  # (2) (3') (4) (5)
-            else:
-                a[:, :2 * H] += h_prev @ Wh_zr  # (1)
-                ar[...], kept[rows] = reset_forward(ar, h_prev)  # (2)
-                ah += kept[rows] @ Whh  # (3)
-                hs[rows], az[...], ah[...] = update_forward(az, ah, h_prev)  # (2) (4) (5)
-            h = with_ended(hs[rows], h)
-        self.h = packing.unsort(h)
-        self.cache = packing, xs, hs_prev, gates, kept
-        return packing.unpack(hs)  # (N, T, H)
+        hs = self._states("h", self.h, packing)  # (N + P, H)
+        kept = np.empty((packing.P, H), dtype=xs.dtype)  # (P, H), m or r h_prev
+        run = self._reset_after if self.reset_after else self._reset_before
+        run(packing, hs, gates, kept)
+        self.h = packing.last(hs)
+        self.cache = packing, xs, hs, gates, kept
+        return packing.unpack(hs[packing.N:])  # (N, T, H)
+
+    def _reset_after(self, packing, hs, gates, kept):
+        """Walk the steps: fill the states hs (N + P, H) and kept (P, H), turn gates (P, 3H) into z, r, h_hat."""
+        _, Wh, b = self.params
+        H, N = self.hidden_size, packing.N
+        hs_after, b_m = hs[N:], b[3 * H:]  # (P, H), (H,)
+        product = np.empty((N, 3 * H), dtype=hs.dtype)  # (N, 3H)
+        for rows, before, n in packing.steps:
+            np.matmul(hs[before], Wh, out=product[:n])  # (1) (3')
+            a = split_blocks(gates[rows])
+            write(reset_after_step, (hs_after[rows], *a, kept[rows]), *a, *split_blocks(product[:n]), b_m, hs[before])
+
+    def _reset_before(self, packing, hs, gates, kept):
+        """Walk the steps, as `_reset_after`."""
+        H, N = self.hidden_size, packing.N
+        hs_after = hs[N:]  # (P, H)
+        Wh_zr, Whh = (np.ascontiguousarray(block) for block in self._blocks_of_Wh())  # (H, 2H), (H, H)
+        product = np.empty((N, 2 * H), dtype=hs.dtype)  # (N, 2H)
+        product_h = np.empty((N, H), dtype=hs.dtype)  # (N, H)
+        for rows, before, n in packing.steps:
+            np.matmul(hs[before], Wh_zr, out=product[:n])  # (1)
+            az, ar, ah = split_blocks(gates[rows])
+            write(reset_step, (az, ar, kept[rows]), az, ar, product[:n, :H], product[:n, H:], hs[before])  # (1) (2)
+            np.matmul(kept[rows], Whh, out=product_h[:n])  # (3)
+            write(update_step, (hs_after[rows], az, ah), az, ah, product_h[:n], hs[before])  # (2) (3) (4) (5)
+
+    def _blocks_of_Wh(self):
+        """Return the columns of Wh for the two gates, (H, 2H), and for the candidate, (H, H)."""
+        Wh, H = self.params[1], self.hidden_size
+        return Wh[:, :2 * H], Wh[:, 2 * H:]
 
     def backward(self, dhs, dh=None):
         """Map the gradients of the states to those of the input.
@@ -231,36 +283,62 @@ class TimeGRU(RecurrentLayer):
         ndarray (N, T, D)
             Zeros at the padding.
         """
-        Wx, Wh, b = self.params
+        Wx, _, _ = self.params
         dWx, dWh, db = self.grads
         H = self.hidden_size
-        packing, xs, hs_prev, gates, kept = self.recall()
+        packing, xs, hs, gates, kept = self.recall()
         dhs = self._start_backward(dhs, packing)  # (P, H)
         dh = self._final("dh", dh, packing)  # (N, H)
-        Wh_T = np.ascontiguousarray(Wh.T)  # a plain view makes each product in the loop twice as slow
-        da = np.empty_like(gates)  # (P, 3H)
-        dm = np.empty_like(kept) if self.reset_after else None  # (P, H)
-        for rows, n in reversed(packing.steps):
-            z, r, h_hat = split_blocks(gates[rows])
-            daz, dar, dah = split_blocks(da[rows])
-            h_prev = hs_prev[rows]
-            if self.reset_after:
-                daz[...], dar[...], dah[...], dm[rows], dh_prev = reset_after_backward(
-                    dhs[rows] + dh[:n], z, r, h_hat, kept[rows], h_prev)  # (5) (4) (3') (2)
-                dh_prev = dh_prev + da[rows][:, :2 * H] @ Wh_T[:2 * H] + dm[rows] @ Wh_T[2 * H:]  # (1) (3')
-            else:
-                daz[...], dah[...], dh_prev = update_backward(dhs[rows] + dh[:n], z, h_hat, h_prev)  # (5) (4) (2)
-                dar[...], dh_gain = reset_backward(dah @ Wh_T[2 * H:], r, h_prev)  # (3) (2)
-                dh_prev = dh_prev + dh_gain + da[rows][:, :2 * H] @ Wh_T[:2 * H]  # (1)
-            dh = with_ended(dh_prev, dh)
+        run = self._reset_after_backward if self.reset_after else self._reset_before_backward
+        da_zr, dah = run(packing, hs, gates, kept, dhs, dh)  # (P, 2H), (P, H)
         self.dh = packing.unsort(dh)
-
+        da = np.concatenate((da_zr, dah), axis=1)  # (P, 3H)
         np.matmul(xs.T, da, out=dWx)
         np.sum(da, axis=0, out=db[:3 * H])
-        dWh[:, :2 * H] = hs_prev.T @ da[:, :2 * H]
-        if self.reset_after:
-            dWh[:, 2 * H:] = hs_prev.T @ dm
-            np.sum(dm, axis=0, out=db[3 * H:])
-        else:
-            dWh[:, 2 * H:] = kept.T @ da[:, 2 * H:]
         return packing.unpack(da @ Wx.T)  # (N, T, D)
+
+    def _reset_after_backward(self, packing, hs, gates, kept, dhs, dh):
+        """Walk the steps back: turn dh (N, H) into the gradient of the initial state, set dWh and the db of bh'.
+
+        Returns
+        -------
+        da_zr : ndarray (P, 2H)
+        dah : ndarray (P, H)
+        """
+        _, dWh, db = self.grads
+        H = self.hidden_size
+        da_h = np.empty_like(gates)  # (P, 3H), the gradients of h_prev Wh: daz, dar, dm
+        dah = np.empty_like(dhs)  # (P, H)
+        product = np.zeros_like(dh)  # (N, H)
+        Wh_T = self._transposed_Wh()  # (3H, H)
+        for rows, before, n in reversed(packing.steps):
+            daz, dar, dm = split_blocks(da_h[rows])
+            write(reset_after_step_backward, (daz, dar, dah[rows], dm, dh[:n]),
+                  dhs[rows], dh[:n], product[:n], *split_blocks(gates[rows]), kept[rows], hs[before])
+            np.matmul(da_h[rows], Wh_T, out=product[:n])  # (1) (3')
+        dh += product
+        np.matmul(packing.before(hs).T, da_h, out=dWh)
+        np.sum(da_h[:, 2 * H:], axis=0, out=db[3 * H:])
+        return da_h[:, :2 * H], dah
+
+    def _reset_before_backward(self, packing, hs, gates, kept, dhs, dh):
+        """Walk the steps back, as `_reset_after_backward`."""
+        dWh = self.grads[1]
+        N, H = packing.N, self.hidden_size
+        da_zr = np.empty((packing.P, 2 * H), dtype=dhs.dtype)  # (P, 2H)
+        dah = np.empty_like(dhs)  # (P, H)
+        drh = np.empty((N, H), dtype=dhs.dtype)  # (N, H)
+        product = np.zeros_like(dh)  # (N, H)
+        Wh_zr_T, Whh_T = (np.ascontiguousarray(block.T) for block in self._blocks_of_Wh())  # (2H, H), (H, H)
+        for rows, before, n in reversed(packing.steps):
+            z, r, h_hat = split_blocks(gates[rows])
+            daz, dar = da_zr[rows, :H], da_zr[rows, H:]
+            write(update_step_backward, (daz, dah[rows], dh[:n]),
+                  dhs[rows], dh[:n], product[:n], z, h_hat, hs[before])  # (5) (4) (2)
+            np.matmul(dah[rows], Whh_T, out=drh[:n])  # (3)
+            write(reset_step_backward, (dar, dh[:n]), drh[:n], dh[:n], r, hs[before])  # (2)
+            np.matmul(da_zr[rows], Wh_zr_T, out=product[:n])  # (1)
+        dh += product
+        dWh[:, :2 * H] = packing.before(hs).T @ da_zr
+        dWh[:, 2 * H:] = kept.T @ dah
+        return da_zr, dah

@@ -16,10 +16,10 @@ Their derivatives, numbered alike and taken in reverse:
     (2)  daf = df f (1 - f),  dag = dg (1 - g^2),  dai = di i (1 - i),  dao = do o (1 - o)
     (1)  dx = da Wx^T,  dh_prev = da Wh^T,  dWx = x^T da,  dWh = h_prev^T da,  db = sum over N of da
 """
+from common.elementwise import write
 from common.functions import sigmoid
 from common.layer import Layer
 from common.np import np
-from common.packing import with_ended
 from common.recurrent import RecurrentLayer, expect_recurrent_weights
 
 
@@ -55,6 +55,16 @@ def gates_backward(dh, dc, f, g, i, o, c_prev, c):
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
     df, dg, di, dc_prev = dc * c_prev, dc * i, dc * g, dc * f  # (3)
     return df * f * (1 - f), dg * (1 - g * g), di * i * (1 - i), do * o * (1 - o), dc_prev  # (2)
+
+
+def step_forward(xf, xg, xi, xo, hf, hg, hi, ho, c_prev):
+    """`gates_forward` of the sums of what x and what h_prev give to the pre-activations."""
+    return gates_forward(xf + hf, xg + hg, xi + hi, xo + ho, c_prev)
+
+
+def step_backward(dh_out, dh, dc, f, g, i, o, c_prev, c):
+    """`gates_backward` of the sum of the gradients that arrive at h from outside and from the step after."""
+    return gates_backward(dh_out + dh, dc, f, g, i, o, c_prev, c)
 
 
 def split_gates(a):
@@ -162,20 +172,17 @@ class TimeLSTM(RecurrentLayer):
         """
         Wh = self.params[1]
         packing, xs = self._start(xs, lengths)  # (P, D)
-        gates = self._project(xs)  # (P, 4H)
-        hs_prev, hs, cs_prev, cs = (np.empty((len(xs), self.hidden_size), dtype=xs.dtype) for _ in range(4))  # (P, H)
-        h = self._initial("h", self.h, packing)  # (N, H)
-        c = self._initial("c", self.c, packing)  # (N, H)
-        for rows, n in packing.steps:
-            hs_prev[rows], cs_prev[rows] = h[:n], c[:n]
-            gates[rows] += h[:n] @ Wh  # (1)
-            af, ag, ai, ao = split_gates(gates[rows])
-            hs[rows], cs[rows], af[...], ag[...], ai[...], ao[...] = gates_forward(
-                af, ag, ai, ao, c[:n])  # (2) (3) (4)
-            h, c = with_ended(hs[rows], h), with_ended(cs[rows], c)
-        self.h, self.c = packing.unsort(h), packing.unsort(c)
-        self.cache = packing, xs, hs_prev, cs_prev, cs, gates
-        return packing.unpack(hs)  # (N, T, H)
+        N, gates = packing.N, self._project(xs)  # (P, 4H)
+        hs, cs = self._states("h", self.h, packing), self._states("c", self.c, packing)  # (N + P, H)
+        hs_after, cs_after = hs[N:], cs[N:]  # (P, H)
+        product = np.empty((N, gates.shape[1]), dtype=xs.dtype)  # (N, 4H)
+        for rows, before, n in packing.steps:
+            np.matmul(hs[before], Wh, out=product[:n])  # (1)
+            a = split_gates(gates[rows])
+            write(step_forward, (hs_after[rows], cs_after[rows], *a), *a, *split_gates(product[:n]), cs[before])
+        self.h, self.c = packing.last(hs), packing.last(cs)
+        self.cache = packing, xs, hs, cs, gates
+        return packing.unpack(hs_after)  # (N, T, H)
 
     def backward(self, dhs, dh=None, dc=None):
         """Map the gradients of the states to those of the input.
@@ -191,16 +198,16 @@ class TimeLSTM(RecurrentLayer):
         ndarray (N, T, D)
             Zeros at the padding.
         """
-        packing, xs, hs_prev, cs_prev, cs, gates = self.recall()
+        packing, xs, hs, cs, gates = self.recall()
+        cs_after = cs[packing.N:]  # (P, H)
         dhs = self._start_backward(dhs, packing)  # (P, H)
         dh = self._final("dh", dh, packing)  # (N, H)
         dc = self._final("dc", dc, packing)  # (N, H)
         da = np.empty_like(gates)  # (P, 4H)
-        Wh_T = np.ascontiguousarray(self.params[1].T)  # a plain view makes each product in the loop twice as slow
-        for rows, n in reversed(packing.steps):
-            daf, dag, dai, dao = split_gates(da[rows])
-            daf[...], dag[...], dai[...], dao[...], dc_prev = gates_backward(
-                dhs[rows] + dh[:n], dc[:n], *split_gates(gates[rows]), cs_prev[rows], cs[rows])  # (4) (3) (2)
-            dh, dc = with_ended(da[rows] @ Wh_T, dh), with_ended(dc_prev, dc)  # (1)
+        Wh_T = self._transposed_Wh()  # (4H, H)
+        for rows, before, n in reversed(packing.steps):
+            write(step_backward, (*split_gates(da[rows]), dc[:n]),
+                  dhs[rows], dh[:n], dc[:n], *split_gates(gates[rows]), cs[before], cs_after[rows])
+            np.matmul(da[rows], Wh_T, out=dh[:n])  # (1)
         self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
-        return packing.unpack(self._project_backward(xs, hs_prev, da))  # (N, T, D)
+        return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)

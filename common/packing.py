@@ -29,8 +29,11 @@ class Packing:
 
     Attributes
     ----------
-    steps : list of (slice, int)
-        For each step its rows, and the number n of sequences that still run.
+    P : int
+        Packed rows.
+    steps : list of (slice, slice, int)
+        For each step its rows, the rows of the states before it in an array (N + P, H) that
+        begins with the initial ones, and the number n of sequences that still run.
 
     Raises
     ------
@@ -41,19 +44,26 @@ class Packing:
     def __init__(self, N, T, lengths=None):
         self.N, self.T = N, T
         self.order = None
-        if lengths is None:
-            self.steps = [(slice(t * N, (t + 1) * N), N) for t in range(T)]
-            return
-        lengths = checked_lengths(lengths, N, T)
-        order = numpy.argsort(-lengths, kind="stable")  # (N,)
-        sorted_lengths = lengths[order]  # (N,)
-        running = (sorted_lengths[None, :] > numpy.arange(T)[:, None]).sum(axis=1)  # (T,)
+        running = numpy.full(T, N)  # (T,)
+        if lengths is not None:
+            lengths = checked_lengths(lengths, N, T)
+            order = numpy.argsort(-lengths, kind="stable")  # (N,)
+            running = (lengths > numpy.arange(T)[:, None]).sum(axis=1)  # (T,)
         ends = numpy.cumsum(running)  # (T,)
-        self.steps = [(slice(int(end - n), int(end)), int(n)) for end, n in zip(ends, running) if n > 0]
+        starts = ends - running  # (T,)
+        befores = numpy.concatenate(([0], N + starts[:-1]))  # (T,)
+        self.P = int(running.sum())
+        self.steps = [(slice(start, end), slice(before, before + n), n) for start, end, before, n in zip(
+            starts.tolist(), ends.tolist(), befores.tolist(), running.tolist()) if n > 0]
+        if lengths is None:
+            return
         self.order = np.to_device(order)
         self.inverse = np.to_device(numpy.argsort(order))
         self.row_sequence = np.to_device(numpy.concatenate([order[:n] for n in running]))  # (P,)
         self.row_step = np.to_device(numpy.repeat(numpy.arange(T), running))  # (P,)
+        self.row_before = np.to_device(numpy.concatenate(
+            [numpy.arange(before.start, before.stop) for _, before, _ in self.steps]))  # (P,)
+        self.last_row = np.to_device(N + starts[lengths - 1] + numpy.argsort(order))  # (N,)
 
     def pack(self, xs):
         """Turn xs (N, T, D) into rows (P, D)."""
@@ -78,6 +88,15 @@ class Packing:
         return state if self.order is None else state[self.inverse]
 
 
+    def before(self, states):
+        """Pick from states (N + P, H) the one before each row, (P, H)."""
+        return states[:self.P] if self.order is None else states[self.row_before]
+
+    def last(self, states):
+        """Pick from states (N + P, H) the one after each sequence's last step, (N, H), in the order of the batch."""
+        return states[self.P:] if self.order is None else states[self.last_row]
+
+
 def checked_lengths(lengths, N, T):
     """Return lengths as a NumPy array (N,), or raise a ValueError that says what is wrong."""
     lengths = numpy.asarray(np.to_cpu(lengths))
@@ -86,21 +105,6 @@ def checked_lengths(lengths, N, T):
     if lengths.min() < 1 or lengths.max() > T:
         raise ValueError(f"lengths go from {lengths.min()} to {lengths.max()}, wanted 1 to {T}")
     return lengths.astype(numpy.int64)
-
-
-def with_ended(running, before):
-    """Return the states of all sequences, (N, H): the new ones of those that run, the old ones of the rest.
-
-    Parameters
-    ----------
-    running : ndarray (n, H)
-        States of the first n sequences after a step.
-    before : ndarray (N, H)
-        States before it.
-    """
-    if len(running) == len(before):
-        return running
-    return np.concatenate((running, before[len(running):]))
 
 
 def pad(sequences):

@@ -78,15 +78,33 @@ class RecurrentLayer(Layer):
         packing = Packing(*xs.shape[:2], lengths)
         return packing, packing.pack(xs)
 
-    def _initial(self, name, state, packing):
-        """Return the state (N, H) to begin with, sorted: the one carried over, or zeros."""
-        if state is None or not self.stateful:
-            return np.zeros((packing.N, self.hidden_size), dtype=self.params[0].dtype)  # (N, H)
-        if len(state) != packing.N:
+    def _states(self, name, initial, packing):
+        """Make room for the states before and after each step.
+
+        Parameters
+        ----------
+        name : str
+            For the error message.
+        initial : ndarray (N, H) or None
+            The state carried over.
+        packing : Packing
+
+        Returns
+        -------
+        ndarray (N + P, H)
+            Its first N rows hold the state to begin with, sorted: `initial`, or zeros.
+        """
+        N = packing.N
+        states = np.empty((N + packing.P, self.hidden_size), dtype=self.params[0].dtype)  # (N + P, H)
+        if initial is None or not self.stateful:
+            states[:N] = 0
+        elif len(initial) == N:
+            states[:N] = packing.sort(initial)
+        else:
             raise ValueError(
-                f"{self._name}: the carried state {name} is for a batch of {len(state)}, the input has {packing.N}; "
+                f"{self._name}: the carried state {name} is for a batch of {len(initial)}, the input has {N}; "
                 "call reset_state() first")
-        return packing.sort(state)
+        return states
 
     def _start_backward(self, dhs, packing):
         """Check the gradient of the output and pack it, (P, H)."""
@@ -94,11 +112,11 @@ class RecurrentLayer(Layer):
         return packing.pack(dhs)
 
     def _final(self, name, gradient, packing):
-        """Return the gradient (N, H) that arrives at a final state, sorted: the given one, or zeros."""
+        """Return the gradient that arrives at a final state, sorted, in a new array (N, H): the given one, or zeros."""
         if gradient is None:
             return np.zeros((packing.N, self.hidden_size), dtype=self.params[0].dtype)  # (N, H)
         self.expect(name, gradient, (packing.N, self.hidden_size))
-        return packing.sort(gradient)
+        return packing.sort(gradient).copy()
 
     def _project(self, xs):
         """Return x Wx + b for the rows of all steps, (P, G), from xs (P, D), in one product."""
@@ -106,6 +124,10 @@ class RecurrentLayer(Layer):
         a = xs @ Wx  # (P, G)
         a += b
         return a
+
+    def _transposed_Wh(self):
+        """Return Wh^T, copied: with a view of Wh each product in the loop would take twice as long."""
+        return np.ascontiguousarray(self.params[1].T)
 
     def _project_backward(self, xs, hs_prev, da):
         """Set dWx, dWh and db, and return dxs (P, D), each in one product over the rows of all steps.

@@ -10,10 +10,12 @@ Their derivatives, numbered alike and taken in reverse:
     (2)  da = dh phi'(a)
     (1)  dx = da Wx^T,  dh_prev = da Wh^T,  dWx = x^T da,  dWh = h_prev^T da,  db = sum over N of da
 """
+import functools
+
+from common.elementwise import write
 from common.functions import relu, sigmoid
 from common.layer import Layer
 from common.np import np
-from common.packing import with_ended
 from common.recurrent import RecurrentLayer, expect_recurrent_weights
 
 
@@ -55,6 +57,24 @@ def activation_functions(name):
     if name not in ACTIVATIONS:
         raise ValueError(f"activation is {name!r}, wanted one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
+
+
+@functools.cache
+def step_functions(name):
+    """Return the elementwise part of a step, forward and backward, of an activation.
+
+    Forward takes what x and what h_prev give to the pre-activation, backward the gradients that
+    arrive at h from outside and from the step after, and h.
+    """
+    phi, phi_backward = activation_functions(name)
+
+    def step_forward(x, h):
+        return (phi(x + h),)
+
+    def step_backward(dh_out, dh, h):
+        return (phi_backward(dh_out + dh, h),)
+
+    return step_forward, step_backward
 
 
 class RNN(Layer):
@@ -115,7 +135,7 @@ class TimeRNN(RecurrentLayer):
 
     def __init__(self, Wx, Wh, b, stateful=False, activation="tanh"):
         super().__init__(Wx, Wh, b, stateful)
-        self.activation, self.activation_backward = activation_functions(activation)
+        self.step_forward, self.step_backward = step_functions(activation)
 
     def forward(self, xs, lengths=None):
         """Map xs (N, T, D) to the states hs (N, T, H).
@@ -129,17 +149,16 @@ class TimeRNN(RecurrentLayer):
         """
         Wh = self.params[1]
         packing, xs = self._start(xs, lengths)  # (P, D)
-        a = self._project(xs)  # (P, H)
-        hs_prev, hs = np.empty_like(a), np.empty_like(a)  # (P, H)
-        h = self._initial("h", self.h, packing)  # (N, H)
-        for rows, n in packing.steps:
-            hs_prev[rows] = h[:n]
-            a[rows] += h[:n] @ Wh  # (1)
-            hs[rows] = self.activation(a[rows])  # (2)
-            h = with_ended(hs[rows], h)
-        self.h = packing.unsort(h)
-        self.cache = packing, xs, hs_prev, hs
-        return packing.unpack(hs)  # (N, T, H)
+        N, a = packing.N, self._project(xs)  # (P, H)
+        hs = self._states("h", self.h, packing)  # (N + P, H)
+        hs_after = hs[N:]  # (P, H)
+        product = np.empty((N, self.hidden_size), dtype=xs.dtype)  # (N, H)
+        for rows, before, n in packing.steps:
+            np.matmul(hs[before], Wh, out=product[:n])  # (1)
+            write(self.step_forward, (hs_after[rows],), a[rows], product[:n])  # (1) (2)
+        self.h = packing.last(hs)
+        self.cache = packing, xs, hs
+        return packing.unpack(hs_after)  # (N, T, H)
 
     def backward(self, dhs, dh=None):
         """Map the gradients of the states to those of the input.
@@ -155,13 +174,14 @@ class TimeRNN(RecurrentLayer):
         ndarray (N, T, D)
             Zeros at the padding.
         """
-        packing, xs, hs_prev, hs = self.recall()
+        packing, xs, hs = self.recall()
         dhs = self._start_backward(dhs, packing)  # (P, H)
         dh = self._final("dh", dh, packing)  # (N, H)
-        da = np.empty_like(hs)  # (P, H)
-        Wh_T = np.ascontiguousarray(self.params[1].T)  # a plain view makes each product in the loop twice as slow
-        for rows, n in reversed(packing.steps):
-            da[rows] = self.activation_backward(dhs[rows] + dh[:n], hs[rows])  # (2)
-            dh = with_ended(da[rows] @ Wh_T, dh)  # (1)
+        da = np.empty_like(dhs)  # (P, H)
+        hs_after = hs[packing.N:]  # (P, H)
+        Wh_T = self._transposed_Wh()  # (H, H)
+        for rows, _, n in reversed(packing.steps):
+            write(self.step_backward, (da[rows],), dhs[rows], dh[:n], hs_after[rows])  # (2)
+            np.matmul(da[rows], Wh_T, out=dh[:n])  # (1)
         self.dh = packing.unsort(dh)
-        return packing.unpack(self._project_backward(xs, hs_prev, da))  # (N, T, D)
+        return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)

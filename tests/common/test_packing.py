@@ -3,7 +3,7 @@ import pytest
 
 from common.gru import TimeGRU
 from common.lstm import TimeLSTM
-from common.packing import Packing, mask, pad, reverse, with_ended
+from common.packing import Packing, mask, pad, reverse
 from common.rnn import TimeRNN
 from common.time_layers import TimeBiGRU, TimeBiLSTM, TimeBiRNN, TimeLast, TimeMask
 
@@ -50,12 +50,15 @@ def test_rows_stand_by_step_and_longest_first():
     letters = np.array([list("ab.."), list("defg"), list("c...")])[:, :, None]
     packing = Packing(3, 4, [2, 4, 1])
     assert "".join(packing.pack(letters)[:, 0]) == "dac" + "eb" + "f" + "g"
-    assert packing.steps == [(slice(0, 3), 3), (slice(3, 5), 2), (slice(5, 6), 1), (slice(6, 7), 1)]
+    assert packing.P == 7
+    assert packing.steps == [
+        (slice(0, 3), slice(0, 3), 3), (slice(3, 5), slice(3, 5), 2), (slice(5, 6), slice(6, 7), 1),
+        (slice(6, 7), slice(8, 9), 1)]
 
 
 def test_steps_beyond_the_longest_sequence_are_left_out():
     packing = Packing(2, 9, [1, 2])
-    assert packing.steps == [(slice(0, 2), 2), (slice(2, 3), 1)]
+    assert packing.steps == [(slice(0, 2), slice(0, 2), 2), (slice(2, 3), slice(2, 3), 1)]
 
 
 def test_without_lengths_the_rows_are_the_batch_with_time_first():
@@ -63,7 +66,7 @@ def test_without_lengths_the_rows_are_the_batch_with_time_first():
     packing = Packing(N, T)
     rows = packing.pack(xs)
     assert np.array_equal(rows, xs.transpose(1, 0, 2).reshape(N * T, D))
-    assert packing.steps == [(slice(t * N, t * N + N), N) for t in range(T)]
+    assert packing.steps == [(slice(t * N, t * N + N), slice(t * N, t * N + N), N) for t in range(T)]
     assert np.array_equal(packing.unpack(rows), xs)
     state = xs[:, 0]
     assert packing.sort(state) is state and packing.unsort(state) is state
@@ -75,7 +78,7 @@ def test_packing_and_unpacking_keeps_what_is_real_and_zeros_the_padding(lengths)
     packing = Packing(N, T, lengths)
     rows = packing.pack(xs)
     assert len(rows) == sum(int(length) for length in lengths)
-    assert sum(n for _, n in packing.steps) == len(rows)
+    assert sum(n for _, _, n in packing.steps) == len(rows)
     real = np.arange(T) < np.array(lengths)[:, None]  # (N, T)
     assert np.array_equal(packing.unpack(rows), np.where(real[:, :, None], xs, 0))
     assert packing.unpack(rows.astype(np.float32)).dtype == np.float32
@@ -107,12 +110,18 @@ def test_wrong_lengths_are_refused(lengths, message):
             use()
 
 
-def test_states_of_sequences_that_ended_stay():
-    before, running = np.zeros((4, H)), np.ones((2, H))
-    assert with_ended(running, before).tolist() == [[1, 1], [1, 1], [0, 0], [0, 0]]
-    assert np.array_equal(with_ended(running[:0], before), before)
-    assert with_ended(running, running) is running
-    assert not before.any()
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_the_states_before_each_row_and_after_each_last_step(lengths):
+    packing = Packing(N, T, lengths)
+    real = np.array(LENGTHS if lengths else [T] * N)
+    # A state is the number of its sequence and of its step; the initial ones stand at step 0.
+    xs = np.stack(np.broadcast_arrays(np.arange(N)[:, None], np.arange(1, T + 1)), axis=2)  # (N, T, 2)
+    initial = packing.sort(np.stack((np.arange(N), np.zeros(N, int)), axis=1))  # (N, 2)
+    states = np.concatenate((initial, packing.pack(xs)))  # (N + P, 2)
+    assert np.array_equal(packing.before(states), packing.pack(xs) - [0, 1])
+    assert np.array_equal(packing.last(states), np.stack((np.arange(N), real), axis=1))
+    for rows, before, n in packing.steps:
+        assert np.array_equal(states[before], packing.pack(xs)[rows] - [0, 1]) and len(states[before]) == n
 
 
 def test_pad_puts_zeros_behind_each_sequence():
