@@ -4,7 +4,11 @@ The lists must be the same, in the same order, at every call: what an optimizer 
 parameter is kept by its place. `state` is the list of those memories, a list of arrays for
 each parameter; `load_state` puts saved ones back.
 """
+import math
+
 from common.np import np
+
+BLOCK = 32_768  # elements of a parameter that are updated at once on a CPU, so that what it takes stays in the cache
 
 
 class Optimizer:
@@ -34,17 +38,26 @@ class Optimizer:
         if not self.state:
             self.state = [[np.zeros_like(param) for _ in range(self.memories)] for param in params]
         self.steps += 1
-        for param, grad, memory in zip(params, grads, self.state, strict=True):
-            self.update_one(param, grad, *memory)
+        for param, grad, memories in zip(params, grads, self.state, strict=True):
+            for rows in _blocks(param.shape):
+                self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
 
     def update_one(self, param, grad):
-        """Update one parameter, and its memories, in place."""
+        """Update one parameter, or some rows of it, and its memories, in place."""
         raise NotImplementedError
 
     def load_state(self, state, steps):
         """Go on from a saved `state` after `steps` updates."""
         self.state = state
         self.steps = steps
+
+
+def _blocks(shape):
+    """Return the indices of the blocks of rows in which an array of this shape is updated."""
+    if np.backend != "numpy" or not shape:
+        return [...]
+    step = max(1, BLOCK // max(1, math.prod(shape[1:])))
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
 class SGD(Optimizer):

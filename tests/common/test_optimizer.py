@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from common import optimizer
 from common.optimizer import OPTIMIZERS, SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
 
 LR = 0.1
@@ -145,3 +146,20 @@ def test_lists_of_another_length_are_refused():
 def test_every_optimizer_can_be_chosen_by_name():
     assert OPTIMIZERS == {
         "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_updating_in_blocks_of_rows_changes_nothing(name, monkeypatch):
+    rng = np.random.default_rng(3)
+    arrays = [rng.standard_normal(shape) for shape in [(7, 3), (5,), (2, 3, 4), (1, 9), ()]]
+    arrays.append(rng.standard_normal((4, 6)).T)
+    results = []
+    for block in (1, 7, 10**6):
+        monkeypatch.setattr(optimizer, "BLOCK", block)
+        params, chosen = [array.copy(order="K") for array in arrays], OPTIMIZERS[name](lr=LR)
+        for step in range(3):
+            chosen.update(params, [np.asarray(np.sin(array + step)) for array in arrays])
+        results.append(params)
+    for params in results[:2]:
+        for one, other, before in zip(params, results[2], arrays):
+            assert np.array_equal(one, other) and not np.array_equal(one, before)
