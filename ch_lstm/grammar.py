@@ -1,0 +1,229 @@
+"""How near a language model comes to the lowest perplexity there is: `python -m ch_lstm.grammar --help`.
+
+For real text nobody knows that perplexity; for the language of `dataset.grammar` it is known exactly, and
+a trained RNN, GRU or LSTM can be held against it. Where a model falls short shows in its verbs. Each
+agrees in number with a subject 1 to 10 words back, perhaps with attractors, nouns of the other number, in
+between. As in Linzen, Dupoux and Goldberg (2016), a model is right about a verb when it finds that form
+more probable than the other: the farmers near my sister often "sing", not "sings".
+"""
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy
+
+from common import cli
+from common.batches import StripBatches
+from common.errors import InputError
+from common.evaluate import STEPS_AT_ONCE, perplexity, safe_exp
+from common.initial import affine_weights, embedding_weight, recurrent_weights
+from common.language_model import LanguageModel
+from common.np import np
+from common.optimizer import OPTIMIZERS
+from common.plots import save_curves
+from common.stack import CELLS
+from common.tables import format_table
+from common.time_layers import TimeAffine, TimeEmbedding
+from common.trainer import training_step
+from dataset.grammar import OTHER_FORM, Grammar, agreement_rules, agreements
+
+DEFAULTS = {"cell": "all", "words": 200_000, "epochs": 6, "wordvec_size": 32, "hidden_size": 64,
+            "optimizer": "adam", "lr": 0.005, "seed": 0, "out": None}
+SMOKE = {"words": 2000, "epochs": 2, "wordvec_size": 8, "hidden_size": 8}
+BATCH_SIZE, TIME_SIZE, MAX_GRAD = 20, 35, 1.0
+
+
+class CellRnnlm(LanguageModel):
+    """Language model with one recurrent layer of any kind: embedding, RNN, GRU or LSTM, affine, softmax.
+
+    Parameters
+    ----------
+    cell : {"rnn", "lstm", "gru"}
+    vocab_size, wordvec_size, hidden_size : int
+        V, D and H.
+    seed : int, optional
+        Restarts the random generators, from which the initial weights are drawn (`np.seed`).
+    dtype : dtype
+        float32 to train, float64 to check gradients.
+    fused_loss : bool
+        Whether to train with `common.fused_loss`, which is faster and harder to step through.
+    """
+
+    def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32, fused_loss=False):
+        super().__init__(vocab_size, seed)
+        time_layer, gates = CELLS[cell]
+        self.stack([
+            TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype)),
+            time_layer(*recurrent_weights(wordvec_size, hidden_size, gates, dtype), stateful=True),
+            TimeAffine(*affine_weights(hidden_size, vocab_size, dtype)),
+        ], fused_loss)
+
+
+def main(argv=None):
+    """Train and report; returns the exit code."""
+    return cli.run("python -m ch_lstm.grammar", _grammar, argv)
+
+
+def _parser():
+    parser = cli.Parser(prog="python -m ch_lstm.grammar", argument_default=argparse.SUPPRESS,
+                        description="Train language models on a language whose entropy is known.")
+
+    def add(flag, text, **options):
+        parser.add_argument(flag, help=f"{text} (default: {DEFAULTS[flag[2:].replace('-', '_')]})", **options)
+
+    add("--cell", "which models to train", choices=[*CELLS, "all"])
+    add("--words", "words to train on; half as many are for testing and a tenth for validation", type=cli.positive_int)
+    add("--epochs", "times through the training text", type=cli.positive_int)
+    add("--wordvec-size", "D", type=cli.positive_int)
+    add("--hidden-size", "H", type=cli.positive_int)
+    add("--optimizer", "", choices=OPTIMIZERS)
+    add("--lr", "learning rate of the first epoch, from which it falls evenly", type=cli.positive_float)
+    add("--seed", "of texts and weights", type=cli.natural)
+    parser.add_argument("--out", type=Path, help="a new folder for pictures of accuracy against distance")
+    parser.add_argument("--smoke", action="store_true",
+                        help="a tiny run of a few seconds, to see that everything works")
+    cli.add_device(parser)
+    return parser
+
+
+def _grammar(argv):
+    given = vars(_parser().parse_args(argv))
+    cli.use_device(given.pop("device", "cpu"))
+    smoke = SMOKE if given.pop("smoke", False) else {}
+    config = DEFAULTS | smoke | given
+    if config["words"] <= BATCH_SIZE * TIME_SIZE:
+        raise InputError(f"--words {config['words']} is too short a text: give at least {BATCH_SIZE * TIME_SIZE + 1}")
+    if config["out"] is not None:
+        _make_folder(config["out"])
+    grammar = Grammar(agreement_rules())
+    texts = {split: grammar.generate(length, f"{config['seed']} {split}") for split, length in (
+        ("train", config["words"]), ("valid", config["words"] // 10), ("test", config["words"] // 2))}
+    _describe(grammar, texts["test"])
+
+    summary = [("cell", "parameters", "test perplexity", "above the lowest", "verbs right", "seconds")]
+    for cell in CELLS if config["cell"] == "all" else [config["cell"]]:
+        with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
+            row, history = _run(cell, config, grammar, texts)
+        summary.append(row)
+        if config["out"] is not None:
+            _save_pictures(config["out"], cell, history)
+    print(format_table(summary))
+
+
+def _make_folder(folder):
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder} ({error.strerror}): choose a new one for --out") from None
+
+
+def _describe(grammar, test):
+    words = grammar.vocabulary.decode(test)
+    print(f"example: {' '.join(words[1:30])} ...")
+    print(f"{grammar.vocabulary.size} words, {grammar.visits.sum():.2f} a sentence, entropy {grammar.entropy:.4f} nats "
+          f"a word: lowest perplexity {math.exp(grammar.entropy):.3f}, "
+          f"on this test text {math.exp(grammar.cross_entropy(test)):.3f}\n", flush=True)
+
+
+def _run(cell, config, grammar, texts):
+    """Train and test one model; return its row of the summary, and its accuracies after each epoch."""
+    train, valid, test = (np.to_device(texts[split]) for split in ("train", "valid", "test"))
+    model = CellRnnlm(cell, grammar.vocabulary.size, config["wordvec_size"], config["hidden_size"],
+                      seed=config["seed"], fused_loss=np.backend == "numpy")
+    optimizer = OPTIMIZERS[config["optimizer"]](config["lr"])
+    batches = StripBatches(train[:-1], train[1:], BATCH_SIZE, TIME_SIZE)
+    groups = verbs_by_distance(agreements(grammar.vocabulary.decode(texts["test"])))
+    verbs = numpy.concatenate(list(groups.values()))  # (verbs,)
+    history, seconds = [], 0.0
+    for epoch in range(config["epochs"]):
+        start = time.perf_counter()
+        optimizer.lr = config["lr"] * (1 - epoch / config["epochs"])
+        nats = sum(training_step(model, optimizer, *batches.next_batch(), MAX_GRAD) for _ in range(len(batches)))
+        train_perplexity = safe_exp(float(nats) / len(batches))
+        seconds += time.perf_counter() - start
+        valid_perplexity = perplexity(model, valid)
+        if not math.isfinite(valid_perplexity):
+            raise InputError(f"the validation perplexity of the {cell} is not finite after epoch {epoch + 1}: "
+                             "try a lower --lr")
+        right = prefers_right_form(model, test, grammar.vocabulary)  # (n,)
+        history.append({group: right[places].mean() for group, places in groups.items()})
+        print(f"{cell}, epoch {epoch + 1}: training perplexity {train_perplexity:.3f}, "
+              f"validation perplexity {valid_perplexity:.3f}", flush=True)
+    print(f"\nverbs of the test text in the right form\n{_accuracy_table(groups, history)}\n", flush=True)
+    size = sum(param.size for param in model.params)
+    reached, lowest = perplexity(model, test), math.exp(grammar.cross_entropy(texts["test"]))
+    row = (cell, f"{size:,}", f"{reached:.3f}", f"{reached / lowest - 1:.2%}", f"{right[verbs].mean():.2%}",
+           f"{seconds:.0f}")
+    return row, history
+
+
+def prefers_right_form(model, corpus, vocabulary):
+    """Find where a model gives the verb of a text more probability than its other form.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Its state stays as it is.
+    corpus : ndarray of int (n,)
+        Ids on the device in use, read as one strip.
+    vocabulary : Vocabulary
+        That of `dataset.grammar`.
+
+    Returns
+    -------
+    numpy.ndarray of bool (n,)
+        False for words that are no verbs.
+    """
+    other_form = numpy.arange(vocabulary.size)  # (V,)
+    other_form[vocabulary.encode(OTHER_FORM)] = vocabulary.encode(OTHER_FORM.values())
+    other_form = np.to_device(other_form)
+    right = numpy.zeros(len(corpus), dtype=bool)  # (n,)
+    with model.fresh_state():
+        for start in range(0, len(corpus) - 1, STEPS_AT_ONCE):
+            stop = min(start + STEPS_AT_ONCE, len(corpus) - 1)
+            scores = model.predict(corpus[None, start:stop])[0]  # (T, V)
+            words, steps = corpus[start + 1:stop + 1], np.arange(stop - start)  # (T,), (T,)
+            right[start + 1:stop + 1] = np.to_cpu(scores[steps, words] > scores[steps, other_form[words]])
+    return right
+
+
+def verbs_by_distance(verbs):
+    """Group verbs by what makes them hard.
+
+    Parameters
+    ----------
+    verbs : list of dataset.grammar.Agreement
+
+    Returns
+    -------
+    dict of (bool, int) to list of int
+        Whether there is an attractor, and the distance from the subject, to the places of the verbs; in order.
+    """
+    groups = {}
+    for verb in verbs:
+        groups.setdefault((verb.attractor, verb.distance), []).append(verb.verb)
+    return dict(sorted(groups.items()))
+
+
+def _accuracy_table(groups, history):
+    rows = [("attractor", "distance", "verbs", *(f"epoch {epoch}" for epoch in range(1, len(history) + 1)))]
+    for (attractor, distance), places in groups.items():
+        rows.append(("yes" if attractor else "no", str(distance), f"{len(places):,}",
+                     *(f"{accuracies[attractor, distance]:.1%}" for accuracies in history)))
+    return format_table(rows)
+
+
+def _save_pictures(folder, cell, history):
+    """Save accuracy against distance, a curve for each epoch, with attractors and without."""
+    for attractor, name in ((False, "without"), (True, "with")):
+        distances = [distance for has_attractor, distance in history[0] if has_attractor == attractor]
+        curves = {f"epoch {epoch}": (distances, [accuracies[attractor, distance] for distance in distances])
+                  for epoch, accuracies in enumerate(history, start=1)}
+        save_curves(folder / f"{cell}-{name}-attractors.png", curves, "words from the subject to the verb",
+                    "verbs in the right form", f"{cell}, {name} attractors in between", ylim=(-0.05, 1.05))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
