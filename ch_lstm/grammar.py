@@ -96,7 +96,7 @@ def _grammar(argv):
     if config["words"] <= BATCH_SIZE * TIME_SIZE:
         raise InputError(f"--words {config['words']} is too short a text: give at least {BATCH_SIZE * TIME_SIZE + 1}")
     if config["out"] is not None:
-        _make_folder(config["out"])
+        cli.new_folder(config["out"])
     grammar = Grammar(agreement_rules())
     texts = {split: grammar.generate(length, f"{config['seed']} {split}") for split, length in (
         ("train", config["words"]), ("valid", config["words"] // 10), ("test", config["words"] // 2))}
@@ -110,13 +110,6 @@ def _grammar(argv):
         if config["out"] is not None:
             _save_pictures(config["out"], cell, history)
     print(format_table(summary))
-
-
-def _make_folder(folder):
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder} ({error.strerror}): choose a new one for --out") from None
 
 
 def _describe(grammar, test):

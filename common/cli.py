@@ -65,6 +65,20 @@ def use_device(device):
     np.use("cupy" if device == "gpu" else "numpy")
 
 
+def new_folder(path):
+    """Make the folder of the flag --out.
+
+    Raises
+    ------
+    InputError
+        It is there already, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path} ({error.strerror}): choose a new one for --out") from None
+
+
 def run(prog, script, argv=None):
     """Run `script(argv)`; an InputError becomes one line on stderr and exit code 2.
 
