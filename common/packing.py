@@ -87,7 +87,6 @@ class Packing:
         """Bring a state (N, H) back into the order of the batch."""
         return state if self.order is None else state[self.inverse]
 
-
     def before(self, states):
         """Pick from states (N + P, H) the one before each row, (P, H)."""
         return states[:self.P] if self.order is None else states[self.row_before]

@@ -92,7 +92,7 @@ class TimeDropout(Layer):
             mask = keep.astype(xs.dtype)
             mask /= 1 - self.dropout_ratio
         else:
-            mask = np.ones((1,) * xs.ndim, dtype=xs.dtype)
+            mask = np.ones((), dtype=xs.dtype)
         self.cache = mask, xs.shape
         return xs * mask
 

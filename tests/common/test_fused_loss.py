@@ -37,7 +37,7 @@ def assert_equal(W, b, xs, ts, dout=1, rtol=1e-11, atol=1e-14):
         np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("dout", [1, 1.0, 0, 2.5, -0.5, np.array(2.5)])
+@pytest.mark.parametrize("dout", [1, 1.0, 0, 2, 2.5, -0.5, np.array(2.5)])
 def test_it_equals_the_plain_pair_for_every_upstream_gradient(dout):
     assert_equal(*drawn(), dout=dout)
 
@@ -56,12 +56,39 @@ def test_any_number_of_blocks_tiles_and_workers(N, T, block, tile, workers):
         assert_equal(*drawn(N, T))
 
 
-def test_the_block_size_bounds_the_memory(monkeypatch):
-    monkeypatch.setattr(fused_loss, "BLOCK", 3 * V)
+@pytest.mark.parametrize("block, rows", [(3 * V, 3), (4 * V - 1, 3), (1, 1)])
+def test_the_block_size_bounds_the_memory(block, rows, monkeypatch):
+    monkeypatch.setattr(fused_loss, "BLOCK", block)
     W, b, xs, ts = drawn()
     layer = TimeAffineSoftmaxWithLoss(W, b)
     layer.forward(xs, ts)
-    assert layer.buffers["scores"].size == 3 * V
+    assert layer.buffers["scores"].size == rows * V
+
+
+@pytest.mark.parametrize("tile, workers, rows", [
+    (3 * V, 1, [[3, 3, 3, 1]]),
+    (4 * V - 1, 3, [[3], [3], [3, 1]]),
+    (1, 2, [[1] * 5, [1] * 5]),
+    (V, 20, [[1]] * 10),
+])
+def test_a_block_is_shared_out_to_the_workers_and_cut_into_tiles(tile, workers, rows, monkeypatch):
+    shares = []
+
+    class Watched(TimeAffineSoftmaxWithLoss):
+        def _rows_loss(self, *arguments):
+            shares.append([])
+            super()._rows_loss(*arguments)
+
+        def _tile_loss(self, scores, *others):
+            shares[-1].append(len(scores))
+            super()._tile_loss(scores, *others)
+
+    monkeypatch.setattr(fused_loss, "TILE", tile)
+    monkeypatch.setattr(fused_loss, "worker_count", lambda: workers)
+    monkeypatch.setattr(fused_loss, "run_parallel", lambda function, *arguments: [function(*a) for a in arguments])
+    W, b, xs, ts = drawn(N=2, T=5)
+    Watched(W, b).forward(xs, ts)
+    assert shares == rows
 
 
 def test_a_transposed_weight():
@@ -72,6 +99,17 @@ def test_a_transposed_weight():
 def test_inputs_of_any_strides():
     W, b, xs, ts = drawn()
     assert_equal(W[::-1, ::-1], b[::-1], np.asfortranarray(xs), np.asfortranarray(ts))
+
+
+def test_a_single_target_that_counts():
+    W, b, xs, ts = drawn(ignored=2.0)
+    ts[1, 2] = 3
+    assert_equal(W, b, xs, ts)
+
+
+def test_a_vocabulary_of_one_word():
+    W, b, xs, ts = drawn()
+    assert_equal(W[:, :1], b[:1], xs, np.minimum(ts, 0))
 
 
 def test_all_targets_ignored():

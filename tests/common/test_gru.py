@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common.gru import GRU, TimeGRU
+from common.gru import GRU, TimeGRU, split_blocks
 
 N, T, D, H = 2, 3, 4, 5
 DTYPES = [np.float32, np.float64]
@@ -194,3 +194,10 @@ def test_extreme_inputs_give_finite_numbers_of_the_dtype(dtype, reset_after):
     xs = np.where(arrays((N, T, D))[0] > 0, 1000, -1000).astype(dtype)
     results = [layer.forward(xs), layer.h, layer.backward(np.ones((N, T, H), dtype=dtype)), layer.dh, *layer.grads]
     assert all(np.isfinite(array).all() and array.dtype == dtype for array in results)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_blocks_are_split_along_the_last_axis(shape):
+    a = np.broadcast_to(np.arange(6), (*shape, 6))
+    assert [block.tolist() for block in split_blocks(a)] == [
+        np.broadcast_to(pair, (*shape, 2)).tolist() for pair in ([0, 1], [2, 3], [4, 5])]

@@ -137,6 +137,23 @@ def test_softmax_with_loss_equals_the_naive_formula(dtype, rel):
     assert loss == pytest.approx(naive_cross_entropy(x, t), rel=rel)
 
 
+@pytest.mark.parametrize("t", [[3], [3, 5, 0, 3], [0, 0, 6, 0], [0, 0, 0, 0]])
+def test_rows_whose_target_is_the_ignore_label_do_not_count(t):
+    x, t = RNG.standard_normal((len(t), 7)), np.array(t)
+    layer, counts = SoftmaxWithLoss(), t != 0
+    layer.ignore_label = 0
+    expected = naive_cross_entropy(x, t, ignore_label=0) if counts.any() else 0
+    assert layer.forward(x, t) == pytest.approx(expected, rel=1e-14)
+    dx = layer.backward()
+    assert dx[counts].all() and not dx[~counts].any()
+
+
+def test_an_ignored_target_of_a_single_class():
+    layer = SoftmaxWithLoss()
+    layer.ignore_label = -1
+    assert layer.forward(np.ones((2, 1)), np.array([-1, 0])) == 0
+
+
 def test_one_hot_targets_are_ids():
     x, t = RNG.standard_normal((6, 7)), RNG.integers(0, 7, 6)
     by_ids, by_rows = SoftmaxWithLoss(), SoftmaxWithLoss()
@@ -176,7 +193,8 @@ def test_a_loss_honours_its_upstream_gradient(layer, x, t):
     whole = layer.backward()
     assert np.array_equal(layer.backward(1.0), whole) and np.array_equal(layer.backward(np.array(1.0)), whole)
     assert not layer.backward(0).any()
-    np.testing.assert_allclose(layer.backward(2.5), 2.5 * whole, rtol=1e-14)
+    for dout in (2.5, np.array(2.5)):
+        np.testing.assert_allclose(layer.backward(dout), 2.5 * whole, rtol=1e-14)
     layer.forward(x.astype(np.float32), t)
     for dout in (1, 2.5, np.float64(2.5), np.float32(2.5)):
         assert layer.backward(dout).dtype == np.float32

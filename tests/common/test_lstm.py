@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.lstm import LSTM, TimeLSTM
+from common.lstm import LSTM, TimeLSTM, split_gates
 
 N, T, D, H = 2, 3, 4, 5
 DTYPES = [np.float32, np.float64]
@@ -201,3 +201,10 @@ def test_memory_of_a_training_step():
     finally:
         tracemalloc.stop()
     assert 10e6 < peak < 60e6  # bytes; the gates and their gradients alone are 14.6 MB
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_gates_are_split_along_the_last_axis(shape):
+    a = np.broadcast_to(np.arange(8), (*shape, 8))
+    assert [block.tolist() for block in split_gates(a)] == [
+        np.broadcast_to(pair, (*shape, 2)).tolist() for pair in ([0, 1], [2, 3], [4, 5], [6, 7])]

@@ -131,6 +131,8 @@ def test_pad_puts_zeros_behind_each_sequence():
     assert xs.tolist() == [[[1, 2], [0, 0], [0, 0]], [[3, 4], [5, 6], [7, 8]]]
     ids, _ = pad([np.array([4, 5], dtype=np.int32), np.array([6], dtype=np.int32)])
     assert ids.tolist() == [[4, 5], [6, 0]] and ids.dtype == np.int32
+    alone, lengths = pad([np.array([7, 8])])
+    assert alone.tolist() == [[7, 8]] and lengths.tolist() == [2]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.rnn import RNN, TimeRNN
+from common.rnn import RNN, TimeRNN, activation_functions
 
 N, T, D, H = 2, 3, 4, 5
 DTYPES = [np.float32, np.float64]
@@ -31,6 +31,14 @@ def test_a_step_is_its_formula(activation):
     x, h_prev = arrays((N, D), (N, H))
     h = RNN(Wx, Wh, b, activation).forward(x, h_prev)
     np.testing.assert_allclose(h, ACTIVATIONS[activation](x @ Wx + h_prev @ Wh + b), rtol=1e-13)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_derivative_of_an_activation_follows_from_its_value(activation):
+    forward, backward = activation_functions(activation)
+    a, da, step = np.array([-3.0, -0.5, -0.01, 0.01, 0.5, 3.0]), np.arange(1.0, 7.0), 1e-6
+    slope = (forward(a + step) - forward(a - step)) / (2 * step)
+    np.testing.assert_allclose(backward(da, forward(a)), da * slope, rtol=1e-8)
 
 
 def test_an_unknown_activation_is_refused():

@@ -161,35 +161,36 @@ def test_c0_alone_starts_from_a_zero_state():
 
 
 class DropoutDouble:
-    """Stands for a `TimeDropout` and notes what passes."""
+    """Stands for a `TimeDropout`, multiplies by a number of its own and notes what passes."""
 
-    def __init__(self):
-        self.seen, self.train_flg = [], None
+    def __init__(self, factor):
+        self.factor, self.seen, self.train_flg = factor, [], None
 
     def forward(self, xs):
         self.seen.append((self.train_flg, xs.shape))
-        return 2 * xs
+        return self.factor * xs
 
     def backward(self, dout):
-        return 2 * dout
+        return self.factor * dout
 
 
 @one_and_two_directions
 def test_dropout_stands_between_layers_only(S):
-    stack = build("gru", S, dropout=0.5)
-    assert len(stack.dropouts) == L - 1 and {dropout.dropout_ratio for dropout in stack.dropouts} == {0.5}
-    stack.dropouts = [DropoutDouble() for _ in range(L - 1)]
-    (xs, (h0,), doutput, (dh_n,)), layers = random_case("gru", S), layers_by_hand(stack, "gru", S)
+    factors = [2, 3, 5]  # of the dropouts below layers 1, 2 and 3
+    stack = build("gru", S, num_layers=4, dropout=0.5)
+    assert len(stack.dropouts) == 3 and {dropout.dropout_ratio for dropout in stack.dropouts} == {0.5}
+    stack.dropouts = [DropoutDouble(factor) for factor in factors]
+    (xs, (h0,), doutput, (dh_n,)), layers = random_case("gru", S, num_layers=4), layers_by_hand(stack, "gru", S)
     output, _ = stack.forward(xs, h0)
     dxs, _ = stack.backward(doutput, dh_n)
     for i, layer in enumerate(layers):
         layer.set_state(*of_layer([h0], i, S))
-        xs = layer.forward(xs if i == 0 else 2 * xs)
+        xs = layer.forward(xs if i == 0 else factors[i - 1] * xs)
     assert np.array_equal(output, xs)
     for i, layer in reversed(list(enumerate(layers))):
-        doutput = layer.backward(doutput, *of_layer([dh_n], i, S)) * (1 if i == 0 else 2)
+        doutput = layer.backward(doutput, *of_layer([dh_n], i, S)) * (1 if i == 0 else factors[i - 1])
     assert np.array_equal(dxs, doutput)
-    assert [dropout.seen for dropout in stack.dropouts] == [[(True, (N, T, S * H))]] * (L - 1)
+    assert [dropout.seen for dropout in stack.dropouts] == [[(True, (N, T, S * H))]] * 3
 
 
 def test_nothing_is_dropped_outside_training():

@@ -2,7 +2,8 @@
 
 An edit is one of: an operator exchanged, a term or factor dropped, operands swapped, a sign
 dropped, a comparison turned, a number moved by one, a slice's end dropped, `reversed` dropped,
-`+=` made `=`, a statement dropped.
+`+=` made `=`, a statement dropped. The -1 of a reshape keeps its size, as any negative number
+says the same there.
 """
 import ast
 import dataclasses
@@ -24,7 +25,7 @@ class Edit:
     kind : str
         What was done.
     before, after : str
-        The code that was there, and what stands there now.
+        The lines that were there, and what stands there now.
     source : str
         The whole source, edited.
     """
@@ -72,17 +73,18 @@ def _edits_of_function(source, function, scope):
         starts.append(starts[-1] + len(line))
 
     def replace(node, kind, after):
-        first = starts[node.lineno - 1] + node.col_offset
-        last = starts[node.end_lineno - 1] + node.end_col_offset
-        data = source.encode()
-        edited = (data[:first] + after.encode() + data[last:]).decode()
-        before = data[first:last].decode()
-        return Edit(scope, node.lineno, kind, " ".join(before.split()), after, edited)
+        data, top, bottom = source.encode(), starts[node.lineno - 1], starts[node.end_lineno]
+        first, last = top + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+        lines = data[top:first] + after.encode() + data[last:bottom]
+        before, now = (" ".join(part.decode().split()) for part in (data[top:bottom], lines))
+        return Edit(scope, node.lineno, kind, before, now, (data[:top] + lines + data[bottom:]).decode())
 
     def text(node):
         return ast.get_source_segment(source, node)
 
     statements = [node for node in function.body if not _is_docstring(node)]
+    sizes_to_fill = {id(argument.operand) for node in ast.walk(function) if _is_reshape(node)
+                     for argument in node.args if isinstance(argument, ast.UnaryOp)}
     for statement in statements:
         for node in ast.walk(statement):
             if isinstance(node, ast.Raise):
@@ -93,7 +95,7 @@ def _edits_of_function(source, function, scope):
                     exchanged = EXCHANGED[type(node.op)]
                     yield replace(node, "exchanged", f"(({left}) {exchanged} ({right}))")
                 yield replace(node, "dropped", f"({left})")
-                if not isinstance(node.op, ast.Div):
+                if not isinstance(node.op, ast.Div) and left != right:
                     yield replace(node, "dropped", f"({right})")
                 if isinstance(node.op, ast.Sub | ast.Div):
                     yield replace(node, "swapped", f"(({right}) {sign} ({left}))")
@@ -102,7 +104,7 @@ def _edits_of_function(source, function, scope):
             elif isinstance(node, ast.Compare) and type(node.ops[0]) in TURNED:
                 turned = TURNED[type(node.ops[0])]
                 yield replace(node, "turned", f"({text(node.left)} {turned} {text(node.comparators[0])})")
-            elif isinstance(node, ast.Constant) and type(node.value) is int:
+            elif isinstance(node, ast.Constant) and type(node.value) is int and id(node) not in sizes_to_fill:
                 yield replace(node, "moved by one", str(node.value + 1))
             elif isinstance(node, ast.Slice):
                 for end in (node.lower, node.upper):
@@ -118,6 +120,10 @@ def _edits_of_function(source, function, scope):
 
 def _is_docstring(node):
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_reshape(node):
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reshape"
 
 
 def _in_message(node, statement):

@@ -1,3 +1,32 @@
 """Edits that no check can notice, each with the reason."""
 
-EXPLAINED = {}
+_ONE_DTYPE = "all parameters of a layer have one dtype; Layer refuses others"
+_TWINS = "the constructor refuses readers whose Wx and Wh differ in shape, so both have one size and one kind of state"
+
+# (file, function, lines before, lines after): reason
+EXPLAINED = {
+    ("recurrent.py", "RecurrentLayer._states",
+     "states = np.empty((N + packing.P, self.hidden_size), dtype=self.params[0].dtype) # (N + P, H)",
+     "states = np.empty((N + packing.P, self.hidden_size), dtype=self.params[1].dtype) # (N + P, H)"): _ONE_DTYPE,
+    ("recurrent.py", "RecurrentLayer._states",
+     "states[:N] = 0",
+     "states[:] = 0"): "the loop over the steps writes the rows from N on before anything reads them",
+    ("packing.py", "Packing.__init__",
+     "befores = numpy.concatenate(([0], N + starts[:-1])) # (T,)",
+     "befores = numpy.concatenate(([0], N + starts[:])) # (T,)"): "zip stops after T, so the one more is never used",
+    ("recurrent.py", "RecurrentLayer._final",
+     "return np.zeros((packing.N, self.hidden_size), dtype=self.params[0].dtype) # (N, H)",
+     "return np.zeros((packing.N, self.hidden_size), dtype=self.params[1].dtype) # (N, H)"): _ONE_DTYPE,
+    ("fused_loss.py", "TimeAffineSoftmaxWithLoss._buffer",
+     "self.buffers[name] = np.empty(size, dtype=self.params[0].dtype)",
+     "self.buffers[name] = np.empty(size, dtype=self.params[1].dtype)"): _ONE_DTYPE,
+    ("bidirectional.py", "TimeBidirectional.hidden_size",
+     "return self.readers[0].hidden_size",
+     "return self.readers[1].hidden_size"): _TWINS,
+    ("bidirectional.py", "TimeBidirectional.state",
+     'return tuple(self._both(name) for name in ("h", "c") if hasattr(self.readers[0], name))',
+     'return tuple(self._both(name) for name in ("h", "c") if hasattr(self.readers[1], name))'): _TWINS,
+    ("bidirectional.py", "TimeBidirectional.backward",
+     'if dc is not None and not hasattr(self.readers[0], "c"):',
+     'if dc is not None and not hasattr(self.readers[1], "c"):'): _TWINS,
+}
