@@ -3,6 +3,7 @@ import argparse
 import math
 import os
 import sys
+from pathlib import Path
 
 from common.errors import InputError
 from common.np import np
@@ -63,6 +64,14 @@ def add_device(parser):
 def use_device(device):
     """Move `np` to the device of the flag --device."""
     np.use("cupy" if device == "gpu" else "numpy")
+
+
+def free_folder(name):
+    """Return runs/<name>-1, or with the first number that is free."""
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder
 
 
 def new_folder(path):

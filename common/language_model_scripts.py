@@ -128,7 +128,7 @@ def _new_config(given, models, recipes):
     config = {"model": next(iter(models))} | DEFAULTS | recipe | smoke | given
     if config["shuffle"] and not config["windows"]:
         raise InputError("--shuffle goes with --windows: strips must stay in order to carry their state")
-    return config, folder or _free_folder(f"{Path(config['corpus']).stem}-{config['model']}")
+    return config, folder or cli.free_folder(f"{Path(config['corpus']).stem}-{config['model']}")
 
 
 def _lasting_name(corpus):
@@ -149,14 +149,6 @@ def _resumed_config(given, models, parser):
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {value} does not fit: the run in {folder} was made with {config[name]}")
     return config | given, folder
-
-
-def _free_folder(name):
-    """Return runs/<name>-1, or with the first number that is free."""
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder
 
 
 def read_config(folder, models, parser):

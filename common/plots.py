@@ -1,5 +1,6 @@
 """Pictures, by matplotlib."""
 import itertools
+import math
 
 import numpy
 
@@ -61,7 +62,7 @@ def save_curves(path, curves, xlabel, ylabel, title, yscale="linear", ylim=None)
     ylim : tuple of float, optional
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -73,9 +74,10 @@ def save_curves(path, curves, xlabel, ylabel, title, yscale="linear", ylim=None)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if yscale == "log":
         values = [y for _, ys in curves.values() for y in ys if y > 0]
-        if values and max(values) < 1000 * min(values):
-            for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                set_formatter(ScalarFormatter())
+        decades = math.log10(max(values) / min(values)) if values else 0
+        if decades < 3:
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter() if decades < 1 else NullFormatter())
     axes.grid(True, which="both", color="0.9")
     axes.legend()
     _save(figure, path)
