@@ -8,9 +8,11 @@ import zlib
 
 import numpy
 
+from common.attention import Attention, AttentionWeight, TimeAttention, WeightSum
 from common.bidirectional import TimeBidirectional, TimeBiGRU, TimeBiLSTM, TimeBiRNN
 from common.fused_loss import TimeAffineSoftmaxWithLoss
 from common.gradient_adapters import layer_case, loss_case, sequence_case, stack_case, step_case
+from common.gradient_check import Case
 from common.gru import GRU, TimeGRU
 from common.layers import (
     Affine,
@@ -25,6 +27,7 @@ from common.layers import (
 from common.lstm import LSTM, TimeLSTM
 from common.np import np
 from common.rnn import RNN, TimeRNN
+from common.squared_error import MeanSquaredError
 from common.stack import TimeStack
 from common.time_layers import (
     TimeAffine,
@@ -164,6 +167,13 @@ def softmax_with_loss(draw):
 def sigmoid_with_loss(draw):
     yield loss_case(SigmoidWithLoss, "plain", {}, draw.normal(N), draw.ids(N, size=2))
     yield loss_case(SigmoidWithLoss, "probabilities (N, D), strided", {}, draw.strided(N, D), abs(draw.bounded(N, D)))
+
+
+@layer
+def mean_squared_error(draw):
+    yield loss_case(MeanSquaredError, "plain", {}, draw.normal(N, D), draw.normal(N, D))
+    yield loss_case(MeanSquaredError, "N=1", {}, draw.normal(1), draw.normal(1))
+    yield loss_case(MeanSquaredError, "strided (N, T, D)", {}, draw.strided(N, T, D), draw.strided(N, T, D))
 
 
 @layer
@@ -364,6 +374,26 @@ def time_affine_softmax_with_loss(draw):
     yield fused("T=1, N=1", draw.normal(H, V), draw.normal(1, 1, H), draw.ids(1, 1))
     yield fused("ignored, transposed W, strided", draw.normal(V, H).T, draw.strided(N, T, H), some_ignored(draw))
     yield fused("all ignored", draw.normal(H, V), draw.normal(N, T, H), np.full((N, T), -1))
+
+
+@layer
+def attention(draw):
+    def case(layer, variant, **inputs):
+        def forward(layer, inputs):
+            return {"y": layer.forward(*inputs.values())}
+
+        def backward(layer, upstream):
+            return dict(zip(inputs, layer.backward(upstream["y"]), strict=True))
+
+        return Case(layer.__name__, variant, layer, inputs, forward, backward)
+
+    for variant, size, steps, normal in (
+            ("plain", N, T, draw.normal), ("T=1, N=1", 1, 1, draw.normal), ("strided", N, T, draw.strided)):
+        yield case(WeightSum, variant, hs=normal(size, steps, H), a=normal(size, steps))
+        yield case(AttentionWeight, variant, hs=normal(size, steps, H), h=normal(size, H))
+        yield case(Attention, variant, hs=normal(size, steps, H), h=normal(size, H))
+        yield case(TimeAttention, variant, hs_enc=normal(size, steps, H), hs_dec=normal(size, 4, H))
+    yield case(TimeAttention, "one step of the decoder", hs_enc=draw.normal(N, T, H), hs_dec=draw.normal(N, 1, H))
 
 
 def some_ignored(draw):
