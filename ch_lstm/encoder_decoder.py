@@ -1,0 +1,257 @@
+"""Encoder and decoder: one LSTM reads a question, another writes its answer, character by character.
+
+Sutskever et al. 2014 (arXiv:1409.3215); with the encoding shown to the decoder at every step,
+Cho et al. 2014 (arXiv:1406.1078), which the book calls peeky; with attention, Bahdanau et al. 2015
+(`common.attention`). They are the models of the book's chapters 7 and 8.
+"""
+from common.attention import TimeAttention
+from common.base_model import BaseModel
+from common.initial import affine_weights, embedding_weight, recurrent_weights
+from common.np import np
+from common.time_layers import TimeAffine, TimeEmbedding, TimeLast, TimeLSTM, TimeSoftmaxWithLoss
+
+
+class Encoder(BaseModel):
+    """Reads a question and encodes it as the last state of an LSTM.
+
+    Parameters
+    ----------
+    vocab_size, wordvec_size, hidden_size : int
+        V, D and H.
+    dtype : dtype
+    """
+
+    def __init__(self, vocab_size, wordvec_size, hidden_size, dtype=np.float32):
+        super().__init__()
+        self.embed = TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype))
+        self.lstm = TimeLSTM(*recurrent_weights(wordvec_size, hidden_size, 4, dtype))
+        self.last = TimeLast()
+        self.layers = [self.embed, self.lstm, self.last]
+        self.collect_params()
+
+    def forward(self, xs):
+        """Map ids xs (N, T) to the last state h (N, H)."""
+        return self.last.forward(self.lstm.forward(self.embed.forward(xs)))
+
+    def backward(self, dh):
+        """Set all gradients, given dh (N, H)."""
+        self.embed.backward(self.lstm.backward(self.last.backward(dh)))
+
+
+class AttentionEncoder(Encoder):
+    """Reads a question and encodes it as all states of an LSTM."""
+
+    def forward(self, xs):
+        """Map ids xs (N, T) to the states hs (N, T, H)."""
+        return self.lstm.forward(self.embed.forward(xs))
+
+    def backward(self, dhs):
+        """Set all gradients, given dhs (N, T, H)."""
+        self.embed.backward(self.lstm.backward(dhs))
+
+
+class Decoder(BaseModel):
+    """Predicts each next character of an answer; its LSTM starts from the encoder's last state.
+
+    A subclass changes what the LSTM and the affine layer see: the methods `start`, `scores` and
+    `backward`, and the two input sizes.
+
+    Parameters
+    ----------
+    vocab_size, wordvec_size, hidden_size : int
+        V, D and H.
+    dtype : dtype
+    """
+
+    def __init__(self, vocab_size, wordvec_size, hidden_size, dtype=np.float32):
+        super().__init__()
+        lstm_input, affine_input = self.input_sizes(wordvec_size, hidden_size)
+        self.embed = TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype))
+        self.lstm = TimeLSTM(*recurrent_weights(lstm_input, hidden_size, 4, dtype), stateful=True)
+        self.affine = TimeAffine(*affine_weights(affine_input, vocab_size, dtype))
+        self.layers = [self.embed, self.lstm, self.affine]
+        self.collect_params()
+
+    @staticmethod
+    def input_sizes(D, H):
+        """Return the input sizes of the LSTM and of the affine layer."""
+        return D, H
+
+    def start(self, encoded):
+        """Let the next `scores` begin an answer to what the encoder read."""
+        self.lstm.set_state(encoded)
+
+    def scores(self, xs):
+        """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
+        return self.affine.forward(self.lstm.forward(self.embed.forward(xs)))
+
+    def forward(self, xs, encoded):
+        """Map ids xs (N, U) and the encoder's output to the scores (N, U, V) of each next character."""
+        self.start(encoded)
+        return self.scores(xs)
+
+    def backward(self, dscores):
+        """Set all gradients, given dscores (N, U, V); return that of the encoder's output."""
+        self.embed.backward(self.lstm.backward(self.affine.backward(dscores)))
+        return self.lstm.dh  # (N, H)
+
+    def generate(self, encoded, start_id, sample_size):
+        """Write answers greedily: each character is the likeliest one, and the input of the next step.
+
+        Parameters
+        ----------
+        encoded : ndarray (N, ...)
+            Output of the encoder.
+        start_id : int
+            What an answer begins with.
+        sample_size : int
+            U, characters to write.
+
+        Returns
+        -------
+        ndarray of int (N, U)
+        """
+        self.start(encoded)
+        answer = [np.full((len(encoded), 1), start_id)]  # (N, 1) each
+        for _ in range(sample_size):
+            answer.append(self.scores(answer[-1]).argmax(axis=2))
+        return np.concatenate(answer[1:], axis=1)  # (N, U)
+
+
+class PeekyDecoder(Decoder):
+    """A decoder whose LSTM and affine layer see the encoding h at every step, beside their own input."""
+
+    @staticmethod
+    def input_sizes(D, H):
+        """Return the input sizes of the LSTM and of the affine layer."""
+        return H + D, H + H
+
+    def start(self, encoded):
+        """Let the next `scores` begin an answer to what the encoder read, h (N, H)."""
+        super().start(encoded)
+        self.h = encoded
+
+    def scores(self, xs):
+        """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
+        N, U = xs.shape
+        h = np.broadcast_to(self.h[:, None, :], (N, U, self.h.shape[1]))  # (N, U, H)
+        hs = self.lstm.forward(np.concatenate((h, self.embed.forward(xs)), axis=2))  # (N, U, H)
+        return self.affine.forward(np.concatenate((h, hs), axis=2))  # (N, U, V)
+
+    def backward(self, dscores):
+        """Set all gradients, given dscores (N, U, V); return that of h (N, H)."""
+        H = self.h.shape[1]
+        daffine_input = self.affine.backward(dscores)  # (N, U, H + H)
+        dlstm_input = self.lstm.backward(daffine_input[:, :, H:])  # (N, U, H + D)
+        self.embed.backward(dlstm_input[:, :, H:])
+        return self.lstm.dh + (daffine_input[:, :, :H] + dlstm_input[:, :, :H]).sum(axis=1)  # (N, H)
+
+
+class AttentionDecoder(Decoder):
+    """A decoder whose affine layer sees, beside each state, what that state attends to in the question.
+
+    Attributes
+    ----------
+    attention : TimeAttention
+        Its `attention_weights` (N, U, T) are those of the last steps.
+    """
+
+    def __init__(self, vocab_size, wordvec_size, hidden_size, dtype=np.float32):
+        super().__init__(vocab_size, wordvec_size, hidden_size, dtype)
+        self.attention = TimeAttention()
+
+    @staticmethod
+    def input_sizes(D, H):
+        """Return the input sizes of the LSTM and of the affine layer."""
+        return D, H + H
+
+    def start(self, encoded):
+        """Let the next `scores` begin an answer to what the encoder read, hs (N, T, H)."""
+        super().start(encoded[:, -1])
+        self.hs_enc = encoded
+
+    def scores(self, xs):
+        """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
+        hs = self.lstm.forward(self.embed.forward(xs))  # (N, U, H)
+        cs = self.attention.forward(self.hs_enc, hs)  # (N, U, H)
+        return self.affine.forward(np.concatenate((cs, hs), axis=2))  # (N, U, V)
+
+    def backward(self, dscores):
+        """Set all gradients, given dscores (N, U, V); return that of hs (N, T, H)."""
+        H = self.lstm.hidden_size
+        daffine_input = self.affine.backward(dscores)  # (N, U, H + H)
+        dhs_enc, dhs = self.attention.backward(daffine_input[:, :, :H])  # (N, T, H), (N, U, H)
+        self.embed.backward(self.lstm.backward(dhs + daffine_input[:, :, H:]))
+        dhs_enc[:, -1] += self.lstm.dh
+        return dhs_enc
+
+
+class Seq2seq(BaseModel):
+    """Answers questions of T characters by U characters.
+
+    Parameters
+    ----------
+    vocab_size, wordvec_size, hidden_size : int
+        V, D and H.
+    seed : int, optional
+        Restarts the random generators, from which the initial weights are drawn (`np.seed`).
+    dtype : dtype
+        float32 to train, float64 to check gradients.
+    """
+
+    encoder_class = Encoder
+    decoder_class = Decoder
+
+    def __init__(self, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32):
+        super().__init__()
+        if seed is not None:
+            np.seed(seed)
+        self.encoder = self.encoder_class(vocab_size, wordvec_size, hidden_size, dtype)
+        self.decoder = self.decoder_class(vocab_size, wordvec_size, hidden_size, dtype)
+        self.loss_layer = TimeSoftmaxWithLoss()
+        self.layers = [self.encoder, self.decoder]
+        self.collect_params()
+
+    def forward(self, xs, ts):
+        """Return the mean cross entropy, in nats, of the characters of the right answers.
+
+        Parameters
+        ----------
+        xs : ndarray of int (N, T)
+            Questions.
+        ts : ndarray of int (N, 1 + U)
+            Right answers, each behind the id that tells the decoder to start; the decoder reads
+            ts[:, :-1] and is to predict ts[:, 1:].
+        """
+        scores = self.decoder.forward(ts[:, :-1], self.encoder.forward(xs))  # (N, U, V)
+        return self.loss_layer.forward(scores, ts[:, 1:])
+
+    def backward(self, dout=1):
+        """Set all gradients of the last forward, times dout."""
+        self.encoder.backward(self.decoder.backward(self.loss_layer.backward(dout)))
+
+    def answer(self, xs, start_id, sample_size):
+        """Answer questions xs (N, T) greedily, by ids (N, sample_size)."""
+        return self.decoder.generate(self.encoder.forward(xs), start_id, sample_size)
+
+    def generate(self, question, start_id, sample_size):
+        """Answer one question (1, T) greedily, by a list of sample_size ids."""
+        return self.answer(question, start_id, sample_size)[0].tolist()
+
+
+class PeekySeq2seq(Seq2seq):
+    """`Seq2seq` with a `PeekyDecoder`."""
+
+    decoder_class = PeekyDecoder
+
+
+class AttentionSeq2seq(Seq2seq):
+    """`Seq2seq` with attention."""
+
+    encoder_class = AttentionEncoder
+    decoder_class = AttentionDecoder
+
+    def attention_map(self, xs, ts):
+        """Return the weight (N, U, T) of each character of questions xs (N, T) as each of ts[:, 1:] is predicted."""
+        self.decoder.forward(ts[:, :-1], self.encoder.forward(xs))
+        return self.decoder.attention.attention_weights

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
+from common.gradient_adapters import model_case
+from common.gradient_cases import Draw
+from common.gradient_check import assert_gradients
+from common.optimizer import Adam
+from common.trainer import training_step
+
+N, T, U, D, H, V = 6, 3, 2, 4, 5, 7  # U characters of an answer, without the one that starts it
+START = 2
+MODELS = {"plain": Seq2seq, "peeky": PeekySeq2seq, "attention": AttentionSeq2seq}
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def build(name, seed=0):
+    """A model in float64 with large weights."""
+    model = MODELS[name](V, D, H, seed=seed, dtype=np.float64)
+    draw = Draw(seed)
+    for param in model.params:
+        param[...] = draw.normal(*param.shape, std=0.5)
+    return model
+
+
+def talkative(name, seed=0):
+    """A model whose answers vary."""
+    model = build(name, seed)
+    for param in model.params:
+        param *= 4
+    model.params[-1][...] = 0  # the bias of the scores
+    return model
+
+
+def questions(n=N):
+    return Draw(3).ids(n, T, size=V)
+
+
+def answers(n=N):
+    ts = Draw(4).ids(n, 1 + U, size=V)
+    ts[:, 0] = START
+    return ts
+
+
+@every_model
+def test_gradients(name):
+    xs, ts = questions()[:, ::-1], answers()
+    assert_gradients(model_case(MODELS[name].__name__, "reversed", lambda: build(name), xs, ts), tolerance=1e-8)
+
+
+@every_model
+def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_questions(name):
+    model, xs, ts = build(name), questions(), answers()
+
+    def gradients(rows):
+        model.forward(xs[rows], ts[rows])
+        model.backward()
+        return np.concatenate([grad.ravel() for grad in model.grads])
+
+    np.testing.assert_allclose(
+        gradients(slice(N)), np.mean([gradients(slice(n, n + 1)) for n in range(N)], axis=0), rtol=1e-9, atol=1e-12)
+
+
+@every_model
+def test_parameters_are_in_the_order_of_the_book(name):
+    lstm_input = D + H if name == "peeky" else D
+    affine_input = H if name == "plain" else H + H
+    model = MODELS[name](V, D, H)
+    assert [param.shape for param in model.params] == [
+        (V, D), (D, 4 * H), (H, 4 * H), (4 * H,),
+        (V, D), (lstm_input, 4 * H), (H, 4 * H), (4 * H,), (affine_input, V), (V,)]
+    assert [grad.shape for grad in model.grads] == [param.shape for param in model.params]
+    assert {array.dtype for array in model.params + model.grads} == {np.dtype("float32")}
+
+
+@every_model
+def test_a_seed_decides_the_weights(name):
+    first, second, other = (MODELS[name](V, D, H, seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first.params, second.params))
+    assert not np.array_equal(first.params[0], other.params[0])
+
+
+@every_model
+def test_the_loss_is_the_mean_cross_entropy_of_the_answer_behind_its_start(name):
+    model, xs, ts = build(name), questions(), answers()
+    scores = model.decoder.forward(ts[:, :-1], model.encoder.forward(xs))  # (N, U, V)
+    log_p = scores - np.log(np.exp(scores).sum(axis=2, keepdims=True))
+    expected = -np.mean([log_p[n, u, ts[n, u + 1]] for n in range(N) for u in range(U)])
+    assert model.forward(xs, ts) == pytest.approx(expected, rel=1e-12)
+
+
+@every_model
+def test_an_answer_is_the_likeliest_character_after_all_before_it(name):
+    model, xs = talkative(name), questions(20)
+    answer = model.answer(xs, START, 6)
+    assert answer.shape == (20, 6) and len(np.unique(answer)) > 2
+    read = np.full((20, 1), START)
+    for u in range(6):
+        scores = model.decoder.forward(read, model.encoder.forward(xs))  # (20, u + 1, V)
+        read = np.concatenate((read, scores[:, -1:].argmax(axis=2)), axis=1)
+        assert np.array_equal(answer[:, u], read[:, -1])
+
+
+@every_model
+def test_many_answers_at_once_are_those_given_one_at_a_time(name):
+    model, xs = talkative(name), questions(20)
+    assert model.answer(xs, START, 6).tolist() == [model.generate(xs[i:i + 1], START, 6) for i in range(20)]
+
+
+@every_model
+def test_every_character_of_the_question_counts(name):
+    model, xs, ts = build(name), questions(), answers()
+    loss = model.forward(xs, ts)
+    for t in range(T):
+        changed = xs.copy()
+        changed[0, t] = (changed[0, t] + 1) % V
+        assert model.forward(changed, ts) != loss
+
+
+def test_a_peeky_decoder_sees_the_encoding_at_every_step():
+    model, xs, ts = build("peeky"), questions(), answers()
+    lstm = model.decoder.lstm
+    lstm.params[1][...] = 0  # no step of the decoder knows the one before it
+    lstm.params[2][:H] = -1000  # nor does it keep its cell
+    first = model.decoder.forward(ts[:, :-1], model.encoder.forward(xs))
+    second = model.decoder.forward(ts[:, :-1], model.encoder.forward((xs + 1) % V))
+    assert (abs(first - second).max(axis=(0, 2)) > 1e-3).all()
+
+
+def test_the_attention_map_is_that_of_each_step():
+    model, xs, ts = build("attention"), questions(), answers()
+    weights = model.attention_map(xs, ts)
+    assert weights.shape == (N, U, T)
+    np.testing.assert_allclose(weights.sum(axis=2), 1, rtol=1e-12)
+    hs_enc = model.encoder.forward(xs)
+    model.decoder.start(hs_enc)
+    for u in range(U):
+        model.decoder.scores(ts[:, u:u + 1])
+        np.testing.assert_allclose(model.decoder.attention.attention_weights[:, 0], weights[:, u], rtol=1e-10)
+
+
+@every_model
+def test_it_learns_to_write_a_question_back_to_front(name):
+    xs = np.array(np.meshgrid([0, 1, 3], [0, 1, 3], [0, 1, 3])).reshape(3, -1).T  # (27, 3)
+    ts = np.concatenate((np.full((27, 1), START), xs[:, ::-1]), axis=1)
+    model = MODELS[name](4, 8, 24, seed=0)
+    optimizer = Adam(0.02)
+    for _ in range(100):
+        training_step(model, optimizer, xs, ts, max_grad=5.0)
+    assert np.array_equal(model.answer(xs, START, 3), ts[:, 1:])
+
+
+@every_model
+def test_saved_parameters_give_the_same_answers(name, tmp_path):
+    model, other = talkative(name), talkative(name, seed=1)
+    xs = questions(20)
+    assert not np.array_equal(model.answer(xs, START, U), other.answer(xs, START, U))
+    model.save_params(tmp_path / "model")
+    other.load_params(tmp_path / "model")
+    assert np.array_equal(model.answer(xs, START, U), other.answer(xs, START, U))
