@@ -1,0 +1,103 @@
+"""A recurrent layer whose last states are read out, and the gradient that arrives at each of its states."""
+from common.base_model import BaseModel
+from common.gru import split_blocks
+from common.initial import affine_weights, recurrent_weights
+from common.lstm import split_gates
+from common.np import np
+from common.stack import CELLS
+from common.time_layers import TimeAffine
+
+
+class MemoryModel(BaseModel):
+    """One recurrent layer, an affine map of its last K states, and a loss.
+
+    Parameters
+    ----------
+    cell : {"rnn", "lstm", "gru"}
+    input_size, hidden_size, output_size : int
+        D, H and M.
+    answer_steps : int
+        K.
+    loss_layer : Layer
+        With `forward(ys, ts)` for ys (N, K, M), and `backward(dout)`.
+    memory_bias : float
+        How long the gates hold on to a state at first. The forget gates' biases of an LSTM are spread evenly from 0
+        to memory_bias, those of its input gates are their opposites, and so are those of a GRU's update gates. A
+        bias of b means a time constant of 1 + e^b steps: 2 for b = 0, 2982 for b = 8. After Tallec and Ollivier
+        2018, who draw the time constants evenly, where here their logarithms are even. An RNN has no gates.
+    seed : int, optional
+        Restarts the random generators, from which the initial weights are drawn.
+    dtype : dtype
+    """
+
+    def __init__(self, cell, input_size, hidden_size, output_size, answer_steps, loss_layer,
+                 memory_bias=0.0, seed=None, dtype=np.float32):
+        super().__init__()
+        if seed is not None:
+            np.seed(seed)
+        time_layer, gates = CELLS[cell]
+        Wx, Wh, b = recurrent_weights(input_size, hidden_size, gates, dtype)
+        hold = np.linspace(0, memory_bias, hidden_size, dtype=dtype)  # (H,)
+        if cell == "lstm":
+            forget, _, input_gate, _ = split_gates(b)  # (H,) each
+            forget += hold
+            input_gate -= hold
+        elif cell == "gru":
+            update, _, _ = split_blocks(b)  # (H,) each
+            update -= hold
+        self.recurrent = time_layer(Wx, Wh, b)
+        self.affine = TimeAffine(*affine_weights(hidden_size, output_size, dtype))
+        self.loss_layer = loss_layer
+        self.answer_steps = answer_steps
+        self.layers = [self.recurrent, self.affine]
+        self.collect_params()
+
+    def forward(self, xs, ts):
+        """Return the loss of the answers to xs (N, T, D) against targets ts."""
+        self.hs = self.recurrent.forward(xs)  # (N, T, H)
+        return self.loss_layer.forward(self.affine.forward(self.hs[:, -self.answer_steps:]), ts)
+
+    def backward(self, dout=1):
+        """Set all gradients of the last forward, times dout."""
+        self.recurrent.backward(self._read_out_backward(dout))
+
+    def _read_out_backward(self, dout=1):
+        """Return the gradient that the answers send to the states, (N, T, H): zeros before the last K steps."""
+        dhs = np.zeros_like(self.hs)  # (N, T, H)
+        dhs[:, -self.answer_steps:] = self.affine.backward(self.loss_layer.backward(dout))
+        return dhs
+
+    def state_gradients(self, xs, ts):
+        """Return dL/dh_t, the gradient of the loss with respect to the hidden state after each step.
+
+        The layer is unrolled into a copy for each step, all over the same weights. Backwards, each copy leaves in
+        its `dh` what it sends to the state before it; to that comes what the answers send. For an LSTM, dL/dh_t is
+        the derivative with c_t held fixed.
+
+        Parameters
+        ----------
+        xs : ndarray (N, T, D)
+        ts : ndarray
+
+        Returns
+        -------
+        ndarray (N, T + 1, H)
+            From t = 0, the zeros that the sequences begin with, to t = T.
+        """
+        self.forward(xs, ts)
+        dhs = self._read_out_backward()  # (N, T, H)
+        gradients = np.concatenate((np.zeros_like(dhs[:, :1]), dhs), axis=1)  # (N, T + 1, H)
+        steps = []
+        state = (None,)
+        for t in range(xs.shape[1]):
+            step = type(self.recurrent)(*self.recurrent.params, stateful=True)
+            step.set_state(*state)
+            step.forward(xs[:, t:t + 1])
+            state = step.state
+            steps.append(step)
+        dstate = ()
+        for t, step in reversed(list(enumerate(steps))):
+            step.backward(dhs[:, t:t + 1], *dstate)
+            dstate = [getattr(step, name) for name in ("dh", "dc")[:len(state)]]
+            gradients[:, t] += step.dh
+        return gradients
