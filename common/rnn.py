@@ -135,6 +135,7 @@ class TimeRNN(RecurrentLayer):
 
     def __init__(self, Wx, Wh, b, stateful=False, activation="tanh"):
         super().__init__(Wx, Wh, b, stateful)
+        self.activation, _ = activation_functions(activation)
         self.step_forward, self.step_backward = step_functions(activation)
 
     def forward(self, xs, lengths=None):

@@ -172,9 +172,9 @@ class HalfForgetfulRNN(TimeRNN):
 
     def backward(self, dhs, dh=None):
         dxs = super().backward(dhs, dh)
-        packing, xs, hs_prev, hs = self.cache
-        da = self.activation_backward(packing.pack(dhs), hs)
-        return packing.unpack(self._project_backward(xs, hs_prev, da)) + 0 * dxs
+        packing, xs, hs = self.cache
+        (da,) = self.step_backward(packing.pack(dhs), 0, hs[packing.N:])
+        return packing.unpack(self._project_backward(xs, packing.before(hs), da)) + 0 * dxs
 
 
 class ScaledRNN(TimeRNN):
