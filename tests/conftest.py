@@ -1,7 +1,39 @@
 import os
 import pathlib
+import sys
+from unittest import mock
 
+import hypothesis
 import pytest
+import strict_cupy
+
+from common.np import np
+
+# The fixture `device` is the same for all examples of a test.
+hypothesis.settings.register_profile("devices", suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+hypothesis.settings.load_profile("devices")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--devices", default="numpy,stand-in", help=(
+        "where the tests of layers, models and training run: numpy, stand-in (a strict CuPy without a GPU), cupy"))
+
+
+def pytest_generate_tests(metafunc):
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", metafunc.config.getoption("devices").split(","), indirect=True)
+
+
+@pytest.fixture
+def device(request):
+    """Run the test on each device; the value is what the flag --device of a script takes."""
+    modules = {"cupy": strict_cupy} if request.param == "stand-in" else {}
+    with mock.patch.dict(sys.modules, modules):
+        np.use("numpy" if request.param == "numpy" else "cupy")
+        try:
+            yield "cpu" if request.param == "numpy" else "gpu"
+        finally:
+            np.use("numpy")
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 import tracemalloc
 
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.lstm import LSTM, TimeLSTM, split_gates
+
+pytestmark = pytest.mark.usefixtures("device")
 
 N, T, D, H = 2, 3, 4, 5
 DTYPES = [np.float32, np.float64]
@@ -29,7 +32,8 @@ def logistic(a):
 def test_a_step_is_its_formula_with_the_gates_in_the_order_f_g_i_o():
     Wx, Wh, b = weights()
     x, h_prev, c_prev = arrays((N, D), (N, H), (N, H))
-    f, g, i, o = np.split(x @ Wx + h_prev @ Wh + b, 4, axis=1)
+    a = x @ Wx + h_prev @ Wh + b
+    f, g, i, o = (a[:, k * H:(k + 1) * H] for k in range(4))
     c_expected = logistic(f) * c_prev + logistic(i) * np.tanh(g)
     h, c = LSTM(Wx, Wh, b).forward(x, h_prev, c_prev)
     np.testing.assert_allclose(c, c_expected, rtol=1e-13)
@@ -207,4 +211,4 @@ def test_memory_of_a_training_step():
 def test_gates_are_split_along_the_last_axis(shape):
     a = np.broadcast_to(np.arange(8), (*shape, 8))
     assert [block.tolist() for block in split_gates(a)] == [
-        np.broadcast_to(pair, (*shape, 2)).tolist() for pair in ([0, 1], [2, 3], [4, 5], [6, 7])]
+        numpy.broadcast_to(pair, (*shape, 2)).tolist() for pair in ([0, 1], [2, 3], [4, 5], [6, 7])]

@@ -185,7 +185,7 @@ def in_place(a, key):
     a[key] += 1
 
 
-IDS = cupy.asarray([2, 0, 1])
+IDS, RNG = cupy.asarray([2, 0, 1]), cupy.random.default_rng(0)
 #                                                        launches, copies, synchronisations, transfers
 COUNTS = {
     "ufunc": (lambda a: cupy.tanh(a), (1, 0, 0, 0)),
@@ -278,6 +278,7 @@ COUNTS = {
     "allclose": (lambda a: cupy.allclose(a, a), (2, 0, 0, 0)),
     "array_equal": (lambda a: cupy.array_equal(a, a), (2, 0, 0, 0)),
     "random": (lambda a: cupy.random.default_rng(1).random(3), (2, 0, 0, 0)),
+    "random, out": (lambda a: RNG.random(out=cupy.empty(3)), (2, 1, 0, 0)),
     "sort": (lambda a: cupy.sort(a), (7, 0, 1, 0)),
     "argsort": (lambda a: IDS.argsort(), (12, 0, 1, 0)),
     # the host waits
@@ -647,7 +648,8 @@ def test_the_generator_repeats_and_is_not_numpys():
     draws = first.random(1000, dtype=numpy.float32)
     assert draws.dtype == numpy.float32 and 0 <= float(draws.min()) and float(draws.max()) < 1
     assert cupy.array_equal(draws, second.random(1000, dtype=numpy.float32))
-    assert not cupy.array_equal(first.random(5), cupy.asarray(numpy.random.default_rng(3).random(5)))
+    numpys = numpy.random.default_rng(3).random(5)
+    assert not cupy.allclose(cupy.random.default_rng(3).random(5), cupy.asarray(numpys))
     out = cupy.empty((2, 3))
     assert first.random(out=out) is out and not bool(cupy.isnan(out).any())
     with pytest.raises(ValueError):
@@ -765,6 +767,12 @@ def test_what_the_fuser_refuses(function):
 def test_what_the_stand_in_refuses_to_fuse_although_cupy_may(function):
     with pytest.raises((TypeError, AttributeError)):
         cupy.fuse(function)(on_device(3))
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name.startswith("returning")])
+def test_a_fused_function_returns_flat_arrays(name):
+    with pytest.raises(TypeError, match="can't return"):
+        cupy.fuse(lambda x, y: REFUSED[name](cupy, x, y))(on_device(2, 3), on_device(2, 3))
 
 
 def test_arguments_of_a_fused_function_are_flat_arrays_and_numbers():

@@ -1,0 +1,47 @@
+"""`np` for tests that run on every device: `common.np`, and what tests need besides.
+
+    from any_device import np
+
+- `np.random.default_rng(seed)` draws the same numbers on every device: by NumPy, then uploaded;
+- `np.testing` compares on the host;
+- every other name is that of the backend in use. What a test computes by itself, to compare with,
+  it may compute on the host: there `numpy` is written out.
+"""
+import types
+
+import numpy
+
+from common.np import np as backend
+
+
+class _Generator:
+    """A generator of NumPy whose arrays are brought to the device."""
+
+    def __init__(self, seed=None):
+        self._rng = numpy.random.default_rng(seed)
+
+    def __getattr__(self, name):
+        draw = getattr(self._rng, name)
+
+        def drawn(*args, **options):
+            numbers = draw(*args, **options)
+            return backend.to_device(numbers) if isinstance(numbers, numpy.ndarray) else numbers
+
+        return drawn
+
+
+def _on_host(compare):
+    return lambda found, expected, **options: compare(backend.to_cpu(found), backend.to_cpu(expected), **options)
+
+
+class _Names:
+    random = types.SimpleNamespace(default_rng=_Generator)
+    testing = types.SimpleNamespace(
+        assert_allclose=_on_host(numpy.testing.assert_allclose),
+        assert_array_equal=_on_host(numpy.testing.assert_array_equal))
+
+    def __getattr__(self, name):
+        return getattr(backend, name)
+
+
+np = _Names()
