@@ -1,7 +1,9 @@
-import numpy as np
 import pytest
+from any_device import np
 
 from common.attention import Attention, AttentionWeight, TimeAttention, WeightSum
+
+pytestmark = pytest.mark.usefixtures("device")
 
 N, T, U, H = 2, 3, 4, 5
 STEPS = [(AttentionWeight, (N, H)), (Attention, (N, H)), (TimeAttention, (N, U, H)), (WeightSum, (N, T))]
@@ -41,11 +43,12 @@ def test_weights_are_kept_and_sum_to_1():
 
 
 def test_a_state_attends_to_the_state_that_it_resembles():
+    chosen = np.array([2, 0])
     hs_enc = 20 * np.eye(H)[None, :T]  # (1, T, H)
-    hs_dec = np.eye(H)[None, [2, 0]]  # (1, 2, H)
+    hs_dec = np.eye(H)[None, chosen]  # (1, 2, H)
     layer = TimeAttention()
-    np.testing.assert_allclose(layer.forward(hs_enc, hs_dec), hs_enc[:, [2, 0]], atol=1e-6)
-    np.testing.assert_allclose(layer.attention_weights, np.eye(T)[None, [2, 0]], atol=1e-7)
+    np.testing.assert_allclose(layer.forward(hs_enc, hs_dec), hs_enc[:, chosen], atol=1e-6)
+    np.testing.assert_allclose(layer.attention_weights, np.eye(T)[None, chosen], atol=1e-7)
 
 
 def test_all_steps_at_once_equal_a_loop_of_steps():

@@ -1,10 +1,12 @@
-import numpy as np
 import pytest
+from any_device import np
 
 from common.bidirectional import TimeBidirectional, TimeBiGRU, TimeBiLSTM, TimeBiRNN
 from common.gru import TimeGRU
 from common.lstm import TimeLSTM
 from common.rnn import TimeRNN
+
+pytestmark = pytest.mark.usefixtures("device")
 
 N, T, D, H = 2, 3, 4, 5
 
@@ -58,15 +60,15 @@ def test_it_equals_two_readers_by_hand(kind):
     assert np.array_equal(hs[:, :, :H], hs_front)
     assert np.array_equal(hs[:, ::-1, H:], hs_back)
     for name in names(layer):
-        assert np.array_equal(getattr(layer, name), [getattr(front, name), getattr(back, name)])
+        assert np.array_equal(getattr(layer, name), np.stack((getattr(front, name), getattr(back, name))))
     assert np.array_equal(layer.h[0], hs[:, -1, :H]) and np.array_equal(layer.h[1], hs[:, 0, H:])
 
     dxs = layer.backward(dhs, *upstream)
     dxs_front = front.backward(dhs[:, :, :H], *(state[0] for state in upstream))
     dxs_back = back.backward(dhs[:, ::-1, H:], *(state[1] for state in upstream))
     np.testing.assert_allclose(dxs, dxs_front + dxs_back[:, ::-1], rtol=1e-12)
-    for name in names(layer):
-        assert np.array_equal(getattr(layer, "d" + name), [getattr(front, "d" + name), getattr(back, "d" + name)])
+    for name in ("d" + name for name in names(layer)):
+        assert np.array_equal(getattr(layer, name), np.stack((getattr(front, name), getattr(back, name))))
     assert len(layer.grads) == 6
     for grad, expected in zip(layer.grads, front.grads + back.grads):
         assert np.array_equal(grad, expected)

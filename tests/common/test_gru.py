@@ -1,7 +1,10 @@
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from common.gru import GRU, TimeGRU, split_blocks
+
+pytestmark = pytest.mark.usefixtures("device")
 
 N, T, D, H = 2, 3, 4, 5
 DTYPES = [np.float32, np.float64]
@@ -20,25 +23,26 @@ def arrays(*shapes, dtype=np.float64):
 
 
 def logistic(a):
-    return 1 / (1 + np.exp(-a))
+    return 1 / (1 + numpy.exp(-a))
 
 
 def naive_step(x, h_prev, Wx, Wh, b, reset_after):
-    """One sequence, one unit at a time, written from the papers' formulas."""
+    """One sequence, one unit at a time, on the host, written from the papers' formulas."""
     H = len(h_prev)
 
     def block(W, k, j):
         return W[:, k * H + j]
 
-    z, r = (np.array([logistic(x @ block(Wx, k, j) + h_prev @ block(Wh, k, j) + b[k * H + j]) for j in range(H)])
-            for k in range(2))
-    h = np.empty(H)
+    z, r = (
+        numpy.array([logistic(x @ block(Wx, k, j) + h_prev @ block(Wh, k, j) + b[k * H + j]) for j in range(H)])
+        for k in range(2))
+    h = numpy.empty(H)
     for j in range(H):
         if reset_after:
             recurrent = r[j] * (h_prev @ block(Wh, 2, j) + b[3 * H + j])
         else:
             recurrent = sum(r[k] * h_prev[k] * Wh[k, 2 * H + j] for k in range(H))
-        h_hat = np.tanh(x @ block(Wx, 2, j) + b[2 * H + j] + recurrent)
+        h_hat = numpy.tanh(x @ block(Wx, 2, j) + b[2 * H + j] + recurrent)
         h[j] = (1 - z[j]) * h_prev[j] + z[j] * h_hat
     return h
 
@@ -48,6 +52,7 @@ def test_a_step_is_its_formula_with_the_blocks_in_the_order_z_r_h(reset_after):
     params = weights(reset_after)
     x, h_prev = arrays((N, D), (N, H))
     found = GRU(*params, reset_after=reset_after).forward(x, h_prev)
+    x, h_prev, *params = map(np.to_cpu, (x, h_prev, *params))
     expected = [naive_step(x[n], h_prev[n], *params, reset_after) for n in range(N)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -101,9 +106,10 @@ def test_the_gradients_of_a_step_are_those_of_the_naive_formula(reset_after):
     x, h_prev, dh = arrays((N, D), (N, H), (N, H))
     cell = GRU(*params, reset_after=reset_after)
     cell.forward(x, h_prev)
-    gradients = [*cell.backward(dh), *cell.grads]
+    gradients = map(np.to_cpu, (*cell.backward(dh), *cell.grads))
+    x, h_prev, dh, *params = map(np.to_cpu, (x, h_prev, dh, *params))
     for array, gradient in zip((x, h_prev, *params), gradients, strict=True):
-        for place in np.ndindex(array.shape):
+        for place in numpy.ndindex(array.shape):
             kept, values = array[place], []
             for step in (1e-5, -1e-5):
                 array[place] = kept + step
@@ -200,4 +206,4 @@ def test_extreme_inputs_give_finite_numbers_of_the_dtype(dtype, reset_after):
 def test_blocks_are_split_along_the_last_axis(shape):
     a = np.broadcast_to(np.arange(6), (*shape, 6))
     assert [block.tolist() for block in split_blocks(a)] == [
-        np.broadcast_to(pair, (*shape, 2)).tolist() for pair in ([0, 1], [2, 3], [4, 5])]
+        numpy.broadcast_to(pair, (*shape, 2)).tolist() for pair in ([0, 1], [2, 3], [4, 5])]

@@ -1,5 +1,6 @@
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from common.gru import TimeGRU
 from common.lstm import TimeLSTM
@@ -7,9 +8,10 @@ from common.packing import Packing, mask, pad, reverse
 from common.rnn import TimeRNN
 from common.time_layers import TimeBiGRU, TimeBiLSTM, TimeBiRNN, TimeLast, TimeMask
 
+pytestmark = pytest.mark.usefixtures("device")
+
 N, T, D, H = 4, 5, 3, 2
 LENGTHS = [2, 5, 1, 3]
-PADDING = np.arange(T) >= np.array(LENGTHS)[:, None]  # (N, T)
 
 # Layer, its bidirectional form, blocks in the matrices and in b, options.
 KINDS = {
@@ -42,14 +44,18 @@ def arrays(*shapes):
     return [rng.standard_normal(shape) for shape in shapes]
 
 
+def padding():
+    return np.arange(T) >= np.array(LENGTHS)[:, None]  # (N, T)
+
+
 def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_rows_stand_by_step_and_longest_first():
-    letters = np.array([list("ab.."), list("defg"), list("c...")])[:, :, None]
+    letters = np.array([list(b"ab.."), list(b"defg"), list(b"c...")])[:, :, None]
     packing = Packing(3, 4, [2, 4, 1])
-    assert "".join(packing.pack(letters)[:, 0]) == "dac" + "eb" + "f" + "g"
+    assert bytes(packing.pack(letters)[:, 0].tolist()) == b"dac" + b"eb" + b"f" + b"g"
     assert packing.P == 7
     assert packing.steps == [
         (slice(0, 3), slice(0, 3), 3), (slice(3, 5), slice(3, 5), 2), (slice(5, 6), slice(6, 7), 1),
@@ -72,12 +78,13 @@ def test_without_lengths_the_rows_are_the_batch_with_time_first():
     assert packing.sort(state) is state and packing.unsort(state) is state
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS, np.array(LENGTHS), np.array(LENGTHS, dtype=np.uint8), [T] * N, [1] * N])
-def test_packing_and_unpacking_keeps_what_is_real_and_zeros_the_padding(lengths):
+@pytest.mark.parametrize("make", [list, numpy.array, lambda lengths: np.array(lengths, dtype=np.uint8)])
+@pytest.mark.parametrize("lengths", [LENGTHS, [T] * N, [1] * N])
+def test_packing_and_unpacking_keeps_what_is_real_and_zeros_the_padding(lengths, make):
     (xs,) = arrays((N, T, D))
-    packing = Packing(N, T, lengths)
+    packing = Packing(N, T, make(lengths))
     rows = packing.pack(xs)
-    assert len(rows) == sum(int(length) for length in lengths)
+    assert len(rows) == sum(lengths)
     assert sum(n for _, _, n in packing.steps) == len(rows)
     real = np.arange(T) < np.array(lengths)[:, None]  # (N, T)
     assert np.array_equal(packing.unpack(rows), np.where(real[:, :, None], xs, 0))
@@ -87,7 +94,7 @@ def test_packing_and_unpacking_keeps_what_is_real_and_zeros_the_padding(lengths)
 def test_states_are_sorted_longest_first_and_back():
     (state,) = arrays((N, H))
     packing = Packing(N, T, LENGTHS)
-    assert np.array_equal(packing.sort(state), state[[1, 3, 0, 2]])
+    assert np.array_equal(packing.sort(state), state[np.array([1, 3, 0, 2])])
     assert np.array_equal(packing.unsort(packing.sort(state)), state)
 
 
@@ -115,13 +122,14 @@ def test_the_states_before_each_row_and_after_each_last_step(lengths):
     packing = Packing(N, T, lengths)
     real = np.array(LENGTHS if lengths else [T] * N)
     # A state is the number of its sequence and of its step; the initial ones stand at step 0.
-    xs = np.stack(np.broadcast_arrays(np.arange(N)[:, None], np.arange(1, T + 1)), axis=2)  # (N, T, 2)
+    a_step = np.array([0, 1])
+    xs = np.to_device(numpy.stack(numpy.indices((N, T)), axis=2)) + a_step  # (N, T, 2)
     initial = packing.sort(np.stack((np.arange(N), np.zeros(N, int)), axis=1))  # (N, 2)
     states = np.concatenate((initial, packing.pack(xs)))  # (N + P, 2)
-    assert np.array_equal(packing.before(states), packing.pack(xs) - [0, 1])
+    assert np.array_equal(packing.before(states), packing.pack(xs) - a_step)
     assert np.array_equal(packing.last(states), np.stack((np.arange(N), real), axis=1))
     for rows, before, n in packing.steps:
-        assert np.array_equal(states[before], packing.pack(xs)[rows] - [0, 1]) and len(states[before]) == n
+        assert np.array_equal(states[before], packing.pack(xs)[rows] - a_step) and len(states[before]) == n
 
 
 def test_pad_puts_zeros_behind_each_sequence():
@@ -142,9 +150,9 @@ def test_mask_is_one_at_real_steps(dtype):
 
 
 def test_reverse_turns_each_sequence_and_leaves_its_padding():
-    xs = np.array([list("ab.,"), list("defg"), list("c-+*")])
-    assert ["".join(row) for row in reverse(xs, [2, 4, 1])] == ["ba.,", "gfed", "c-+*"]
-    assert ["".join(row) for row in reverse(xs)] == [",.ba", "gfed", "*+-c"]
+    xs = np.array([list(b"ab.,"), list(b"defg"), list(b"c-+*")])
+    assert [bytes(row) for row in reverse(xs, [2, 4, 1]).tolist()] == [b"ba.,", b"gfed", b"c-+*"]
+    assert [bytes(row) for row in reverse(xs).tolist()] == [b",.ba", b"gfed", b"*+-c"]
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS, [T] * N])
@@ -168,7 +176,7 @@ def run_padded(layer, xs, h, dhs, dh):
     layer.set_state(h)
     hs = layer.forward(xs)
     final = last.forward(hs, LENGTHS)
-    dxs = layer.backward(np.where(PADDING[:, :, None], 0, dhs) + last.backward(dh))
+    dxs = layer.backward(np.where(padding()[:, :, None], 0, dhs) + last.backward(dh))
     return hs, final, dxs, layer.dh, layer.grads
 
 
@@ -191,7 +199,7 @@ def both_ways(run, kind, xs, h, dhs, dh):
 
 
 def assert_same_run(found, expected):
-    real = ~PADDING
+    real = ~padding()
     assert_close(found[0][real], expected[0][real])
     for one, other in zip(found[1:4], expected[1:4]):
         assert_close(one, other)
@@ -206,8 +214,8 @@ def test_packed_equals_padded_and_masked(kind, run):
     case = arrays((N, T, D), (N, H), (N, T, H), (N, H))
     packed, other = run_packed(build(kind), *case), run(build(kind), *case)
     assert_same_run(packed, other)
-    assert not packed[0][PADDING].any() and not packed[2][PADDING].any()
-    assert not other[2][PADDING].any()
+    assert not packed[0][padding()].any() and not packed[2][padding()].any()
+    assert not other[2][padding()].any()
 
 
 @every_kind
@@ -216,7 +224,7 @@ def test_packed_equals_padded_and_masked_in_both_directions(kind, run):
     case = arrays((N, T, D), (2, N, H), (N, T, 2 * H), (2, N, H))
     packed = run_packed(build_both(kind), *case)
     assert_same_run(packed, both_ways(run, kind, *case))
-    assert not packed[0][PADDING].any() and not packed[2][PADDING].any()
+    assert not packed[0][padding()].any() and not packed[2][padding()].any()
 
 
 @every_kind
@@ -229,12 +237,12 @@ def test_padding_has_no_part_in_anything(kind, build, garbage):
     xs, h, dhs, dh = arrays((N, T, D), state, (N, T, directions * H), state)
     expected = run_packed(layer, xs, h, dhs, dh)
     expected_grads = [grad.copy() for grad in layer.grads]
-    spoiled = [np.where(PADDING[:, :, None], garbage, array) for array in (xs, dhs)]
+    spoiled = [np.where(padding()[:, :, None], garbage, array) for array in (xs, dhs)]
     found = run_packed(layer, spoiled[0], h, spoiled[1], dh)
     for one, other in zip((*found[:4], *found[4]), (*expected[:4], *expected_grads)):
         assert np.array_equal(one, other)
-    assert np.array_equal(found[2][PADDING], np.zeros((PADDING.sum(), D)))
-    assert np.array_equal(found[0][PADDING], np.zeros((PADDING.sum(), directions * H)))
+    assert np.array_equal(found[2][padding()], np.zeros((N * T - sum(LENGTHS), D)))
+    assert np.array_equal(found[0][padding()], np.zeros((N * T - sum(LENGTHS), directions * H)))
 
 
 def states_of(layer, prefix=""):

@@ -1,14 +1,16 @@
-import numpy as np
 import pytest
+from any_device import np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.rnn import RNN, TimeRNN, activation_functions
 
+pytestmark = pytest.mark.usefixtures("device")
+
 N, T, D, H = 2, 3, 4, 5
 DTYPES = [np.float32, np.float64]
 ACTIVATIONS = {
-    "tanh": np.tanh,
+    "tanh": lambda a: np.tanh(a),
     "relu": lambda a: np.where(a > 0, a, 0),
     "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
 }
