@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help train train-ptb train-better test lint check-gradients test-mutations test-parity bench clean
+.PHONY: help train train-ptb train-better test lint check-gradients test-mutations test-parity bench count-launches test-cupy test-gpu bench-gpu clean
 
 help:
 	@echo 'make train            a first language model, without a download'
@@ -51,6 +51,10 @@ test-parity: .venv/installed-dev,parity,safetensors
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/benchmarks/per_step.py
+
+# What a training step makes a GPU do, counted on the stand-in for CuPy.
+count-launches: .venv/installed-dev
+	PYTHONPATH=tests/benchmarks $(BIN)/python tests/devices/count_launches.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,12 @@
-"""How a corpus becomes batches: long strips for stateful training, short windows for the rest."""
+"""How a corpus becomes batches: long strips for stateful training, short windows for the rest.
+
+On a GPU the batches are `common.ids.Ids`: the corpus goes up once, and what the gradient of an
+embedding needs of a batch is found once an epoch, so that a training step waits for nothing.
+"""
 import numpy
 
 from common.errors import InputError
+from common.ids import Ids, known_ids
 from common.np import np
 
 
@@ -21,9 +26,9 @@ class StripBatches:
 
     Parameters
     ----------
-    xs : ndarray (n,) of int
-        Ids of the inputs, in NumPy or in the backend in use; the batches are of the same kind.
-    ts : ndarray (n,) of int
+    xs : ndarray (n,) of int, or Ids
+        Ids of the inputs, on any device.
+    ts : ndarray (n,) of int, or Ids
         Ids of the targets; for a language model `xs` is ``corpus[:-1]``, `ts` is ``corpus[1:]``.
     batch_size : int
         N, the number of strips.
@@ -55,26 +60,52 @@ class StripBatches:
         self.xs, self.ts = xs, ts
         self.batch_size, self.time_size = batch_size, time_size
         self.position = 0
-        xp = numpy if isinstance(xs, numpy.ndarray) else np
-        starts = xp.arange(batch_size) * (n // batch_size)             # (N,)
-        self._first_index = starts[:, None] + xp.arange(time_size)     # (N, T)
+        self._n, self._strip = n, n // batch_size  # ids, and ids from the start of a strip to that of the next
+        self._xs, self._ts = _twice(known_ids(xs)), _twice(known_ids(ts))  # (2n,): no strip has to go over the end
+        self._orders = {}  # from positions of an epoch to rows of (batches, N * T)
 
     def __len__(self):
         """The number of batches in an epoch, n // (N * T)."""
-        return len(self.xs) // (self.batch_size * self.time_size)
+        return self._n // (self.batch_size * self.time_size)
 
     def next_batch(self):
         """Return the next T steps of every strip and move on.
 
         Returns
         -------
-        xs : ndarray (N, T) of int
-        ts : ndarray (N, T) of int
+        xs : ndarray of int or Ids (N, T)
+        ts : ndarray of int or Ids (N, T)
+            Views of the corpus: only to be read.
         """
-        n = len(self.xs)
-        index = (self._first_index + self.position) % n    # (N, T)
-        self.position = (self.position + self.time_size) % n
-        return self.xs[index], self.ts[index]              # (N, T), (N, T)
+        xs, ts = self._read(self._xs, self.time_size), self._read(self._ts, self.time_size)  # (N, T), (N, T)
+        if isinstance(xs, Ids):
+            xs = xs.sorted_by(self._order())
+        self.position = (self.position + self.time_size) % self._n
+        return xs, ts
+
+    def _read(self, ids, steps):
+        """Return the next steps of every strip as a view (N, steps) of ids (2n,)."""
+        whole = ids[self.position:self.position + self.batch_size * self._strip]
+        return whole.reshape(self.batch_size, self._strip)[:, :steps]
+
+    def _order(self):
+        """Return the order that sorts the next batch (N * T,); sorts the batches of a whole epoch at once."""
+        if self.position not in self._orders:
+            N, T, batches = self.batch_size, self.time_size, len(self)
+            epoch = self._read(self._xs, batches * T).array.reshape(N, batches, T)
+            orders = np.argsort(epoch.swapaxes(0, 1).reshape(batches, N * T), axis=1, kind="stable")  # (batches, N T)
+            self._orders = {(self.position + i * T) % self._n: orders[i] for i in range(batches)}
+        return self._orders[self.position]
+
+
+def _twice(ids):
+    """Return ids (n,) two times in a row, (2n,)."""
+    if isinstance(ids, Ids):
+        return Ids(_twice(ids.array), ids.low, ids.high)
+    twice = np.concatenate((ids, ids))  # (2n,)
+    if np.backend == "numpy":
+        twice.flags.writeable = False  # since batches are views of it
+    return twice
 
 
 class WindowPairs:
@@ -124,8 +155,8 @@ class WindowBatches:
 
     Parameters
     ----------
-    corpus : ndarray (n,) of int
-        Ids, in NumPy or in the backend in use; the batches are of the same kind.
+    corpus : ndarray (n,) of int, or Ids
+        On any device.
     window : int
         Ids in a window, W.
     batch_size : int
@@ -150,15 +181,14 @@ class WindowBatches:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         _check_window(corpus, window)
-        self.corpus = corpus
+        self.corpus = known_ids(corpus)
         self.pairs = len(corpus) - window
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = numpy.random.SeedSequence().entropy if seed is None else seed
         self.position = 0
-        self._xp = numpy if isinstance(corpus, numpy.ndarray) else np
-        self._steps = self._xp.arange(window)  # (W,)
-        self._epoch, self._order = None, None
+        self._steps = np.arange(window)  # (W,)
+        self._epoch, self._starts, self._orders = None, None, []
 
     def __len__(self):
         """The number of batches in an epoch."""
@@ -174,24 +204,37 @@ class WindowBatches:
 
         Returns
         -------
-        xs : ndarray (B, W) of int
-        ts : ndarray (B, W) of int
+        xs : ndarray of int or Ids (B, W)
+        ts : ndarray of int or Ids (B, W)
         """
         epoch, batch = divmod(self.position, len(self))
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._order_of(epoch)
+            self._begin(epoch)
         self.position += 1
-        starts = self._order[batch * self.batch_size:(batch + 1) * self.batch_size]  # (B,)
-        index = starts[:, None] + self._steps                                        # (B, W)
-        return self.corpus[index], self.corpus[index + 1]                            # (B, W), (B, W)
+        starts = self._starts[batch * self.batch_size:(batch + 1) * self.batch_size]  # (B,)
+        index = starts[:, None] + self._steps                                         # (B, W)
+        xs, ts = self.corpus[index], self.corpus[index + 1]                           # (B, W), (B, W)
+        if isinstance(xs, Ids):
+            xs = xs.sorted_by(self._orders[batch])
+        return xs, ts
 
-    def _order_of(self, epoch):
-        """Return the first ids of the pairs in the order of an epoch, (n - W,)."""
-        if not self.shuffle:
-            return self._xp.arange(self.pairs)
-        # Seeded by the epoch too, so that any epoch can be dealt again without those before it.
-        order = numpy.random.default_rng([self.seed, epoch]).permutation(self.pairs)
-        return order if self._xp is numpy else np.to_device(order)
+    def _begin(self, epoch):
+        """Find the first ids of the pairs in the order of an epoch, and on a GPU the orders that sort its batches."""
+        self._epoch, self._starts = epoch, np.arange(self.pairs)  # (n - W,)
+        if self.shuffle:
+            # Seeded by the epoch too, so that any epoch can be dealt again without those before it.
+            self._starts = np.to_device(numpy.random.default_rng([self.seed, epoch]).permutation(self.pairs))
+        if isinstance(self.corpus, Ids):
+            full = self.pairs // self.batch_size * self.batch_size  # pairs in the batches before a short last one
+            self._orders = [*self._sorting(self._starts[:full], self.batch_size),
+                            *self._sorting(self._starts[full:], self.pairs - full)]
+
+    def _sorting(self, starts, batch_size):
+        """Return the orders that sort the batches of windows at these places: rows of (batches, B * W)."""
+        if len(starts) == 0:
+            return []
+        xs = self.corpus.array[starts[:, None] + self._steps]  # (pairs, W)
+        return np.argsort(xs.reshape(len(starts) // batch_size, -1), axis=1, kind="stable")  # (batches, B * W)
 
 
 def _check_window(corpus, window):

@@ -3,6 +3,7 @@ import inspect
 import math
 
 from common.batches import StripBatches
+from common.ids import known_ids
 from common.np import np
 
 STEPS_AT_ONCE = 500
@@ -17,21 +18,22 @@ def perplexity(model, corpus):
     Parameters
     ----------
     model : LanguageModel
-    corpus : ndarray of int (n,)
-        Ids on the device in use, n >= 2.
+    corpus : ndarray of int (n,), or Ids
+        On any device, n >= 2.
 
     Returns
     -------
     float
         exp of the mean cross entropy in nats over the n - 1 predictions.
     """
-    nats = 0.0
+    corpus, nats = known_ids(corpus), np.zeros((), dtype=np.float64)
     with model.fresh_state():
         for start in range(0, len(corpus) - 1, STEPS_AT_ONCE):
             stop = min(start + STEPS_AT_ONCE, len(corpus) - 1)
             xs, ts = corpus[start:stop], corpus[start + 1:stop + 1]  # (T,), (T,)
-            nats += float(model.forward(xs[None], ts[None], train_flg=False)) * (stop - start)
-    return safe_exp(nats / (len(corpus) - 1))
+            loss = model.forward(xs[None], ts[None], train_flg=False)
+            nats += loss.astype(np.float64) * (stop - start)
+    return safe_exp(float(nats) / (len(corpus) - 1))
 
 
 def safe_exp(nats):
@@ -51,7 +53,8 @@ def eval_perplexity(model, corpus, batch_size=10, time_size=35):
     ----------
     model : BaseModel
         Dropout is switched off where `forward` has an argument `train_flg`.
-    corpus : ndarray of int (n,)
+    corpus : ndarray of int (n,), or Ids
+        On any device.
     batch_size, time_size : int
 
     Returns

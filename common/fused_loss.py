@@ -1,6 +1,6 @@
 """The output layer and the loss of a language model as one layer, a block of rows at a time."""
 from common.layer import Layer
-from common.layers import scaled
+from common.layers import scaled, targets_and_weights
 from common.np import np
 from common.threads import run_parallel, worker_count
 
@@ -53,12 +53,8 @@ class TimeAffineSoftmaxWithLoss(Layer):
         dW, db = self.grads
         H, V = W.shape
         self.expect("xs", xs, ("N", "T", H))
-        self._expect_array("targets", ts)
-        counts = (ts != self.ignore_label).astype(xs.dtype).reshape(-1)  # (n,)
-        targets = np.where(ts != self.ignore_label, ts, 0)  # (N, T)
-        self.expect_ids("targets", targets, xs.shape[:2], V)
-        weights = counts / np.maximum(counts.sum(), 1)  # (n,)
-        rows, targets = xs.reshape(-1, H), targets.reshape(-1)  # (n, H), (n,)
+        targets, weights = targets_and_weights(self, ts, xs, V)  # (n,), (n,)
+        rows = xs.reshape(-1, H)  # (n, H)
         dxs = np.empty(rows.shape, dtype=rows.dtype)  # (n, H)
         losses = np.empty(len(rows), dtype=rows.dtype)  # (n,)
         block_dW = self._buffer("block dW", V * H).reshape(dW.T.shape).T  # (H, V)
@@ -92,10 +88,12 @@ class TimeAffineSoftmaxWithLoss(Layer):
 
     def _block_loss(self, scores, targets, weights, losses, train_flg):
         """Share the rows of a block out to all cores; parameters as in `_tile_loss`."""
+        if np.backend != "numpy":  # a GPU takes the block as a whole
+            return self._tile_loss(scores, targets, weights, losses, train_flg)
         n = len(scores)
         workers = min(worker_count(), n)
         cuts = [n * k // workers for k in range(workers + 1)]
-        run_parallel(self._rows_loss, *(
+        return run_parallel(self._rows_loss, *(
             (scores[i:j], targets[i:j], weights[i:j], losses[i:j], train_flg) for i, j in zip(cuts, cuts[1:])))
 
     def _rows_loss(self, scores, targets, weights, losses, train_flg):

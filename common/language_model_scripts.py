@@ -272,7 +272,6 @@ def _evaluate(prog, models, argv):
         name, ids = f"{args.split} text of {config['corpus']}", getattr(corpus, args.split)
     if len(ids) < 2:
         raise InputError(f"{name} has {len(ids)} tokens: at least 2 are needed, one to predict from and one to predict")
-    ids = np.to_device(ids)
     if args.book:
         model.reset_state()
         result = eval_perplexity(model, ids)

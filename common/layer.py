@@ -1,4 +1,5 @@
 """The contract that every layer keeps, in code."""
+from common.ids import Ids, ids_array
 from common.np import np
 
 
@@ -38,8 +39,10 @@ class Layer:
 
     def _expect_array(self, name, array):
         if not isinstance(array, np.ndarray):
-            kind = f"{type(array).__module__}.{type(array).__name__}"
-            raise ValueError(f"{self._name}: {name} is a {kind}, wanted an array of {np.backend}")
+            raise ValueError(f"{self._name}: {name} is a {_kind(array)}, wanted an array of {np.backend}")
+        if self.params and not isinstance(self.params[0], np.ndarray):
+            raise ValueError(f"{self._name}: its parameters are arrays of {_kind(self.params[0])}, np is {np.backend} "
+                             "now: make layers and models after np.use, or load their parameters into new ones")
 
     def expect(self, name, array, shape, dtype=None):
         """Check one floating input.
@@ -76,15 +79,39 @@ class Layer:
     def expect_ids(self, name, ids, shape, size):
         """Check one array of ids: integers from 0 to size - 1 of a given shape.
 
+        Parameters
+        ----------
+        name : str
+            What the error message calls it.
+        ids : ndarray of int or Ids
+        shape : tuple of int
+        size : int
+
+        Returns
+        -------
+        ndarray of int
+
         Raises
         ------
         ValueError
             It is no integer array of the backend in use, of another shape, or an id is out of range.
         """
-        self._expect_array(name, ids)
-        if ids.dtype.kind not in "iu" or ids.shape != shape:
+        array = self.expect_integers(name, ids, shape)
+        if not (isinstance(ids, Ids) and ids.lie_in(0, size - 1)):
+            self.expect_range(name, array, size)
+        return array
+
+    def expect_integers(self, name, ids, shape):
+        """Check that ids are integers of a given shape, and return their array."""
+        array = ids_array(ids)
+        self._expect_array(name, array)
+        if array.dtype.kind not in "iu" or array.shape != shape:
             raise ValueError(
-                f"{self._name}: {name} is {ids.dtype} of shape {ids.shape}, wanted integers of shape {shape}")
+                f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted integers of shape {shape}")
+        return array
+
+    def expect_range(self, name, ids, size):
+        """Check that each id of an array is from 0 to size - 1; on a GPU the host waits for that."""
         if ids.size and (ids.min() < 0 or ids.max() >= size):
             raise ValueError(f"{self._name}: {name} go from {ids.min()} to {ids.max()}, wanted 0 to {size - 1}")
 
@@ -99,3 +126,7 @@ class Layer:
         if self.cache is None:
             raise ValueError(f"{self._name}: backward needs a forward in training mode before it")
         return self.cache
+
+
+def _kind(array):
+    return f"{type(array).__module__}.{type(array).__name__}"

@@ -1,7 +1,9 @@
 """Layers without a time axis."""
 from common.functions import sigmoid, softmax
+from common.ids import Ids
 from common.layer import Layer
 from common.np import np
+from common.segment_sums import sum_rows_by_id
 
 __all__ = [
     "MatMul", "Affine", "Embedding", "Dropout", "Sigmoid", "Softmax", "SoftmaxWithLoss", "SigmoidWithLoss",
@@ -85,7 +87,7 @@ class Embedding(Layer):
 
         Parameters
         ----------
-        idx : ndarray of int, any shape
+        idx : ndarray of int or Ids, any shape
 
         Returns
         -------
@@ -97,15 +99,12 @@ class Embedding(Layer):
             An id is not in 0..V-1.
         """
         (W,) = self.params
-        self.expect_ids("ids", idx, np.shape(idx), len(W))
-        self.cache = idx
-        return W[idx]
+        ids = self.expect_ids("ids", idx, getattr(idx, "shape", None), len(W))
+        self.cache = ids, idx.order if isinstance(idx, Ids) else None
+        return W[ids]
 
     def backward(self, dout):
         """Set dW, given dout of shape idx.shape + (D,): each row is the sum over its id's places.
-
-        The places are sorted by id, so that one pass adds up each run of equal ids, always
-        in the same order.
 
         Returns
         -------
@@ -113,19 +112,13 @@ class Embedding(Layer):
             Ids have no gradient.
         """
         (dW,) = self.grads
-        idx = self.recall()
+        ids, order = self.recall()
         D = dW.shape[1]
-        self.expect("dout", dout, idx.shape + (D,))
-        dW[...] = 0
-        if idx.size == 0:
-            return None
-        ids = idx.reshape(-1)  # (n,)
-        order = np.argsort(ids, kind="stable")  # (n,)
-        ids = ids[order]
-        is_first = np.concatenate((np.ones_like(ids[:1], dtype=bool), ids[1:] != ids[:-1]))  # (n,)
-        starts = np.flatnonzero(is_first)  # (distinct ids,)
-        dW[ids[starts]] = np.add.reduceat(dout.reshape(-1, D)[order], starts, axis=0)
-        return None
+        self.expect("dout", dout, ids.shape + (D,))
+        ids = ids.reshape(-1)  # (n,)
+        if order is None:
+            order = np.argsort(ids, kind="stable")  # (n,)
+        sum_rows_by_id(ids, dout.reshape(-1, D), order, dW)
 
 
 class Dropout(Layer):
@@ -235,19 +228,12 @@ class SoftmaxWithLoss(Layer):
             Nats; 0 when no row counts.
         """
         self.expect("x", x, (..., "V"))
-        self._expect_array("targets", t)
-        V = x.shape[-1]
-        if t.shape == x.shape:
+        if getattr(t, "shape", None) == x.shape:
+            self._expect_array("targets", t)
             t = t.argmax(axis=-1)
-        scores = x.reshape(-1, V)  # (n, V)
-        if self.ignore_label is None:
-            counts = np.ones(t.shape, dtype=x.dtype).reshape(-1)  # (n,)
-        else:
-            counts = (t != self.ignore_label).astype(x.dtype).reshape(-1)  # (n,)
-            t = np.where(t != self.ignore_label, t, 0)
-        self.expect_ids("targets", t, x.shape[:-1], V)
-        rows, targets = np.arange(t.size), t.reshape(-1)  # (n,), (n,)
-        weights = counts / np.maximum(counts.sum(), 1)  # (n,)
+        scores = x.reshape(-1, x.shape[-1])  # (n, V)
+        targets, weights = targets_and_weights(self, t, x)  # (n,), (n,)
+        rows = np.arange(len(targets))  # (n,)
         x_max = scores.max(axis=1, keepdims=True)  # (n, 1)
         shifted = scores - x_max  # (n, V)
         target_scores = shifted[rows, targets]  # (n,)
@@ -271,6 +257,38 @@ class SoftmaxWithLoss(Layer):
         dx *= (weights / totals)[:, None]
         dx[rows, targets] -= weights
         return dx.reshape(x.shape)
+
+
+def targets_and_weights(layer, t, x, V=None):
+    """Check the targets of a softmax loss, and weigh each for the mean over those that count.
+
+    Parameters
+    ----------
+    layer : Layer
+        With an `ignore_label`, the target that does not count, or None.
+    t : ndarray of int or Ids, any shape
+    x : ndarray, shape of t and one more axis
+        Scores, or what they are computed from.
+    V : int, optional
+        Number of classes, by default the size of the last axis of x.
+
+    Returns
+    -------
+    targets : ndarray of int (n,)
+        Row by row, 0 where they do not count.
+    weights : ndarray (n,)
+        1 / number of targets that count, or 0; of the dtype of x.
+    """
+    V = x.shape[-1] if V is None else V
+    ts = layer.expect_integers("targets", t, x.shape[:-1]).reshape(-1)  # (n,)
+    if layer.ignore_label is None:
+        counts = np.ones(ts.shape, dtype=x.dtype)  # (n,)
+    else:
+        counts = (ts != layer.ignore_label).astype(x.dtype)  # (n,)
+        ts = np.where(ts != layer.ignore_label, ts, 0)
+    if not (isinstance(t, Ids) and t.lie_in(-1 if layer.ignore_label == -1 else 0, V - 1)):
+        layer.expect_range("targets", ts, V)
+    return ts, counts / np.maximum(counts.sum(), 1)
 
 
 class SigmoidWithLoss(Layer):

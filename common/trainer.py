@@ -151,6 +151,7 @@ class RnnlmTrainer(BaseTrainer):
     def __init__(self, model, optimizer):
         super().__init__(model, optimizer)
         self.time_idx = 0
+        self._batches = None
 
     @property
     def ppl_list(self):
@@ -159,11 +160,19 @@ class RnnlmTrainer(BaseTrainer):
 
     def get_batch(self, x, t, batch_size, time_size):
         """Return the next batch, xs and ts of shape (batch_size, time_size)."""
-        batches = StripBatches(x, t, batch_size, time_size)
+        batches = self._batches_of(x, t, batch_size, time_size)
         batches.position = self.time_idx
         batch = batches.next_batch()
         self.time_idx = batches.position
         return batch
+
+    def _batches_of(self, x, t, batch_size, time_size):
+        """Return the strips of a corpus; those of the last call where nothing has changed."""
+        last = self._batches
+        if last is None or last.xs is not x or last.ts is not t or (
+                last.batch_size, last.time_size) != (batch_size, time_size):
+            self._batches = StripBatches(x, t, batch_size, time_size)
+        return self._batches
 
     def fit(self, xs, ts, max_epoch=10, batch_size=20, time_size=35, max_grad=None, eval_interval=20):
         """Train, and print the perplexity every `eval_interval` iterations.
@@ -181,7 +190,7 @@ class RnnlmTrainer(BaseTrainer):
         eval_interval : int or None
             Iterations between two reports; None reports nothing.
         """
-        iterations = len(StripBatches(xs, ts, batch_size, time_size))
+        iterations = len(self._batches_of(xs, ts, batch_size, time_size))
 
         def batches_of_epoch():
             for _ in range(iterations):

@@ -16,6 +16,7 @@ from common.batches import StripBatches, WindowBatches
 from common.errors import InputError
 from common.evaluate import perplexity, safe_exp
 from common.files import replacing
+from common.ids import known_ids
 from common.np import np
 from common.trainer import training_step
 
@@ -41,8 +42,8 @@ class TrainingRun:
     def __init__(self, folder, config, model, optimizer, corpus):
         self.folder, self.config = folder, config
         self.model, self.optimizer, self.corpus = model, optimizer, corpus
-        train = np.to_device(corpus.train)
-        self.valid = np.to_device(corpus.valid)
+        train = known_ids(corpus.train)
+        self.valid = known_ids(corpus.valid)
         if config["windows"]:
             self.batches = WindowBatches(
                 train, config["time_size"], config["batch_size"], config["shuffle"], config["seed"])
@@ -222,7 +223,7 @@ class TrainingRun:
 
     def test_perplexity(self):
         """Return the perplexity of the parameters in the model on the test text."""
-        return perplexity(self.model, np.to_device(self.corpus.test))
+        return perplexity(self.model, self.corpus.test)
 
 
 class Progress:

@@ -5,9 +5,9 @@ layer makes T step layers over the same weights, calls them one by one, and adds
 gradients; the output layer keeps whole (N * T, V) arrays of scores and probabilities. All in
 float32, with the same weights and the same results as the models of ch_rnn and ch_lstm.
 """
-import numpy as np
-
+from common.clip import memory_bounds
 from common.lstm import LSTM
+from common.np import np
 from common.rnn import RNN
 
 
@@ -137,7 +137,7 @@ class PerStepDropout:
 
     def forward(self, xs):
         scale = np.float32(1 / (1 - self.ratio))
-        self.mask = (np.random.rand(*xs.shape) > self.ratio).astype(np.float32) * scale
+        self.mask = (np.rng.random(xs.shape) > self.ratio).astype(np.float32) * scale
         return xs * self.mask
 
     def backward(self, dout):
@@ -157,7 +157,7 @@ class PerStepModel:
         copies = {}
 
         def copy(param):
-            key = param.__array_interface__["data"][0]
+            key, _ = memory_bounds(param)
             if key not in copies:
                 copies[key] = (param, param.copy())
             original, duplicate = copies[key]

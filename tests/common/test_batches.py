@@ -1,9 +1,13 @@
 import numpy
 import pytest
+from any_device import np
 from hypothesis import given, strategies as st
 
 from common.batches import StripBatches, WindowBatches, WindowPairs
 from common.errors import InputError
+from common.ids import Ids, ids_array, ids_on_host
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def strips_of(n, batch_size, time_size):
@@ -11,22 +15,23 @@ def strips_of(n, batch_size, time_size):
     return StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
 
 
+def next_lists(batches):
+    """The next batch, inputs and targets, as lists."""
+    return [ids_on_host(ids).tolist() for ids in batches.next_batch()]
+
+
 def test_strips_as_in_the_picture():
     batches = strips_of(12, 2, 3)
     assert len(batches) == 2
-    xs, ts = batches.next_batch()
-    assert xs.tolist() == [[0, 1, 2], [6, 7, 8]]
-    assert ts.tolist() == [[1, 2, 3], [7, 8, 9]]
-    xs, ts = batches.next_batch()
-    assert xs.tolist() == [[3, 4, 5], [9, 10, 11]]
-    xs, ts = batches.next_batch()
-    assert xs.tolist() == [[6, 7, 8], [0, 1, 2]]
+    assert next_lists(batches) == [[[0, 1, 2], [6, 7, 8]], [[1, 2, 3], [7, 8, 9]]]
+    assert next_lists(batches)[0] == [[3, 4, 5], [9, 10, 11]]
+    assert next_lists(batches)[0] == [[6, 7, 8], [0, 1, 2]]
 
 
 def test_strips_go_on_inside_a_batch_where_the_corpus_ends():
     batches = strips_of(7, 2, 3)  # strips start at 0 and 3, one batch an epoch
     assert len(batches) == 1
-    got = [batches.next_batch()[0].tolist() for _ in range(3)]
+    got = [next_lists(batches)[0] for _ in range(3)]
     assert got == [[[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [6, 0, 1]], [[6, 0, 1], [2, 3, 4]]]
 
 
@@ -35,7 +40,7 @@ def test_strips_follow_the_formula(batch_size, time_size, more):
     n = batch_size * time_size + more
     batches = strips_of(n, batch_size, time_size)
     for step in range(2 * len(batches) + 1):
-        xs, ts = batches.next_batch()
+        xs, ts = (ids_on_host(ids) for ids in batches.next_batch())
         assert xs.shape == ts.shape == (batch_size, time_size)
         for strip in range(batch_size):
             for t in range(time_size):
@@ -48,14 +53,38 @@ def test_setting_the_position_resumes():
     for _ in range(9):
         first.next_batch()
     second.position = first.position
-    assert numpy.array_equal(first.next_batch(), second.next_batch())
+    assert next_lists(first) == next_lists(second)
     assert 0 <= first.position < 30
 
 
-def test_batches_keep_the_dtype_and_are_not_views():
-    xs = numpy.arange(12, dtype=numpy.int32)
-    got, _ = StripBatches(xs, xs, 1, 12).next_batch()
-    assert got.dtype == numpy.int32 and not numpy.shares_memory(got, xs)
+def test_strips_keep_the_dtype_and_leave_the_corpus_alone():
+    corpus = np.arange(12, dtype=np.int32)
+    xs, _ = StripBatches(corpus, corpus, 1, 12).next_batch()
+    assert xs.dtype == np.int32 and not np.shares_memory(ids_array(xs), corpus)
+    if np.backend == "numpy":
+        with pytest.raises(ValueError, match="read-only"):
+            xs[0, 0] = 5
+
+
+def assert_sorted_by_its_order(xs):
+    ids, order = ids_on_host(xs).reshape(-1), np.to_cpu(xs.order)
+    assert order.tolist() == numpy.argsort(ids, kind="stable").tolist()
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 20), st.integers(0, 100))
+def test_on_a_gpu_each_batch_comes_with_its_range_and_its_order(batch_size, time_size, more, start):
+    corpus = numpy.random.default_rng(0).integers(3, 7, batch_size * time_size + more + 1)
+    strips = StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
+    strips.position = start % (len(corpus) - 1)
+    windows = WindowBatches(corpus, window=1, batch_size=batch_size, shuffle=True, seed=0)
+    for batches in (strips, windows):
+        for _ in range(2 * len(batches) + 1):
+            xs, ts = batches.next_batch()
+            if np.backend == "numpy":
+                assert isinstance(xs, np.ndarray) and isinstance(ts, np.ndarray)
+                continue
+            assert isinstance(ts, Ids) and 3 <= xs.low <= xs.high <= 6
+            assert_sorted_by_its_order(xs)
 
 
 @pytest.mark.parametrize("n, batch_size, time_size, hint", [
@@ -105,13 +134,13 @@ def test_windows_in_order_keep_the_short_last_batch():
     got = list(batches)
     assert len(got) == len(batches) == 3
     assert [x.shape for x, _ in got] == [(2, 3), (2, 3), (1, 3)]
-    assert numpy.array_equal(numpy.concatenate([x for x, _ in got]), WindowPairs(IDS, 3).xs)
-    assert numpy.array_equal(numpy.concatenate([t for _, t in got]), WindowPairs(IDS, 3).ts)
+    for i, expected in enumerate((WindowPairs(IDS, 3).xs, WindowPairs(IDS, 3).ts)):
+        assert numpy.array_equal(numpy.concatenate([ids_on_host(pair[i]) for pair in got]), expected)
     assert len(WindowBatches(IDS, window=3, batch_size=5)) == 1
 
 
 def epoch_of(batches):
-    return [(tuple(x), tuple(t)) for xs, ts in batches for x, t in zip(xs.tolist(), ts.tolist())]
+    return [(tuple(x), tuple(t)) for batch in batches for x, t in zip(*(ids_on_host(ids).tolist() for ids in batch))]
 
 
 def test_shuffled_windows_are_the_same_pairs_in_another_order():
@@ -149,9 +178,9 @@ def test_setting_the_position_resumes_in_the_middle_of_an_epoch():
 
 
 def test_batches_of_windows_are_copies():
-    corpus = numpy.arange(10)
-    for x, t in WindowBatches(corpus, window=3):
-        x[:] = t[:] = 0
+    corpus = np.arange(10)
+    for xs, ts in WindowBatches(corpus, window=3):
+        ids_array(xs)[:] = ids_array(ts)[:] = 0
     assert corpus.tolist() == list(range(10))
 
 

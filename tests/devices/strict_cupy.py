@@ -120,6 +120,10 @@ def argsort(a, axis=-1, kind=None):
     return a.argsort(axis)
 
 
+def searchsorted(a, v, side="left"):
+    return result(numpy.searchsorted(host(a), host(v), side), "searchsorted")
+
+
 def unique(ar):
     """Return the values in order, each once; the host waits for their number."""
     values = ar.flatten()
@@ -321,11 +325,12 @@ _same = {name: getattr(numpy, name) for name in """
     """.split()}
 _functions |= {function.__name__: function for function in (
     array, array_equal, argsort, asarray, concatenate, copy, copyto, dot, einsum, fuse, isclose, matmul, ndarray,
-    nonzero, shares_memory, sort, stack, std, take, take_along_axis, ufunc, unique, var, vdot, where)}
+    nonzero, searchsorted, shares_memory, sort, stack, std, take, take_along_axis, ufunc, unique, var, vdot, where)}
 for _name in ("cumsum", "dot", "nonzero", "repeat", "squeeze", "std", "swapaxes", "take", "var"):
     setattr(ndarray, _name, _functions[_name])
 for _name, _function in device.REDUCTIONS.items():
     setattr(ndarray, _name, _function)
+ndarray.view = lambda a, dtype: view(a, host(a).view(dtype))
 device.UFUNCS["add"].at, device.UFUNCS["add"].reduceat = _add_at, _add_reduceat
 _names = {"cuda": cuda, "random": random} | _functions | device.UFUNCS | device.REDUCTIONS | _same
 globals().update(_names)
