@@ -31,6 +31,7 @@ rng = None
 host_rng = None
 
 _CUPY_INSTALL = "pip install 'rnn-from-scratch[cuda12]' or, for a CUDA 13 driver, 'rnn-from-scratch[cuda13]'"
+_CARD_NEEDED = "this needs an NVIDIA card, and CUDA_VISIBLE_DEVICES must not hide it"
 _NOT_FOR_ARRAYS = {"f2py", "test", "testing"}  # build and test tools, slow to import
 _copied = set()
 
@@ -75,14 +76,35 @@ def _import_cupy():
     except ImportError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"CuPy is installed but does not load ({reason}): {_CUPY_INSTALL}") from None
+    runtime = cupy.cuda.runtime
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        reason = str(error).split(":")[-1].strip()
-        raise InputError(f"CuPy finds no GPU it can use ({reason}): install or update the NVIDIA driver") from None
-    if count == 0:
-        raise InputError("CuPy finds no GPU: this needs an NVIDIA card and its driver")
+        if runtime.getDeviceCount() == 0:
+            raise InputError(f"CuPy finds no GPU: {_CARD_NEEDED}")
+    except runtime.CUDARuntimeError as error:
+        raise InputError(_no_gpu(runtime, str(error))) from None
+    try:
+        cupy.ones((1, 1)) @ cupy.ones((1, 1))  # needs the compiler and the matrix products of CUDA
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"CuPy finds the GPU but not all parts of CUDA ({reason}): {_CUPY_INSTALL}") from None
     return cupy
+
+
+def _no_gpu(runtime, reason):
+    """Say why CuPy finds no GPU, and what to do."""
+    driver = runtime.driverGetVersion()
+    if driver == 0:
+        return ("there is no NVIDIA driver: install it, version 525 or newer for rnn-from-scratch[cuda12], 580 or "
+                "newer for [cuda13]")
+    if "InsufficientDriver" in reason:
+        needed = runtime.runtimeGetVersion()
+        return (f"the NVIDIA driver is too old: it goes up to CUDA {_version(driver)}, the installed CuPy needs CUDA "
+                f"{_version(needed)}: update the driver, or pip install 'rnn-from-scratch[cuda12]'")
+    return f"CuPy finds no GPU ({reason.split(':')[-1].strip()}): {_CARD_NEEDED}"
+
+
+def _version(number):
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def seed(number):

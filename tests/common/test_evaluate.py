@@ -1,7 +1,8 @@
 import math
 
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
@@ -9,17 +10,19 @@ from common import evaluate
 from common.evaluate import eval_perplexity, eval_seq2seq, perplexity
 from common.functions import softmax
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 @pytest.fixture
-def corpus():
+def corpus(device):
     return np.random.default_rng(0).integers(7, size=53)
 
 
 def naive_perplexity(model, corpus):
     """One token at a time, from the probabilities."""
     model.reset_state()
-    logs = []
-    for current, following in zip(corpus, corpus[1:]):
+    logs, ids = [], corpus.tolist()
+    for current, following in zip(ids, ids[1:]):
         logs.append(math.log(softmax(model.predict(np.array([[current]])))[0, 0, following]))
     return math.exp(-sum(logs) / len(logs))
 
@@ -64,10 +67,10 @@ def test_eval_perplexity_is_the_book_s(corpus):
     N, T = 4, 3
     result = eval_perplexity(model, corpus, batch_size=N, time_size=T)
     model.reset_state()
-    jump, total = 52 // N, 0.0
+    ids, jump, total = corpus.tolist(), 52 // N, 0.0
     for i in range(52 // (N * T)):
-        xs = np.array([[corpus[row * jump + i * T + t] for t in range(T)] for row in range(N)])
-        ts = np.array([[corpus[row * jump + i * T + t + 1] for t in range(T)] for row in range(N)])
+        xs = np.array([[ids[row * jump + i * T + t] for t in range(T)] for row in range(N)])
+        ts = np.array([[ids[row * jump + i * T + t + 1] for t in range(T)] for row in range(N)])
         total += model.forward(xs, ts, train_flg=False)
     assert result == pytest.approx(math.exp(total / (52 // (N * T))), rel=1e-12)
 
@@ -92,15 +95,16 @@ class Parrot:
 
 
 ID_TO_CHAR = dict(enumerate("16+75 _920384"))
-QUESTION, CORRECT = np.array([[0, 1, 2, 3, 4, 5, 5]]), np.array([[6, 7, 0, 5]])  # 16+75, _91
+QUESTION, CORRECT = numpy.array([[0, 1, 2, 3, 4, 5, 5]]), numpy.array([[6, 7, 0, 5]])  # 16+75, _91
 
 
-@pytest.mark.parametrize("answer, right", [
-    ([7, 0, 5], 1), (np.array([7, 0, 5]), 1), ([np.int64(7), np.int64(0), np.int64(5)], 1),
-    ([7, 0, 0], 0), ([0, 7, 5], 0), ([7, 0], 0), ([], 0)])
-def test_eval_seq2seq_counts_an_answer_that_is_right_in_every_character(answer, right, capsys):
-    model = Parrot(answer)
-    found = eval_seq2seq(model, QUESTION, CORRECT, ID_TO_CHAR)
+@pytest.mark.parametrize("form", [
+    list, lambda ids: np.array(ids, dtype=int), lambda ids: [np.int64(char_id) for char_id in ids]],
+    ids=["list", "array", "list of scalars"])
+@pytest.mark.parametrize("answer, right", [([7, 0, 5], 1), ([7, 0, 0], 0), ([0, 7, 5], 0), ([7, 0], 0), ([], 0)])
+def test_eval_seq2seq_counts_an_answer_that_is_right_in_every_character(answer, right, form, capsys):
+    model = Parrot(form(answer))
+    found = eval_seq2seq(model, np.to_device(QUESTION), np.to_device(CORRECT), ID_TO_CHAR)
     assert found == right and type(found) is int
     assert model.asked == [(QUESTION.tolist(), 6, 3)]
     assert capsys.readouterr().out == ""
@@ -108,9 +112,10 @@ def test_eval_seq2seq_counts_an_answer_that_is_right_in_every_character(answer, 
 
 @pytest.mark.parametrize("answer, line", [([7, 0, 5], "O 91 "), ([7, 7, 5], "X 99 ")])
 def test_eval_seq2seq_prints_question_answer_and_guess(answer, line, capsys):
-    eval_seq2seq(Parrot(answer), QUESTION, CORRECT, ID_TO_CHAR, True)
+    question, reverse, correct = (np.to_device(ids) for ids in (QUESTION, QUESTION[:, ::-1], CORRECT))
+    eval_seq2seq(Parrot(answer), question, correct, ID_TO_CHAR, True)
     assert capsys.readouterr().out.splitlines() == ["Q 16+75  ", "T 91 ", line, "---"]
     model = Parrot(answer)
-    eval_seq2seq(model, QUESTION[:, ::-1], CORRECT, ID_TO_CHAR, verbose=True, is_reverse=True)
+    eval_seq2seq(model, reverse, correct, ID_TO_CHAR, verbose=True, is_reverse=True)
     assert capsys.readouterr().out.splitlines() == ["Q 16+75  ", "T 91 ", line, "---"]
     assert model.asked[0][0] == QUESTION[:, ::-1].tolist()

@@ -1,19 +1,27 @@
 """What every layer promises, for every case of the gradient checker, and the base class itself."""
-import numpy as np
+import functools
+
 import pytest
+from any_device import np
 
 from common.gradient_cases import layer_cases
 from common.layer import Layer
-from common.np import np as shim
 
-FLOAT64, FLOAT32 = layer_cases(1), layer_cases(1, np.float32)
+pytestmark = pytest.mark.usefixtures("device")
 
-
-def name_of(case):
-    return f"{case.layer}-{case.variant}"
+NAMES = [f"{case.layer}-{case.variant}" for case in layer_cases(1)]
+every_case = pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
 
 
-every_case = pytest.mark.parametrize("case", FLOAT64, ids=name_of)
+@functools.cache
+def cases_of(array_type, dtype):
+    """Build the cases once for each device, which has its own type of array."""
+    return layer_cases(1, dtype)
+
+
+@pytest.fixture
+def case(device, number):
+    return cases_of(np.ndarray, np.float64)[number]
 
 
 def upstream_for(outputs):
@@ -22,16 +30,17 @@ def upstream_for(outputs):
 
 
 def forward_and_backward(case, layer):
-    shim.seed(0)
+    np.seed(0)
     outputs = case.forward(layer, case.inputs)
     return outputs, case.backward(layer, upstream_for(outputs))
 
 
-@pytest.mark.parametrize("case, reference", list(zip(FLOAT32, FLOAT64)), ids=map(name_of, FLOAT32))
-def test_float32_stays_float32(case, reference):
-    layer, exact_layer = case.build(), reference.build()
+@every_case
+def test_float32_stays_float32(case, number):
+    exact_case, case = case, cases_of(np.ndarray, np.float32)[number]
+    layer, exact_layer = case.build(), exact_case.build()
     outputs, gradients = forward_and_backward(case, layer)
-    exact_outputs, exact_gradients = forward_and_backward(reference, exact_layer)
+    exact_outputs, exact_gradients = forward_and_backward(exact_case, exact_layer)
     found = outputs | gradients | {f"grad {i}": grad for i, grad in enumerate(layer.grads)}
     exact = exact_outputs | exact_gradients | {f"grad {i}": grad for i, grad in enumerate(exact_layer.grads)}
     for name, array in found.items():
@@ -45,12 +54,12 @@ def test_float32_stays_float32(case, reference):
 @every_case
 def test_the_upstream_gradient_may_have_any_strides(case):
     layer = case.build()
-    shim.seed(0)
+    np.seed(0)
     outputs = case.forward(layer, case.inputs)
     upstream = upstream_for(outputs)
     expected = case.backward(layer, upstream)
     expected_grads = [grad.copy() for grad in layer.grads]
-    shim.seed(0)
+    np.seed(0)
     case.forward(layer, case.inputs)
     strided = {name: np.repeat(np.asarray(G)[..., None], 2, axis=-1)[..., 0] for name, G in upstream.items()}
     got = case.backward(layer, strided)
@@ -70,7 +79,8 @@ def test_backward_before_forward_raises(case):
 @every_case
 def test_each_input_must_be_an_array(case):
     for name, array in case.inputs.items():
-        with pytest.raises(ValueError, match=rf"^{case.layer}: .* is a builtins\.list, wanted an array of numpy"):
+        message = rf"^{case.layer}: .* is a builtins\.list, wanted an array of {np.backend}"
+        with pytest.raises(ValueError, match=message):
             case.forward(case.build(), case.inputs | {name: array.tolist()})
 
 
@@ -106,7 +116,7 @@ def test_expect_names_the_layer_what_it_got_and_what_it_wanted():
         layer.expect("x", np.zeros((2, 3, 4)), ("N", 4))
     with pytest.raises(ValueError, match=r"^Layer: x is int64 of shape \(2, 4\), wanted float64 of shape \(..., 4\)$"):
         layer.expect("x", np.zeros((2, 4), dtype=np.int64), (..., 4))
-    with pytest.raises(ValueError, match=r"^Layer: x is a builtins.list, wanted an array of numpy$"):
+    with pytest.raises(ValueError, match=rf"^Layer: x is a builtins.list, wanted an array of {np.backend}$"):
         layer.expect("x", [[1.0]], (..., 1))
 
 

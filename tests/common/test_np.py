@@ -16,21 +16,30 @@ def numpy_again():
     np.use("numpy")
 
 
-class FakeCudaError(Exception):
+class FakeCudaError(RuntimeError):
     pass
 
 
-def fake_cupy(devices=1):
-    """A module that looks like CuPy as far as the shim can tell."""
+class FakeArray(tuple):
+    """As much of an array as the shim's trial of a device needs."""
+
+    def __matmul__(self, other):
+        return self
+
+
+def fake_cupy(fault=None, driver=12040):
+    """A module that looks like CuPy as far as the shim can tell; `fault` is what the driver says."""
     def count():
-        if devices is None:
-            raise FakeCudaError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
-        return devices
+        if fault is not None:
+            raise FakeCudaError(fault)
+        return 1
 
     cupy = types.ModuleType("cupy")
-    runtime = types.SimpleNamespace(getDeviceCount=count, CUDARuntimeError=FakeCudaError)
-    cupy.cuda = types.SimpleNamespace(runtime=runtime)
+    cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(
+        getDeviceCount=count, CUDARuntimeError=FakeCudaError, driverGetVersion=lambda: driver,
+        runtimeGetVersion=lambda: 13000))
     cupy.random = types.SimpleNamespace(default_rng=lambda seed: ("device generator", seed))
+    cupy.ones = FakeArray
     cupy.tanh = lambda x: ("tanh on the device", x)
     cupy.fuse = lambda function: function
     cupy.asarray = lambda x: ("on the device", x)
@@ -113,13 +122,32 @@ def test_a_cupy_that_does_not_load_says_why(monkeypatch):
     assert_one_line_error(lambda: np.use("cupy"), "does not load (libcublas.so.12: cannot open", "[cuda12]")
 
 
-@pytest.mark.parametrize("devices, words", [
-    (None, ["finds no GPU it can use (CUDA driver version is insufficient)", "driver"]),
-    (0, ["finds no GPU", "NVIDIA card"]),
+INSUFFICIENT = "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"
+
+
+@pytest.mark.parametrize("fault, driver, words", [
+    (INSUFFICIENT, 0, ["there is no NVIDIA driver", "525 or newer", "[cuda12]", "580 or newer", "[cuda13]"]),
+    (INSUFFICIENT, 12040, ["too old", "up to CUDA 12.4", "needs CUDA 13.0", "update the driver", "[cuda12]"]),
+    ("cudaErrorNoDevice: no CUDA-capable device is detected", 12040,
+     ["finds no GPU (no CUDA-capable device is detected)", "NVIDIA card", "CUDA_VISIBLE_DEVICES"]),
 ])
-def test_no_gpu_is_an_error(monkeypatch, devices, words):
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(devices))
+def test_no_gpu_is_an_error(monkeypatch, fault, driver, words):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(fault, driver))
     assert_one_line_error(lambda: np.use("cupy"), *words)
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("CuPy failed to load libnvrtc.so.12: OSError: libnvrtc.so.12: cannot open shared object file\nmore"),
+    ImportError("libcublas.so.12: cannot open shared object file"),
+])
+def test_a_gpu_without_all_of_cuda_is_an_error(monkeypatch, error):
+    def fail(shape):
+        raise error
+
+    cupy = fake_cupy()
+    cupy.ones = fail
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert_one_line_error(lambda: np.use("cupy"), "not all parts of CUDA", "cannot open shared", "[cuda12]")
 
 
 def test_an_unknown_backend_is_refused():
@@ -162,9 +190,10 @@ def run_python(code):
 
 def test_the_books_switch_is_honoured():
     fake = """
-import sys, types
+import sys, types, numpy
 cupy = types.ModuleType("cupy")
 cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=OSError))
+cupy.ones = lambda shape: numpy.ones(shape)
 cupy.random = types.SimpleNamespace(default_rng=lambda seed: None)
 sys.modules["cupy"] = cupy
 from common import config

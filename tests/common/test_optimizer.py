@@ -1,8 +1,10 @@
-import numpy as np
 import pytest
+from any_device import np
 
 from common import optimizer
 from common.optimizer import OPTIMIZERS, SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
+
+pytestmark = pytest.mark.usefixtures("device")
 
 LR = 0.1
 STEPS = 5
@@ -150,13 +152,15 @@ def test_every_optimizer_can_be_chosen_by_name():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_updating_in_blocks_of_rows_changes_nothing(name, monkeypatch):
-    rng = np.random.default_rng(3)
-    arrays = [rng.standard_normal(shape) for shape in [(7, 3), (5,), (2, 3, 4), (1, 9), ()]]
-    arrays.append(rng.standard_normal((4, 6)).T)
-    results = []
+    def drawn():
+        rng = np.random.default_rng(3)
+        arrays = [rng.standard_normal(shape) for shape in [(7, 3), (5,), (2, 3, 4), (1, 9), ()]]
+        return [*arrays, rng.standard_normal((4, 6)).T]
+
+    arrays, results = drawn(), []
     for block in (1, 7, 10**6):
         monkeypatch.setattr(optimizer, "BLOCK", block)
-        params, chosen = [array.copy(order="K") for array in arrays], OPTIMIZERS[name](lr=LR)
+        params, chosen = drawn(), OPTIMIZERS[name](lr=LR)
         for step in range(3):
             chosen.update(params, [np.asarray(np.sin(array + step)) for array in arrays])
         results.append(params)

@@ -1,13 +1,16 @@
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from common.word_vectors import analogy, convert_one_hot, cos_similarity, most_similar, normalize, preprocess
+
+pytestmark = pytest.mark.usefixtures("device")
 
 WORDS = ["king", "queen", "man", "woman", "boat"]
 WORD_TO_ID = {word: i for i, word in enumerate(WORDS)}
 ID_TO_WORD = dict(enumerate(WORDS))
 #                 royal male female thing
-VECTORS = np.array([[3, 1, 0, 0], [2, 0, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 2]], dtype=np.float64)
+VECTORS = numpy.array([[3, 1, 0, 0], [2, 0, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 2]], dtype=np.float64)
 
 
 def test_preprocess_gives_ids_by_first_appearance():
@@ -23,7 +26,7 @@ def test_preprocess_splits_at_any_white_space():
     assert empty.shape == (0,) and empty.dtype.kind == "i" and word_to_id == {}
 
 
-@pytest.mark.parametrize("ids", [[0, 2, 1], [[0, 2], [3, 3]], 2, np.zeros((0, 2), dtype=int)])
+@pytest.mark.parametrize("ids", [[0, 2, 1], [[0, 2], [3, 3]], 2, numpy.zeros((0, 2), dtype=int)])
 def test_one_hot(ids):
     ids = np.array(ids)
     found = convert_one_hot(ids, 4)
@@ -40,17 +43,17 @@ def test_one_hot_refuses_ids_outside_the_vocabulary(ids):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
 def test_cosines(dtype):
     x, y = np.array([3, 4, 0], dtype=dtype), np.array([0, 2, 0], dtype=dtype)
-    assert cos_similarity(x, y) == pytest.approx(0.8, rel=1e-6)
-    assert cos_similarity(x, -x) == pytest.approx(-1, rel=1e-6)
+    assert float(cos_similarity(x, y)) == pytest.approx(0.8, rel=1e-6)
+    assert float(cos_similarity(x, -x)) == pytest.approx(-1, rel=1e-6)
     assert cos_similarity(x, 0 * x) == 0
     np.testing.assert_allclose(cos_similarity(np.stack((x, y, 0 * x)), y), [0.8, 1, 0], rtol=1e-6)
-    assert cos_similarity(x, y, eps=5) == pytest.approx(8 / (10 * 7), rel=1e-6)
+    assert float(cos_similarity(x, y, eps=5)) == pytest.approx(8 / (10 * 7), rel=1e-6)
     assert x.tolist() == [3, 4, 0]
 
 
 def test_a_cosine_of_16_bit_vectors_does_not_overflow():
     x = np.array([300, 400], dtype=np.float16)
-    assert cos_similarity(x, x) == pytest.approx(1)
+    assert float(cos_similarity(x, x)) == pytest.approx(1)
     np.testing.assert_allclose(normalize(x), [0.6, 0.8], rtol=1e-6)
 
 
@@ -79,8 +82,8 @@ def test_most_similar_words_of_the_books_first_text(capsys):
 
 @pytest.mark.parametrize("top", [0, 1, 2, 4, 9])
 def test_most_similar_gives_the_best_others(top, capsys):
-    found = most_similar("king", WORD_TO_ID, ID_TO_WORD, VECTORS, top=top)
-    cosines = {word: VECTORS[0] @ row / np.sqrt((row @ row) * 10) for word, row in zip(WORDS, VECTORS)}
+    found = most_similar("king", WORD_TO_ID, ID_TO_WORD, np.to_device(VECTORS), top=top)
+    cosines = {word: VECTORS[0] @ row / numpy.sqrt((row @ row) * 10) for word, row in zip(WORDS, VECTORS)}
     expected = sorted((word for word in WORDS if word != "king"), key=lambda word: -cosines[word])
     assert [word for word, _ in found] == expected[:top]
     assert [score for _, score in found] == pytest.approx([cosines[word] for word in expected[:top]], rel=1e-6)
@@ -88,17 +91,18 @@ def test_most_similar_gives_the_best_others(top, capsys):
 
 
 def test_an_unknown_word_is_reported(capsys):
-    assert most_similar("ship", WORD_TO_ID, ID_TO_WORD, VECTORS) == []
-    assert analogy("king", "ship", "sea", WORD_TO_ID, ID_TO_WORD, VECTORS) == []
-    assert analogy("king", "man", "queen", WORD_TO_ID, ID_TO_WORD, VECTORS, answer="tree") == []
+    assert most_similar("ship", WORD_TO_ID, ID_TO_WORD, np.to_device(VECTORS)) == []
+    assert analogy("king", "ship", "sea", WORD_TO_ID, ID_TO_WORD, np.to_device(VECTORS)) == []
+    assert analogy("king", "man", "queen", WORD_TO_ID, ID_TO_WORD, np.to_device(VECTORS), answer="tree") == []
     assert capsys.readouterr().out.splitlines() == [
         f"{word} is not found" for word in ("ship", "ship", "sea", "tree")]
 
 
 @pytest.mark.parametrize("dtype, rel", [(np.float64, 1e-12), (np.float16, 1e-6)])
 def test_an_analogy(capsys, dtype, rel):
-    found = analogy("man", "king", "woman", WORD_TO_ID, ID_TO_WORD, VECTORS.astype(dtype), top=1, answer="boat")
-    query = np.array([3, 0, 1, 0]) / np.sqrt(10)  # king - man + woman
+    vectors = np.to_device(VECTORS.astype(dtype))
+    found = analogy("man", "king", "woman", WORD_TO_ID, ID_TO_WORD, vectors, top=1, answer="boat")
+    query = numpy.array([3, 0, 1, 0]) / numpy.sqrt(10)  # king - man + woman
     assert found == [("queen", pytest.approx(VECTORS[1] @ query, rel=rel))]
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["", "[analogy] man:king = woman:?", "==>boat: 0.0"]
@@ -106,5 +110,5 @@ def test_an_analogy(capsys, dtype, rel):
 
 
 def test_the_words_of_an_analogy_are_no_answers():
-    found = analogy("man", "king", "woman", WORD_TO_ID, ID_TO_WORD, VECTORS)
+    found = analogy("man", "king", "woman", WORD_TO_ID, ID_TO_WORD, np.to_device(VECTORS))
     assert [word for word, _ in found] == ["queen", "boat"]

@@ -301,7 +301,10 @@ def _shape(size, out=None):
     return size if size is not None else () if out is None else out.shape
 
 
-random = types.SimpleNamespace(Generator=_Generator, default_rng=_Generator)
+_random_state = numpy.random.RandomState()
+random = types.SimpleNamespace(
+    Generator=_Generator, default_rng=_Generator, seed=_random_state.seed,
+    randn=lambda *size: result(_random_state.standard_normal(size), "randn"))
 
 
 # --- the driver
@@ -313,6 +316,8 @@ class _CUDARuntimeError(RuntimeError):
 cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(
     CUDARuntimeError=_CUDARuntimeError,
     getDeviceCount=lambda: 1,
+    driverGetVersion=lambda: 12000,
+    runtimeGetVersion=lambda: 12000,
     deviceSynchronize=lambda: device.count_wait("deviceSynchronize"),
 ))
 
