@@ -11,7 +11,7 @@ code. Besides those names it has its own few: `use`, `backend`, `seed`, `rng`, `
 `random_state`, `set_random_state`, `to_cpu`, `to_gpu`, `to_device`.
 
 Random numbers: `np.rng` is the one generator (a `numpy.random.Generator`, on a GPU a
-`cupy.random.Generator`), `np.seed(number)` restarts it. Initial weights are drawn by
+`common.device_random.DeviceGenerator`), `np.seed(number)` restarts it. Initial weights are drawn by
 `np.host_rng`, which lives on the CPU on both backends, so that a seed gives the same
 weights on both.
 """
@@ -117,30 +117,34 @@ def seed(number):
     """
     global rng, host_rng
     host_rng = numpy.random.default_rng(number)
-    rng = host_rng if backend == "numpy" else np.random.default_rng(number)
+    rng = host_rng if backend == "numpy" else _device_generator(number)
+
+
+def _device_generator(number):
+    from common.device_random import DeviceGenerator  # which imports this module
+
+    return DeviceGenerator(number)
 
 
 def random_state():
-    """Describe where the generators stand, as a dict that JSON can hold.
-
-    CuPy cannot export the state of a generator, so on a GPU this restarts the device's
-    generator from a drawn number and returns that: whoever goes on and whoever resumes
-    see the same numbers.
-    """
-    device_seed = None
-    if rng is not host_rng:
-        device_seed = int(host_rng.integers(2**63))
-    state = {"host": host_rng.bit_generator.state, "device_seed": device_seed}
-    set_random_state(state)
-    return state
+    """Describe where the generators stand, as a dict that JSON can hold."""
+    return {"host": host_rng.bit_generator.state, "device": None if rng is host_rng else list(rng.state)}
 
 
 def set_random_state(state):
-    """Put the generators where `random_state` found them."""
+    """Put the generators where `random_state` found them.
+
+    On a GPU, a state that was found on a CPU gives the device a generator of its own.
+    """
     global rng
     host_rng.bit_generator.state = state["host"]
-    if rng is not host_rng:
-        rng = np.random.default_rng(state["device_seed"])
+    if backend == "numpy":
+        return
+    if state.get("device") is None:
+        rng = _device_generator(int(host_rng.integers(2**63)))
+    else:
+        key, drawn = map(int, state["device"])
+        rng.state = key, drawn
 
 
 def to_cpu(array):

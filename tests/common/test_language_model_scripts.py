@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
+import numpy
 import pytest
 
 import ch_lstm.evaluate
@@ -18,6 +18,7 @@ import ch_rnn.evaluate
 import ch_rnn.generate
 import ch_rnn.train
 from common import training_run
+from common.ids import ids_on_host
 
 CHAPTERS = {"ch_rnn": ch_rnn, "ch_lstm": ch_lstm}
 SMALL = ["--batch-size", "4", "--time-size", "5", "--wordvec-size", "6", "--hidden-size", "6", "--max-tokens", "600"]
@@ -37,7 +38,7 @@ def contents(folder):
 
 
 def arrays(path):
-    with np.load(path) as file:
+    with numpy.load(path) as file:
         return {name: file[name] for name in file.files if name != "facts"}
 
 
@@ -45,9 +46,9 @@ def arrays(path):
     ("ch_rnn", []), ("ch_lstm", []), ("ch_lstm", ["--model", "better"]), ("ch_lstm", ["--plain"]),
     ("ch_lstm", ["--unit", "char", "--optimizer", "adam", "--lr", "0.01"]),
 ])
-def test_smoke_run_then_evaluate_then_generate(chapter, flags, capsys, tmp_path):
-    modules, run = CHAPTERS[chapter], tmp_path / "run"
-    assert modules.train.main(["--smoke", "--out", str(run), *flags]) == 0
+def test_smoke_run_then_evaluate_then_generate(chapter, flags, device, capsys, tmp_path):
+    modules, run, device = CHAPTERS[chapter], tmp_path / "run", ["--device", device]
+    assert modules.train.main(["--smoke", "--out", str(run), *flags, *device]) == 0
     out = capsys.readouterr().out
     assert "validation perplexity" in out and "sample:" in out
     reported = out.split("test perplexity ")[1].split()[0]
@@ -55,24 +56,24 @@ def test_smoke_run_then_evaluate_then_generate(chapter, flags, capsys, tmp_path)
         "config.json", "vocabulary.json", "history.csv", "timing.csv", "loss.png", "last.npz", "best.npz"}
     assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
 
-    assert modules.evaluate.main([str(run)]) == 0
+    assert modules.evaluate.main([str(run), *device]) == 0
     assert f"perplexity {reported} " in capsys.readouterr().out
-    assert modules.evaluate.main([str(run), "--book", "--split", "valid", "--checkpoint", "last"]) == 0
+    assert modules.evaluate.main([str(run), "--book", "--split", "valid", "--checkpoint", "last", *device]) == 0
     capsys.readouterr()
 
     texts = []
     for seed in (1, 1, 2):
-        assert modules.generate.main([str(run), "--seed", str(seed), "--length", "30"]) == 0
+        assert modules.generate.main([str(run), "--seed", str(seed), "--length", "30", *device]) == 0
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1] != texts[2]
     prompt = "the" if "--unit" not in flags else "t"
     for options in (["--greedy"], ["--top-k", "3", "--temperature", "0.5"], ["--top-p", "0.9"]):
-        assert modules.generate.main([str(run), "--prompt", prompt, *options]) == 0
+        assert modules.generate.main([str(run), "--prompt", prompt, *options, *device]) == 0
         assert capsys.readouterr().out.startswith(prompt)
 
 
-def test_perplexity_falls_and_plain_lines_have_no_control_characters(capsys, tmp_path):
-    assert train("--epochs", 3, "--max-tokens", 3000, "--lr", 10, "--out", "run") == 0
+def test_perplexity_falls_and_plain_lines_have_no_control_characters(device, capsys, tmp_path):
+    assert train("--epochs", 3, "--max-tokens", 3000, "--lr", 10, "--out", "run", "--device", device) == 0
     out = capsys.readouterr().out
     assert "\r" not in out and "\x1b" not in out
     with open("run/history.csv", newline="") as file:
@@ -90,16 +91,17 @@ def test_a_run_without_out_gets_a_new_folder_each_time(tmp_path):
 def test_plain_and_fused_losses_train_alike(tmp_path):
     assert train("--epochs", 1, "--out", "fused") == train("--epochs", 1, "--plain", "--out", "plain") == 0
     for name, array in arrays("fused/last.npz").items():
-        np.testing.assert_allclose(array, arrays("plain/last.npz")[name], atol=1e-4)
+        numpy.testing.assert_allclose(array, arrays("plain/last.npz")[name], atol=1e-4)
 
 
 @pytest.mark.parametrize("flags", [
     ["--model", "better"], ["--optimizer", "adam", "--lr", "0.01"], ["--lr-decay", "4", "--lr", "30"],
     ["--windows", "--shuffle", "--batch-size", "7"]])
-def test_resumed_run_equals_one_that_ran_through(flags, tmp_path, capsys):
-    assert train("--epochs", 4, "--out", "through", *flags) == 0
-    assert train("--epochs", 2, "--out", "halves", *flags) == 0
-    assert ch_lstm.train.main(["--out", "halves", "--resume", "--epochs", "4"]) == 0
+def test_resumed_run_equals_one_that_ran_through(flags, device, tmp_path, capsys):
+    device = ["--device", device]
+    assert train("--epochs", 4, "--out", "through", *flags, *device) == 0
+    assert train("--epochs", 2, "--out", "halves", *flags, *device) == 0
+    assert ch_lstm.train.main(["--out", "halves", "--resume", "--epochs", "4", *device]) == 0
     through, halves = contents(tmp_path / "through"), contents(tmp_path / "halves")
     assert through["history.csv"] == halves["history.csv"]
     assert through["config.json"] == halves["config.json"]
@@ -107,13 +109,13 @@ def test_resumed_run_equals_one_that_ran_through(flags, tmp_path, capsys):
         ours, theirs = arrays(f"through/{checkpoint}"), arrays(f"halves/{checkpoint}")
         assert ours.keys() == theirs.keys()
         for name in ours:
-            np.testing.assert_array_equal(ours[name], theirs[name])
+            numpy.testing.assert_array_equal(ours[name], theirs[name])
 
 
 @pytest.mark.parametrize("interrupt_at, flags", [
     (3, []), (31, []), (58, []), (31, ["--windows", "--shuffle", "--batch-size", "21"])])
-def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, flags, tmp_path, monkeypatch, capsys):
-    flags = ["--epochs", 3, "--model", "better", *flags]
+def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, flags, device, tmp_path, monkeypatch, capsys):
+    flags = ["--epochs", 3, "--model", "better", "--device", device, *flags]
     assert train(*flags, "--out", "through") == 0  # 29 batches an epoch, also of 595 windows
     step, done = training_run.training_step, []
 
@@ -133,11 +135,11 @@ def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, flags, 
     assert "test perplexity" in out and "--resume" in out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    assert ch_lstm.train.main(["--out", "stopped", "--resume"]) == 0
+    assert ch_lstm.train.main(["--out", "stopped", "--resume", "--device", device]) == 0
     for checkpoint in ("last.npz", "best.npz"):
         ours, theirs = arrays(f"through/{checkpoint}"), arrays(f"stopped/{checkpoint}")
         for name in ours:
-            np.testing.assert_array_equal(ours[name], theirs[name])
+            numpy.testing.assert_array_equal(ours[name], theirs[name])
     assert (tmp_path / "through/history.csv").read_bytes() == (tmp_path / "stopped/history.csv").read_bytes()
 
 
@@ -149,7 +151,7 @@ def test_lr_decay_divides_when_validation_gets_worse(capsys):
 
 
 def test_a_loss_that_is_not_finite_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(training_run, "training_step", lambda *args: np.float32("nan"))
+    monkeypatch.setattr(training_run, "training_step", lambda *args: numpy.float32("nan"))
     assert train("--out", "run") == 2
     assert "the loss is not finite at batch 20 of epoch 1: try a lower --lr" in capsys.readouterr().err
 
@@ -186,17 +188,18 @@ def test_flags_out_of_range(flags, words, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_windows_train_from_a_state_of_zeros(monkeypatch):
+def test_windows_train_from_a_state_of_zeros(device, monkeypatch):
     states, step = [], training_run.training_step
 
     def spying_step(model, optimizer, xs, ts, max_grad):
         states.append(model.get_state())
         assert xs.shape in ((100, 5), (95, 5))  # 595 windows
-        np.testing.assert_array_equal(xs[1:, :-1], xs[:-1, 1:])
+        ids = ids_on_host(xs)
+        numpy.testing.assert_array_equal(ids[1:, :-1], ids[:-1, 1:])
         return step(model, optimizer, xs, ts, max_grad)
 
     monkeypatch.setattr(training_run, "training_step", spying_step)
-    assert train("--windows", "--batch-size", 100, "--epochs", 2, "--out", "run") == 0
+    assert train("--windows", "--batch-size", 100, "--epochs", 2, "--out", "run", "--device", device) == 0
     assert len(states) == 12 and all(state == (None, None) for model in states for state in model)
 
 
@@ -238,16 +241,16 @@ def run(finished, tmp_path):
 def edit_arrays(run, **changes):
     """Replace arrays of the checkpoints; None removes one."""
     for path in run.glob("last.npz" if any(name.startswith("state") for name in changes) else "*.npz"):
-        with np.load(path) as file:
+        with numpy.load(path) as file:
             held = {name: file[name] for name in file.files}
-        np.savez(path, **{name: array for name, array in (held | changes).items() if array is not None})
+        numpy.savez(path, **{name: array for name, array in (held | changes).items() if array is not None})
 
 
 def edit_facts(run, **changes):
     path = run / "last.npz"
-    with np.load(path) as file:
+    with numpy.load(path) as file:
         held = {name: file[name] for name in file.files}
-    np.savez(path, **held | {"facts": np.array(json.dumps(json.loads(str(held["facts"])) | changes))})
+    numpy.savez(path, **held | {"facts": numpy.array(json.dumps(json.loads(str(held["facts"])) | changes))})
 
 
 def cut(path):
@@ -269,14 +272,14 @@ def use_other_vocabulary(run):
 DAMAGES = {
     "missing checkpoint": (lambda run: [path.unlink() for path in run.glob("*.npz")], "there is no file"),
     "truncated checkpoint": (lambda run: [cut(path) for path in run.glob("*.npz")], "damaged"),
-    "no checkpoint at all": (lambda run: [np.savez(path, x=1) for path in run.glob("*.npz")], "is no checkpoint"),
+    "no checkpoint at all": (lambda run: [numpy.savez(path, x=1) for path in run.glob("*.npz")], "is no checkpoint"),
     "another model": (lambda run: edit_config(run, model="better"), "is of the model 'rnnlm', wanted 'better'"),
     "another chapter": (lambda run: edit_config(run, model="simple"), "is of the model 'simple', wanted one of"),
     "another size": (lambda run: edit_config(run, hidden_size=7), ""),
     "broken config": (lambda run: (run / "config.json").write_text("{"), "damaged"),
     "config that lacks": (lambda run: (run / "config.json").write_text("{}"), "damaged"),
     "config of a list": (lambda run: (run / "config.json").write_text("[1]"), "damaged"),
-    "parameters of integers": (lambda run: edit_arrays(run, param_0=np.zeros((3, 3), int)), ""),
+    "parameters of integers": (lambda run: edit_arrays(run, param_0=numpy.zeros((3, 3), int)), ""),
     "a parameter missing": (lambda run: edit_arrays(run, param_1=None), "its arrays are not those that were saved"),
 } | {
     f"{name} = {value!r}": (lambda run, name=name, value=value: edit_config(run, **{name: value}), "")
@@ -285,8 +288,8 @@ DAMAGES = {
         "optimizer": "foo", "windows": "yes", "unit": [], "corpus": None, "min_freq": "x", "model": ["rnnlm"]}.items()
 }
 RESUME_DAMAGES = {
-    "state of another batch size": lambda run: edit_arrays(run, state_0_0=np.zeros((9, 6), np.float32)),
-    "state of another dtype": lambda run: edit_arrays(run, state_0_1=np.zeros((4, 6))),
+    "state of another batch size": lambda run: edit_arrays(run, state_0_0=numpy.zeros((9, 6), numpy.float32)),
+    "state of another dtype": lambda run: edit_arrays(run, state_0_1=numpy.zeros((4, 6))),
     "a state missing": lambda run: edit_arrays(run, state_0_0=None),
     "facts: batch": lambda run: edit_facts(run, batch=1000),
     "facts: position": lambda run: edit_facts(run, position="x"),
@@ -365,7 +368,7 @@ def test_a_run_that_was_killed_before_its_first_save_can_be_resumed(tmp_path, mo
         assert train("--epochs", 1, "--out", "killed") == 130
     assert ch_lstm.train.main(["--out", "killed", "--resume"]) == 0
     for name, array in arrays("through/last.npz").items():
-        np.testing.assert_array_equal(array, arrays("killed/last.npz")[name])
+        numpy.testing.assert_array_equal(array, arrays("killed/last.npz")[name])
 
 
 def test_resuming_when_the_same_words_stand_in_another_order(tmp_path, capsys):

@@ -6,6 +6,7 @@ import types
 import numpy
 import pytest
 
+from common.device_random import DeviceGenerator
 from common.errors import InputError
 from common.np import np
 
@@ -38,12 +39,11 @@ def fake_cupy(fault=None, driver=12040):
     cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(
         getDeviceCount=count, CUDARuntimeError=FakeCudaError, driverGetVersion=lambda: driver,
         runtimeGetVersion=lambda: 13000))
-    cupy.random = types.SimpleNamespace(default_rng=lambda seed: ("device generator", seed))
     cupy.ones = FakeArray
     cupy.tanh = lambda x: ("tanh on the device", x)
     cupy.fuse = lambda function: function
     cupy.asarray = lambda x: ("on the device", x)
-    cupy.ndarray = tuple
+    cupy.ndarray, cupy.float64 = tuple, numpy.float64
     return cupy
 
 
@@ -85,7 +85,7 @@ def test_weights_are_drawn_on_the_host_on_both_backends(cupy):
     np.use("cupy")
     np.seed(3)
     assert numpy.array_equal(np.host_rng.random(4), on_cpu)
-    assert np.rng == ("device generator", 3)
+    assert np.rng.state == DeviceGenerator(3).state
 
 
 def test_doors_between_the_devices(cupy):
@@ -173,15 +173,30 @@ def test_the_random_state_goes_through_json_and_back():
     assert (np.rng.random(3).tolist(), np.host_rng.random(3).tolist()) == expected
 
 
-def test_on_a_gpu_the_random_state_restarts_the_device_generator(cupy):
+def test_on_a_gpu_the_random_state_has_both_generators(cupy):
     np.use("cupy")
     np.seed(5)
+    np.rng.state = np.rng.state[0], 7
     state = json.loads(json.dumps(np.random_state()))
-    device_rng, drawn = np.rng, np.host_rng.random(3).tolist()
-    assert device_rng == ("device generator", state["device_seed"])
+    device_state, drawn = np.rng.state, np.host_rng.random(3).tolist()
     np.seed(6)
     np.set_random_state(state)
-    assert np.rng == device_rng and np.host_rng.random(3).tolist() == drawn
+    assert np.rng.state == device_state and np.host_rng.random(3).tolist() == drawn
+
+
+def test_a_state_of_a_cpu_gives_the_gpu_a_generator(cupy):
+    np.seed(5)
+    state = np.random_state()
+    np.use("cupy")
+    states = set()
+    for _ in range(2):
+        np.set_random_state(state)
+        states.add(np.rng.state)
+    assert len(states) == 1 and states != {DeviceGenerator(5).state}
+    on_gpu = np.random_state()
+    np.use("numpy")
+    np.set_random_state(on_gpu)
+    assert np.random_state() == on_gpu | {"device": None}
 
 
 def run_python(code):
@@ -194,7 +209,7 @@ import sys, types, numpy
 cupy = types.ModuleType("cupy")
 cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=OSError))
 cupy.ones = lambda shape: numpy.ones(shape)
-cupy.random = types.SimpleNamespace(default_rng=lambda seed: None)
+cupy.float64 = numpy.float64
 sys.modules["cupy"] = cupy
 from common import config
 config.GPU = {gpu}

@@ -176,9 +176,9 @@ def trace(function, arguments, dtype):
     ----------
     function : callable
     arguments : list
-        None stands for an array (2, 3), anything else for itself.
+        None stands for an array (2, 3), a dtype for one of that dtype, anything else for itself.
     dtype : dtype
-        Of the arrays.
+        Of the other arrays.
 
     Returns
     -------
@@ -193,16 +193,22 @@ def trace(function, arguments, dtype):
     history, local = fusion._FusionHistory(), _fusion_thread_local.thread_local
     local.history, local.is_old_fusing = history, True
     try:
-        arguments = [on_no_device((2, 3), dtype) if argument is None else argument for argument in arguments]
+        arguments = as_arrays(arguments, dtype, on_no_device)
         kernel, _ = history.get_fusion(function, arguments, "traced")
     finally:
         local.history, local.is_old_fusing = None, False
     return [numpy.dtype(parameter.dtype) for parameter in kernel.out_params]
 
 
+def as_arrays(arguments, dtype, make):
+    """Return the arguments of `trace` with arrays in the place of None and of dtypes."""
+    return [make((2, 3), dtype if argument is None else argument)
+            if argument is None or isinstance(argument, numpy.dtype) else argument for argument in arguments]
+
+
 def trace_stand_in(function, arguments, dtype):
     """Give a function to the stand-in's fuser; as `trace`."""
-    arguments = [strict_cupy.ones((2, 3), dtype) if argument is None else argument for argument in arguments]
+    arguments = as_arrays(arguments, dtype, strict_cupy.ones)
     returned = strict_cupy.fuse(function)(*arguments)
     return [array.dtype for array in (returned if isinstance(returned, tuple) else (returned,)) if array is not None]
 
@@ -229,7 +235,7 @@ def compare_fused(name, function, arguments):
                 except Exception as error:
                     problems.append(f"{label} does not fuse {name}: {type(error).__name__}: {error}")
         # A Python number as an argument is float64 for the stand-in and for CuPy 13, but not for 14.
-        if not problems and set(arguments) == {None} and dtypes["CuPy"] != dtypes["the stand-in"]:
+        if not problems and not any(isinstance(arg, (int, float)) for arg in arguments) and dtypes["CuPy"] != dtypes["the stand-in"]:
             problems.append(f"{name} of {dtype.__name__} fused: {dtypes}")
     return problems
 
@@ -267,7 +273,8 @@ def fused_functions():
         fused = strict_cupy.fuse(function, kernel_name=kernel_name)
 
         def call(*args):
-            arguments = [None if isinstance(arg, strict_cupy.ndarray) else arg for arg in args]
+            arguments = [arg if not isinstance(arg, strict_cupy.ndarray) else
+                         None if arg.dtype.kind == "f" else arg.dtype for arg in args]
             found[function] = kernel_name or function.__name__, arguments
             return fused(*args)
 

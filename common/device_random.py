@@ -1,0 +1,67 @@
+"""Random numbers on a GPU, from a generator that can say where it stands."""
+import functools
+import math
+
+import numpy
+
+from common.elementwise import write
+from common.np import np
+
+BITS = {"float32": 24, "float64": 53}  # of a number in [0, 1) that has no gaps
+
+
+class DeviceGenerator:
+    """Numbers from 0 to 1, computed from their places in a sequence.
+
+    CuPy's generators keep their state on the GPU and cannot give it away, so that a run which
+    stopped in the middle of an epoch could not go on with the same dropout masks. Here number i is
+    a hash of key + i, the mixing function of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
+    pseudorandom number generators"), and the state is two whole numbers on the host.
+
+    Parameters
+    ----------
+    seed : int or None
+        None takes fresh entropy from the operating system.
+
+    Attributes
+    ----------
+    state : tuple of int (key, drawn)
+        The key that the seed gave, and how many numbers have been drawn. Set it to go on from there.
+    """
+
+    def __init__(self, seed=None):
+        self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[0]), 0
+
+    def random(self, size, dtype=np.float64):
+        """Draw numbers that are spread evenly over [0, 1).
+
+        Parameters
+        ----------
+        size : tuple of int
+        dtype : dtype
+            float32 or float64.
+
+        Returns
+        -------
+        ndarray of shape `size`
+        """
+        key, drawn = self.state
+        n = math.prod(size)
+        self.state = key, drawn + n
+        numbers = np.empty(n, dtype=dtype)  # (n,)
+        start = numpy.uint64((key + drawn) % 2**64)
+        write(uniform(BITS[numpy.dtype(dtype).name]), (numbers,), np.arange(n, dtype=np.uint64), start)
+        return numbers.reshape(size)
+
+
+@functools.cache
+def uniform(bits):
+    """Return the function of a place, and of where the sequence starts, that gives a number of so many bits."""
+    def uniform_number(place, start):
+        z = (place + start) * numpy.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> numpy.uint64(31))
+        return ((z >> numpy.uint64(64 - bits)) * 2.0**-bits,)
+
+    return uniform_number

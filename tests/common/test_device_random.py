@@ -1,0 +1,63 @@
+import json
+
+import numpy
+import pytest
+from any_device import np
+
+from common.device_random import DeviceGenerator
+from common.np import np as shim
+
+pytestmark = pytest.mark.usefixtures("device")
+
+
+def test_the_first_numbers_are_those_of_splitmix64():
+    generator = DeviceGenerator()
+    generator.state = 1234567, 1  # the published generator adds its constant before it mixes
+    numbers = np.to_cpu(generator.random((3,), np.float64)) * 2**53
+    state, expected = 1234567 * 0x9E3779B97F4A7C15, []
+    for _ in range(3):
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        expected.append((z ^ z >> 31) >> 11)
+    assert numbers.tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_are_spread_evenly_and_do_not_follow_one_another(dtype):
+    numbers = np.to_cpu(DeviceGenerator(3).random((400, 500), dtype))
+    assert numbers.dtype == dtype and numbers.shape == (400, 500)
+    assert numbers.min() >= 0 and numbers.max() < 1
+    counts = numpy.histogram(numbers, bins=100, range=(0, 1))[0]
+    assert ((counts - 2000) ** 2 / 2000).sum() < 150  # chi squared of 99 degrees of freedom, above 148 once in 1,000
+    flat = numbers.reshape(-1).astype(float) - 0.5
+    for lag in (1, 2, 500):
+        assert abs((flat[lag:] * flat[:-lag]).mean()) < 4 * (1 / 12) / len(flat)**0.5
+    assert abs(numpy.corrcoef(flat, DeviceGenerator(4).random((flat.size,), np.float64).tolist())[0, 1]) < 0.01
+
+
+def test_single_precision_reaches_the_same_numbers_to_its_24_bits():
+    one, other = DeviceGenerator(3).random((1000,), np.float32), DeviceGenerator(3).random((1000,), np.float64)
+    np.testing.assert_allclose(one, other, atol=2.0**-24, rtol=0)
+
+
+def test_a_state_is_a_place_in_the_sequence():
+    whole = DeviceGenerator(3).random((10,), np.float32).tolist()
+    generator = DeviceGenerator(3)
+    first = generator.random((2, 2), np.float32).reshape(-1).tolist()
+    state = json.loads(json.dumps(generator.state))
+    rest = generator.random((6,), np.float32).tolist()
+    assert first + rest == whole
+    generator.state = tuple(state)
+    assert generator.random((6,), np.float32).tolist() == rest
+    assert DeviceGenerator(4).state != DeviceGenerator(3).state and DeviceGenerator().state != DeviceGenerator().state
+
+
+def test_a_key_at_the_end_of_its_range_goes_on_at_its_beginning():
+    generator, other = DeviceGenerator(), DeviceGenerator()
+    generator.state, other.state = (2**64 - 2, 0), (0, 0)
+    assert generator.random((4,)).tolist()[2:] == other.random((2,)).tolist()
+
+
+def test_the_shim_takes_it_on_a_gpu():
+    assert isinstance(shim.rng, DeviceGenerator) == (shim.backend == "cupy")
