@@ -235,7 +235,8 @@ def compare_fused(name, function, arguments):
                 except Exception as error:
                     problems.append(f"{label} does not fuse {name}: {type(error).__name__}: {error}")
         # A Python number as an argument is float64 for the stand-in and for CuPy 13, but not for 14.
-        if not problems and not any(isinstance(arg, (int, float)) for arg in arguments) and dtypes["CuPy"] != dtypes["the stand-in"]:
+        has_number = any(isinstance(argument, (int, float)) for argument in arguments)
+        if not problems and not has_number and dtypes["CuPy"] != dtypes["the stand-in"]:
             problems.append(f"{name} of {dtype.__name__} fused: {dtypes}")
     return problems
 
