@@ -12,6 +12,10 @@ help:
 	@echo 'make check-gradients  every layer against numerical derivatives'
 	@echo 'make test-mutations   break the formulas one edit at a time and see the tests notice'
 	@echo 'make test-parity      every layer and optimizer against PyTorch'
+	@echo 'make count-launches   what a training step makes a GPU do, counted without one'
+	@echo 'make test-cupy        the names and fused functions used, against CuPy 14 (CUPY=13), without a GPU'
+	@echo 'make test-gpu         the tests of both devices on a GPU, and CPU against GPU'
+	@echo 'make bench-gpu        speed on a GPU'
 	@echo 'make bench            speed against one layer object per time step'
 
 # A stamp for each set of extras, renewed when the requirements change.
@@ -55,6 +59,21 @@ bench: .venv/installed-dev
 # What a training step makes a GPU do, counted on the stand-in for CuPy.
 count-launches: .venv/installed-dev
 	PYTHONPATH=tests/benchmarks $(BIN)/python tests/devices/count_launches.py
+
+# The project's use of CuPy held against an installed one, without a GPU.
+test-cupy: .venv/installed-dev
+	$(BIN)/python -m venv --clear .venv/cupy-$(CUPY)
+	.venv/cupy-$(CUPY)/bin/python -m pip install --quiet --disable-pip-version-check cupy-cuda12x==$(CUPY).* matplotlib tqdm
+	PYTHONPATH=. .venv/cupy-$(CUPY)/bin/python tests/devices/check_cupy.py
+
+CUPY ?= 14
+
+# With CuPy in .venv (README, "On a GPU") and a GPU: the tests that run on both devices.
+test-gpu: .venv/installed-dev
+	$(BIN)/python -m pytest --devices cupy
+
+bench-gpu: .venv/installed-dev
+	PYTHONPATH=tests/devices:tests/benchmarks $(BIN)/python tests/benchmarks/gpu.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 import strict_cupy
 
+from common.errors import InputError
 from common.np import np
 
 # The fixture `device` is the same for all examples of a test.
@@ -17,6 +18,20 @@ hypothesis.settings.load_profile("devices")
 def pytest_addoption(parser):
     parser.addoption("--devices", default="numpy,stand-in", help=(
         "where the tests of layers, models and training run: numpy, stand-in (a strict CuPy without a GPU), cupy"))
+
+
+def pytest_sessionstart(session):
+    if "cupy" in session.config.getoption("devices").split(","):
+        try:
+            np.use("cupy")
+        except InputError as error:
+            pytest.exit(str(error), returncode=2)
+        np.use("numpy")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("devices") == "cupy":
+        items[:] = [item for item in items if {"device", "cpu_and_device"} & set(item.fixturenames)]
 
 
 def pytest_generate_tests(metafunc):

@@ -318,8 +318,12 @@ cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(
     getDeviceCount=lambda: 1,
     driverGetVersion=lambda: 12000,
     runtimeGetVersion=lambda: 12000,
+    getDeviceProperties=lambda device: {"name": b"no GPU"},
     deviceSynchronize=lambda: device.count_wait("deviceSynchronize"),
 ))
+
+
+__version__ = "13 and 14"
 
 
 # --- all names

@@ -27,7 +27,7 @@ TOLERANCES = {"float32": 2e-5, "float64": 1e-12}  # of the largest number of an 
 
 
 @pytest.fixture(autouse=True)
-def both(request):
+def cpu_and_device(request):
     """Let np.use("cupy") find the device that the option --devices names, the stand-in by default."""
     modules = {} if "cupy" in request.config.getoption("devices").split(",") else {"cupy": strict_cupy}
     with mock.patch.dict(sys.modules, modules):
