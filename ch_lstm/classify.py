@@ -25,9 +25,9 @@ from common.classification import accuracy, confusion_matrix, macro_f1
 from common.errors import InputError
 from common.files import replacing
 from common.functions import softmax
+from common.ids import known_ids
 from common.np import np
 from common.optimizer import Adam
-from common.packing import pad
 from common.plots import save_matrix
 from common.tables import format_table
 from common.text import Vocabulary, tokenize_words
@@ -103,7 +103,7 @@ def _classify(argv):
 
 
 class Sequences:
-    """Texts as padded ids, with their classes.
+    """Texts as padded ids on the host, with their classes.
 
     Parameters
     ----------
@@ -116,14 +116,18 @@ class Sequences:
 
     Attributes
     ----------
-    xs : ndarray of int (n, T)
-    ts : ndarray of int (n,)
+    xs : numpy.ndarray of int (n, T)
+    ts : numpy.ndarray of int (n,)
     lengths : numpy.ndarray of int (n,)
     """
 
     def __init__(self, texts, labels, tokenize, vocabulary, classes):
-        self.xs, self.lengths = pad([np.to_device(vocabulary.encode(tokenize(text))) for text in texts])
-        self.ts = np.to_device(numpy.array([classes.index(label) for label in labels]))
+        ids = [vocabulary.encode(tokenize(text)) for text in texts]
+        self.lengths = numpy.array([len(sequence) for sequence in ids])  # (n,)
+        self.xs = numpy.zeros((len(ids), self.lengths.max()), dtype=ids[0].dtype)  # (n, T)
+        for row, sequence in zip(self.xs, ids):
+            row[:len(sequence)] = sequence
+        self.ts = numpy.array([classes.index(label) for label in labels])  # (n,)
 
     def batches(self, batch_size, order=None):
         """Yield xs (N, T), ts (N,) and lengths (N,), T the longest of the batch; the last batch holds what is left.
@@ -138,8 +142,8 @@ class Sequences:
         order = numpy.arange(len(self.lengths)) if order is None else order
         for start in range(0, len(order), batch_size):
             chosen = order[start:start + batch_size]  # (N,)
-            rows, lengths = np.to_device(chosen), self.lengths[chosen]  # (N,), (N,)
-            yield self.xs[rows, :lengths.max()], self.ts[rows], lengths
+            lengths = self.lengths[chosen]  # (N,)
+            yield self.xs[chosen, :lengths.max()], self.ts[chosen], lengths
 
 
 def _compare(given):
@@ -230,9 +234,9 @@ def train(model, optimizer, training, valid, epochs, batch_size, max_grad, unkno
         losses = []
         for xs, ts, lengths in training.batches(batch_size, rng.permutation(len(training.lengths))):
             optimizer.lr = lr * (1 - step / steps)
-            hidden = np.to_device(rng.random(xs.shape) < unknown)  # (N, T)
+            xs = numpy.where(rng.random(xs.shape) < unknown, unknown_id, xs)  # (N, T)
             losses.append(training_step(
-                model, optimizer, np.where(hidden, unknown_id, xs), ts, max_grad, lengths=lengths))
+                model, optimizer, known_ids(xs), known_ids(ts), max_grad, lengths=lengths))
             step += 1
         loss = float(sum(losses)) / len(losses)
         if not math.isfinite(loss):
@@ -248,9 +252,9 @@ def train(model, optimizer, training, valid, epochs, batch_size, max_grad, unkno
 
 def evaluate(model, sequences, classes, batch_size=500):
     """Return the confusion matrix (K, K) of a model on `Sequences`."""
-    predicted = [np.to_cpu(model.predict(xs, lengths).argmax(axis=1))
-                 for xs, _, lengths in sequences.batches(batch_size)]
-    return confusion_matrix(np.to_cpu(sequences.ts), numpy.concatenate(predicted), classes)
+    predicted = np.concatenate([model.predict(known_ids(xs), lengths).argmax(axis=1)
+                                for xs, _, lengths in sequences.batches(batch_size)])  # (n,)
+    return confusion_matrix(sequences.ts, np.to_cpu(predicted), classes)
 
 
 def _save(folder, config, vocabulary, model, matrix):

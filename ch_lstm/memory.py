@@ -24,6 +24,7 @@ from ch_lstm.memory_model import MemoryModel
 from common import cli
 from common.clip import clip_grads, global_norm
 from common.errors import InputError
+from common.ids import known_ids
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_curves
@@ -196,8 +197,7 @@ def mean_error(model, held_out, batches):
     InputError
         It is not finite.
     """
-    losses = [float(model.forward(*_batch(held_out, SEQUENCES_AT_ONCE))) for _ in range(batches)]
-    error = sum(losses) / batches
+    error = float(sum(model.forward(*_batch(held_out, SEQUENCES_AT_ONCE)) for _ in range(batches))) / batches
     if not math.isfinite(error):
         raise InputError("the loss is not finite: try a lower --lr")
     return error
@@ -231,7 +231,8 @@ def state_gradient_norms(model, held_out, config):
 
 def _batch(sequences, size):
     """Return xs and ts of so many sequences, on the device in use."""
-    return [np.to_device(array) for array in sequences.batch(size)]
+    xs, ts = sequences.batch(size)
+    return np.to_device(xs), known_ids(ts) if ts.dtype.kind == "i" else np.to_device(ts)
 
 
 def _norms_row(task, cell, weights, norms, norm, factor):

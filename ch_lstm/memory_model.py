@@ -1,4 +1,6 @@
 """A recurrent layer whose last states are read out, and the gradient that arrives at each of its states."""
+import numpy
+
 from common.base_model import BaseModel
 from common.gru import split_blocks
 from common.initial import affine_weights, recurrent_weights
@@ -37,7 +39,7 @@ class MemoryModel(BaseModel):
             np.seed(seed)
         time_layer, gates = CELLS[cell]
         Wx, Wh, b = recurrent_weights(input_size, hidden_size, gates, dtype)
-        hold = np.linspace(0, memory_bias, hidden_size, dtype=dtype)  # (H,)
+        hold = np.to_device(numpy.linspace(0, memory_bias, hidden_size, dtype=dtype))  # (H,)
         if cell == "lstm":
             forget, _, input_gate, _ = split_gates(b)  # (H,) each
             forget += hold

@@ -17,6 +17,7 @@ from pathlib import Path
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from common import cli
 from common.errors import InputError
+from common.ids import known_ids
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_curves, save_matrix
@@ -148,7 +149,7 @@ def train(model, optimizer, training, test, epochs, batch_size, max_grad):
         For each epoch "epoch", "loss" (mean over the epoch, in nats a character), "accuracy" (of
         the test questions after it) and "seconds" (training and test).
     """
-    x, t = training
+    x, t = map(known_ids, training)
     history = []
     print("epoch    loss  accuracy  seconds", flush=True)
     for epoch in range(1, epochs + 1):
@@ -172,8 +173,8 @@ def accuracy(model, x, t):
     for first in range(0, len(x), ANSWERS_AT_ONCE):
         rows = slice(first, first + ANSWERS_AT_ONCE)
         answers = model.answer(x[rows], start_id, sample_size)  # (N, U)
-        right += int((answers == t[rows, 1:]).all(axis=1).sum())
-    return right / len(x)
+        right += (answers == t[rows, 1:]).all(axis=1).sum()
+    return int(right) / len(x)
 
 
 def _print_examples(model, x, t, is_reversed, id_to_char):

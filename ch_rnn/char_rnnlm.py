@@ -12,12 +12,15 @@ afterwards, with the weights as they are in the end: on the training part, and o
 tutorial that this follows reads the training part again in place of its test part, so that the first of the
 two is what it calls its test loss. How well the network predicts new text is the second.
 
-There is no --device: steps of one character are too small for a GPU.
+A GPU always trains through the layers. Steps of one character are too small for it: --device gpu is meant for
+a large --time-size and --hidden-size.
 """
 import argparse
 import math
 import sys
 import time
+
+import numpy
 
 from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
@@ -25,6 +28,8 @@ from common import cli
 from common.errors import InputError
 from common.evaluate import perplexity
 from common.generate import generate
+from common.ids import known_ids
+from common.np import np
 from common.optimizer import SGD
 from common.text import Vocabulary
 from common.trainer import training_step
@@ -57,22 +62,25 @@ def _parser():
     add("--lr", "learning rate of SGD, for each character", type=cli.positive_float)
     add("--epochs", "times through the training part", type=cli.positive_int)
     add("--time-size", "T, characters that share an update and that its gradient goes back", type=cli.positive_int)
-    add("--plain", "train through the layers also where T is 1, slower and easy to step through", action="store_true")
+    add("--plain", "train through the layers also where T is 1, slower and easy to step through; a GPU always does",
+        action="store_true")
     add("--prompt", "text to go on from", type=str)
     add("--length", "characters to generate", type=cli.positive_int)
     add("--temperature", "of the characters generated: below 1 plays safe", type=cli.positive_float)
     add("--seed", "of weights, states and the characters generated", type=cli.natural)
     parser.add_argument("--smoke", action="store_true", help="a tiny run of a second, to see that everything works")
+    cli.add_device(parser)
     return parser
 
 
 def _char_rnnlm(argv):
     given = vars(_parser().parse_args(argv))
+    cli.use_device(given.pop("device", "cpu"))
     smoke = SMOKE if given.pop("smoke", False) else {}
     config = DEFAULTS | smoke | given
     text = _read_text(config["corpus"])[:config["max_tokens"]]
     vocabulary = Vocabulary(sorted(set(text)))
-    training, held_out = split(vocabulary.encode(text))
+    training, held_out = split(known_ids(vocabulary.encode(text)))
     prompt = _prompt_ids(config["prompt"], vocabulary)  # (P,)
 
     model = MikolovRnnlm(vocabulary.size, config["hidden_size"], config["seed"])
@@ -82,7 +90,8 @@ def _char_rnnlm(argv):
     print("epoch  training loss  seconds", flush=True)
     for epoch in range(1, config["epochs"] + 1):
         start = time.perf_counter()
-        loss = train_epoch(model, training, config["lr"], config["time_size"], config["plain"])
+        with numpy.errstate(all="ignore"):  # what diverges has its own message
+            loss = train_epoch(model, training, config["lr"], config["time_size"], config["plain"])
         if not math.isfinite(loss):
             raise InputError(f"the loss is not finite in epoch {epoch}: try a lower --lr")
         print(f"{epoch:5}  {loss:13.4f}  {time.perf_counter() - start:7.1f}", flush=True)
@@ -130,13 +139,13 @@ def train_epoch(model, ids, lr, time_size=1, plain=False):
     Parameters
     ----------
     model : MikolovRnnlm
-    ids : ndarray of int (n,)
+    ids : ndarray of int (n,), or Ids
     lr : float
         Each character's gradient counts this much, also where T of them make one update.
     time_size : int
         T.
     plain : bool
-        Whether to go through the layers even where T is 1, rather than through `train_online`.
+        Whether to go through the layers even where T is 1, rather than through `train_online`; a GPU always does.
 
     Returns
     -------
@@ -145,16 +154,16 @@ def train_epoch(model, ids, lr, time_size=1, plain=False):
     """
     xs, ts = ids[:-1], ids[1:]
     model.draw_state()
-    if time_size == 1 and not plain:
+    if time_size == 1 and not plain and np.backend == "numpy":
         return float(train_online(model, xs, ts, lr).mean())
     optimizer = SGD()
-    nats = 0.0
+    nats = np.zeros(())  # added up in float64 on the device, and read once
     for start in range(0, len(xs), time_size):
         steps = slice(start, start + time_size)
         T = len(xs[steps])
         optimizer.lr = lr * T  # the loss is the mean of T
-        nats += float(training_step(model, optimizer, xs[None, steps], ts[None, steps])) * T
-    return nats / len(xs)
+        nats += training_step(model, optimizer, xs[None, steps], ts[None, steps]) * T
+    return float(nats) / len(xs)
 
 
 def mean_loss(model, ids):

@@ -142,7 +142,9 @@ def _hello(argv):
     seeds.add_argument("--seeds", type=cli.positive_int, metavar="N",
                        help="train a network from each of the seeds 0 to N - 1 and count those that spell it right; "
                             "2000 take one or two minutes")
+    cli.add_device(parser)
     args = parser.parse_args(argv)
+    cli.use_device(args.device)
     args.epochs = args.epochs or (100 if args.seeds else 15)
     args.lr = args.lr or LEARNING_RATES[args.optimizer]
     with numpy.errstate(over="ignore", invalid="ignore"):  # what diverges has its own message

@@ -12,6 +12,7 @@ import sys
 
 from common import cli
 from common.batches import WindowBatches, WindowPairs
+from common.ids import ids_on_host
 from common.initial import normal
 from common.layers import Embedding
 from common.np import np
@@ -41,13 +42,16 @@ def _print_sections(argv):
         description="Follow Chinese text into a recurrent network and print each array with its shape (needs jieba).")
     parser.add_argument("--seed", type=cli.natural, default=0,
                         help="of word vectors, weights, states and shuffling (default: 0)")
+    cli.add_device(parser)
     args = parser.parse_args(argv)
+    cli.use_device(args.device)
     np.seed(args.seed)
     sentences = [tokenize_chinese(text) for text in SENTENCES]
     vocabulary = Vocabulary.build(itertools.chain.from_iterable(sentences), unknown=None)
     embedding = Embedding(normal((vocabulary.size, WORDVEC_SIZE), 1.0, np.float32))
     ids = vocabulary.encode(sentences[1] + sentences[2])  # (n,)
-    batches = list(WindowBatches(ids, WINDOW, BATCH_SIZE, shuffle=True, seed=args.seed))
+    batches = [(ids_on_host(x), ids_on_host(t))
+               for x, t in WindowBatches(ids, WINDOW, BATCH_SIZE, shuffle=True, seed=args.seed)]
     first_windows, _ = batches[0]  # (N, T)
 
     _print_words(sentences, vocabulary, embedding)

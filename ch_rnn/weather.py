@@ -43,7 +43,9 @@ def _weather(argv):
     parser.add_argument("--epochs", type=cli.positive_int, default=6, help="default: %(default)s")
     parser.add_argument("--lr", type=cli.positive_float, default=0.01, help="of Adam (default: %(default)s)")
     parser.add_argument("--seed", type=cli.natural, default=0, help="of weather and weights (default: %(default)s)")
+    cli.add_device(parser)
     args = parser.parse_args(argv)
+    cli.use_device(args.device)
     if args.days <= BATCH_SIZE * TIME_SIZE:
         raise InputError(f"--days must be above {BATCH_SIZE * TIME_SIZE}, one batch, got {args.days}")
     if args.noise > 2 / 3:

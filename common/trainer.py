@@ -3,6 +3,7 @@ import time
 
 from common.batches import StripBatches
 from common.clip import clip_grads, remove_duplicate
+from common.ids import ids_array
 from common.np import np
 from common.plots import draw_curve
 
@@ -159,7 +160,11 @@ class RnnlmTrainer(BaseTrainer):
         return self.curve
 
     def get_batch(self, x, t, batch_size, time_size):
-        """Return the next batch, xs and ts of shape (batch_size, time_size)."""
+        """Return the next batch: two arrays of ids, xs and ts, of shape (batch_size, time_size)."""
+        return tuple(map(ids_array, self._next_batch(x, t, batch_size, time_size)))
+
+    def _next_batch(self, x, t, batch_size, time_size):
+        """Return the next batch as it goes into a model, on a GPU as `Ids`."""
         batches = self._batches_of(x, t, batch_size, time_size)
         batches.position = self.time_idx
         batch = batches.next_batch()
@@ -194,7 +199,7 @@ class RnnlmTrainer(BaseTrainer):
 
         def batches_of_epoch():
             for _ in range(iterations):
-                yield self.get_batch(xs, ts, batch_size, time_size)
+                yield self._next_batch(xs, ts, batch_size, time_size)
 
         def report(loss):
             perplexity = float(np.exp(loss))

@@ -1,7 +1,6 @@
 import os
 import pathlib
 import sys
-from unittest import mock
 
 import hypothesis
 import pytest
@@ -40,15 +39,13 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def device(request):
+def device(request, monkeypatch):
     """Run the test on each device; the value is what the flag --device of a script takes."""
-    modules = {"cupy": strict_cupy} if request.param == "stand-in" else {}
-    with mock.patch.dict(sys.modules, modules):
-        np.use("numpy" if request.param == "numpy" else "cupy")
-        try:
-            yield "cpu" if request.param == "numpy" else "gpu"
-        finally:
-            np.use("numpy")
+    if request.param == "stand-in":
+        monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
+    np.use("numpy" if request.param == "numpy" else "cupy")
+    yield "cpu" if request.param == "numpy" else "gpu"
+    np.use("numpy")
 
 
 @pytest.fixture

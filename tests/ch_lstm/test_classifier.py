@@ -1,11 +1,13 @@
-import numpy as np
 import pytest
+from any_device import checks_elements, np
 
 from ch_lstm.classifier import SequenceClassifier
 from common.gradient_cases import Draw
 from common.gradient_check import Case, assert_gradients
 from common.optimizer import Adam
 from common.trainer import training_step
+
+pytestmark = pytest.mark.usefixtures("device")
 
 V, D, H, K, T = 7, 4, 5, 3, 4
 LENGTHS = [2, 1, 4, 2]
@@ -33,10 +35,11 @@ def test_gradients(cell, dropout_ratio, lengths):
         model.backward(float(upstream["loss"]))
         return {}
 
-    assert_gradients(Case(
+    case = Case(
         "SequenceClassifier", f"{cell}, lengths {lengths}, dropout {dropout_ratio}",
         lambda: randomized(cell, dropout_ratio), {"xs": ids(), "ts": np.array([2, 0, 1, 1])},
-        lambda model, inputs: {"loss": model.forward(inputs["xs"], inputs["ts"], lengths)}, backward), tolerance=1e-8)
+        lambda model, inputs: {"loss": model.forward(inputs["xs"], inputs["ts"], lengths)}, backward)
+    assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

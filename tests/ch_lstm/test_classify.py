@@ -2,14 +2,18 @@ import json
 import os
 import sys
 
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from ch_lstm import classify
 from ch_lstm.classifier import SequenceClassifier
+from common.ids import ids_on_host
 from common.optimizer import SGD
 from common.text import Vocabulary
 from dataset import reviews
+
+on_each_device = pytest.mark.usefixtures("device")
 
 SMALL = ["--task", "reviews", "--smoke"]
 FILES = {"config.json", "vocabulary.json", "params.npz", "confusion.png"}
@@ -22,8 +26,8 @@ def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def run(*flags):
-    return classify.main([str(flag) for flag in flags])
+def run(*flags, device="cpu"):
+    return classify.main(["--device", device, *map(str, flags)])
 
 
 def refused(capsys, *flags):
@@ -41,6 +45,7 @@ def sequences(*labelled):
 # Batches, training, evaluation
 
 
+@on_each_device
 def test_sequences_are_padded_and_keep_their_classes():
     data = sequences(("good", "positive"), ("not very good", "negative"))
     assert data.xs.tolist() == [[1, 0, 0], [3, 0, 1]]
@@ -48,21 +53,23 @@ def test_sequences_are_padded_and_keep_their_classes():
     assert data.ts.tolist() == [1, 0]
 
 
+@on_each_device
 def test_batches_are_as_long_as_their_longest_and_hold_everything():
     data = sequences(("good", "positive"), ("not good", "negative"), ("not bad at all", "positive"))
-    batches = list(data.batches(2, order=np.array([2, 0, 1])))
+    batches = list(data.batches(2, order=numpy.array([2, 0, 1])))
     assert [xs.tolist() for xs, _, _ in batches] == [[[3, 2, 0, 0], [1, 0, 0, 0]], [[3, 1]]]
     assert [ts.tolist() for _, ts, _ in batches] == [[1, 1], [0]]
     assert [lengths.tolist() for _, _, lengths in batches] == [[4, 1], [2]]
     assert sum(len(xs) for xs, _, _ in data.batches(2)) == 3
 
 
+@on_each_device
 def test_evaluate_counts_every_sequence_in_order():
     data = sequences(("good", "positive"), ("bad", "negative"), ("not good", "negative"))
 
     class SaysPositiveToLongOnes:
         def predict(self, xs, lengths):
-            return np.stack((0.5 + 0 * lengths, lengths > 1), axis=1)  # (N, 2)
+            return np.to_device(numpy.stack((0.5 + 0 * lengths, lengths > 1), axis=1))  # (N, 2)
 
     assert classify.evaluate(SaysPositiveToLongOnes(), data, 2, batch_size=2).tolist() == [[1, 1], [1, 0]]
 
@@ -83,29 +90,32 @@ def trained(monkeypatch, accuracies, unknown=0.0):
     data = sequences(*[("good", "positive"), ("not good", "negative")] * 2)
     model, optimizer = SequenceClassifier(len(WORDS), 2, 3, 2, seed=0), Recorder()
     found = iter(accuracies)
-    monkeypatch.setattr(classify, "evaluate", lambda *_: np.diag([next(found), 0]) + np.array([[0, 1], [0, 0]]))
+    monkeypatch.setattr(classify, "evaluate", lambda *_: numpy.array([[next(found), 1], [0, 0]]))
     classify.train(model, optimizer, data, data, epochs=len(accuracies), batch_size=2, max_grad=5.0,
                    unknown=unknown, unknown_id=0)
     return model, optimizer
 
 
+@on_each_device
 def test_the_parameters_that_were_best_in_validation_are_left(monkeypatch):
     model, _ = trained(monkeypatch, [1, 8, 3])
     assert (model.params[0] == 4).all()  # two batches an epoch
 
 
+@on_each_device
 def test_the_learning_rate_falls_evenly(monkeypatch):
     _, optimizer = trained(monkeypatch, [1, 2])
     assert optimizer.rates == [1.0, 0.75, 0.5, 0.25]
 
 
+@on_each_device
 @pytest.mark.parametrize("unknown, share", [(0.0, 0), (0.99, 0.99)])
 def test_tokens_become_unknown_in_training(monkeypatch, unknown, share):
     seen = []
     step = classify.training_step
 
     def noted_step(model, optimizer, xs, *args, **options):
-        seen.extend(xs.ravel().tolist())
+        seen.extend(ids_on_host(xs).ravel().tolist())
         return step(model, optimizer, xs, *args, **options)
 
     monkeypatch.setattr(classify, "training_step", noted_step)
@@ -114,25 +124,25 @@ def test_tokens_become_unknown_in_training(monkeypatch, unknown, share):
     assert len(real) == pytest.approx((1 - share) * 6 * 29, abs=10)
 
 
-def test_a_loss_that_is_not_finite_is_said(capsys, monkeypatch):
+def test_a_loss_that_is_not_finite_is_said(device, capsys, monkeypatch):
     monkeypatch.setattr(classify, "training_step", lambda *_, **__: np.float32("nan"))
-    assert run(*SMALL, "--out", "run") == 2
+    assert run(*SMALL, "--out", "run", device=device) == 2
     assert "the loss is not finite in epoch 1: try a lower --lr" in capsys.readouterr().err
 
 
 # The script
 
 
-def test_a_run_leaves_its_folder_and_the_same_seed_gives_the_same_run(capsys):
-    assert run(*SMALL, "--out", "one") == run(*SMALL, "--out", "two") == 0
+def test_a_run_leaves_its_folder_and_the_same_seed_gives_the_same_run(device, capsys):
+    assert run(*SMALL, "--out", "one", device=device) == run(*SMALL, "--out", "two", device=device) == 0
     assert {path.name for path in (classify.Path("one")).iterdir()} == FILES
     first, second = capsys.readouterr().out.replace("in two", "in one").split("reviews: ")[1:]
     assert without_seconds(first) == without_seconds(second)
-    with np.load("one/params.npz") as one, np.load("two/params.npz") as two:
-        assert all(np.array_equal(one[name], two[name]) for name in one.files)
-    assert run(*SMALL, "--out", "three", "--seed", 1) == 0
-    with np.load("one/params.npz") as one, np.load("three/params.npz") as three:
-        assert not all(np.array_equal(one[name], three[name]) for name in one.files)
+    with numpy.load("one/params.npz") as one, numpy.load("two/params.npz") as two:
+        assert all(numpy.array_equal(one[name], two[name]) for name in one.files)
+    assert run(*SMALL, "--out", "three", "--seed", 1, device=device) == 0
+    with numpy.load("one/params.npz") as one, numpy.load("three/params.npz") as three:
+        assert not all(numpy.array_equal(one[name], three[name]) for name in one.files)
 
 
 def without_seconds(text):
@@ -153,7 +163,7 @@ def test_all_cells_and_the_baseline_in_one_table(capsys):
 
 def test_the_verdict_names_the_best_and_the_standard_error():
     def result(name, *right):
-        return {"name": name, "matrix": np.diag(right) + np.diag([50 - right[1]], -1) + np.diag([50 - right[0]], 1)}
+        return {"name": name, "matrix": numpy.array([[right[0], 50 - right[0]], [50 - right[1], right[1]]])}
 
     rnn, ngrams, lstm, perfect = (
         result("RNN", 30, 30), result("n-grams", 45, 45), result("LSTM", 46, 44), result("GRU", 50, 50))
@@ -190,11 +200,11 @@ def test_names_then_predict(capsys):
     assert capsys.readouterr().out.splitlines() != lines[:3]
 
 
-def test_characters_that_the_model_does_not_know(capsys):
+def test_characters_that_the_model_does_not_know(device, capsys):
     pytest.importorskip("faker", reason="needs Faker: pip install 'rnn-from-scratch[names]'")
-    assert run("--smoke", "--epochs", 1) == 0
+    assert run("--smoke", "--epochs", 1, device=device) == 0
     capsys.readouterr()
-    assert run("--predict", "Kowalскi") == 0
+    assert run("--predict", "Kowalскi", device=device) == 0
     assert capsys.readouterr().out.startswith("unknown to the model, read as <unk>: с к\n")
     assert "nothing in 'Чехов' is known to the run in" in refused(capsys, "--predict", "Чехов")
     assert "nothing in ' ' is known" in refused(capsys, "--predict", " ")

@@ -1,5 +1,6 @@
-import numpy as np
+import numpy
 import pytest
+from any_device import checks_elements, np
 
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from common.gradient_adapters import model_case
@@ -7,6 +8,8 @@ from common.gradient_cases import Draw
 from common.gradient_check import assert_gradients
 from common.optimizer import Adam
 from common.trainer import training_step
+
+pytestmark = pytest.mark.usefixtures("device")
 
 N, T, U, D, H, V = 6, 3, 2, 4, 5, 7  # U characters of an answer, without the one that starts it
 START = 2
@@ -45,7 +48,8 @@ def answers(n=N):
 @every_model
 def test_gradients(name):
     xs, ts = questions()[:, ::-1], answers()
-    assert_gradients(model_case(MODELS[name].__name__, "reversed", lambda: build(name), xs, ts), tolerance=1e-8)
+    case = model_case(MODELS[name].__name__, "reversed", lambda: build(name), xs, ts)
+    assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
 
 
 @every_model
@@ -57,8 +61,8 @@ def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_questions(name):
         model.backward()
         return np.concatenate([grad.ravel() for grad in model.grads])
 
-    np.testing.assert_allclose(
-        gradients(slice(N)), np.mean([gradients(slice(n, n + 1)) for n in range(N)], axis=0), rtol=1e-9, atol=1e-12)
+    one_by_one = np.stack([gradients(slice(n, n + 1)) for n in range(N)])
+    np.testing.assert_allclose(gradients(slice(N)), one_by_one.mean(axis=0), rtol=1e-9, atol=1e-12)
 
 
 @every_model
@@ -83,10 +87,10 @@ def test_a_seed_decides_the_weights(name):
 @every_model
 def test_the_loss_is_the_mean_cross_entropy_of_the_answer_behind_its_start(name):
     model, xs, ts = build(name), questions(), answers()
-    scores = model.decoder.forward(ts[:, :-1], model.encoder.forward(xs))  # (N, U, V)
-    log_p = scores - np.log(np.exp(scores).sum(axis=2, keepdims=True))
-    expected = -np.mean([log_p[n, u, ts[n, u + 1]] for n in range(N) for u in range(U)])
-    assert model.forward(xs, ts) == pytest.approx(expected, rel=1e-12)
+    scores = np.to_cpu(model.decoder.forward(ts[:, :-1], model.encoder.forward(xs)))  # (N, U, V)
+    log_p = scores - numpy.log(numpy.exp(scores).sum(axis=2, keepdims=True))
+    expected = -numpy.mean([log_p[n, u, int(ts[n, u + 1])] for n in range(N) for u in range(U)])
+    assert float(model.forward(xs, ts)) == pytest.approx(expected, rel=1e-12)
 
 
 @every_model
@@ -141,7 +145,7 @@ def test_the_attention_map_is_that_of_each_step():
 
 @every_model
 def test_it_learns_to_write_a_question_back_to_front(name):
-    xs = np.array(np.meshgrid([0, 1, 3], [0, 1, 3], [0, 1, 3])).reshape(3, -1).T  # (27, 3)
+    xs = np.to_device(numpy.array(numpy.meshgrid([0, 1, 3], [0, 1, 3], [0, 1, 3])).reshape(3, -1).T)  # (27, 3)
     ts = np.concatenate((np.full((27, 1), START), xs[:, ::-1]), axis=1)
     model = MODELS[name](4, 8, 24, seed=0)
     optimizer = Adam(0.02)

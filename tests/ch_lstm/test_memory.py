@@ -2,6 +2,7 @@ import re
 
 import numpy
 import pytest
+from any_device import np
 
 from ch_lstm import memory
 from ch_lstm.memory_model import MemoryModel
@@ -9,10 +10,11 @@ from common.errors import InputError
 from common.gradient_adapters import model_case
 from common.gradient_cases import D, Draw, H, N, T, V
 from common.gradient_check import assert_gradients
-from common.np import np
 from common.squared_error import MeanSquaredError
 from common.stack import CELLS
 from common.time_layers import TimeSoftmaxWithLoss
+
+pytestmark = pytest.mark.usefixtures("device")
 
 K = 2
 LOSSES = {"adding": MeanSquaredError, "copy": TimeSoftmaxWithLoss}
@@ -75,7 +77,7 @@ def loss_from(model, xs, ts, t, state):
     """The loss as a function of the state after step t."""
     rest = type(model.recurrent)(*model.recurrent.params, stateful=True)
     rest.set_state(*state)
-    hs = numpy.concatenate((state[0][:, None], rest.forward(xs[:, t:])), axis=1) if t < T else state[0][:, None]
+    hs = np.concatenate((state[0][:, None], rest.forward(xs[:, t:])), axis=1) if t < T else state[0][:, None]
     return model.loss_layer.forward(model.affine.forward(hs[:, -1:]), ts)
 
 
@@ -99,7 +101,7 @@ def test_state_gradients_are_the_derivatives_of_the_loss(cell):
                 h[place] += step
                 losses.append(loss_from(model, xs, ts, t, (h, *state[1:])))
             numerical[place] = (losses[0] - losses[1]) / 2e-5
-        numpy.testing.assert_allclose(gradients[:, t], numerical, rtol=1e-6, atol=1e-10)
+        np.testing.assert_allclose(gradients[:, t], numerical, rtol=1e-6, atol=1e-10)
 
 
 @every_cell
@@ -110,9 +112,9 @@ def test_state_gradients_begin_with_what_leaves_the_layer_and_end_with_what_the_
     gradients = model.state_gradients(xs, ts)
     model.forward(xs, ts)
     model.backward()
-    numpy.testing.assert_allclose(gradients[:, 0], model.recurrent.dh, rtol=1e-12)
+    np.testing.assert_allclose(gradients[:, 0], model.recurrent.dh, rtol=1e-12)
     last = model.affine.backward(model.loss_layer.backward())[:, -1]
-    assert numpy.array_equal(gradients[:, -1], last)
+    assert np.array_equal(gradients[:, -1], last)
 
 
 def settings(**changes):
@@ -169,9 +171,9 @@ def rows_of(text):
     return [line.split() for line in text.splitlines() if line.startswith(("adding", "copy"))]
 
 
-def test_smoke(capsys, tmp_path):
+def test_smoke(device, capsys, tmp_path):
     out = tmp_path / "new" / "folder"
-    assert memory.main(["--smoke", "--seed", "3", "--out", str(out)]) == 0
+    assert memory.main(["--smoke", "--seed", "3", "--out", str(out), "--device", device]) == 0
     first = capsys.readouterr().out
     errors, norms = [row for row in rows_of(first) if len(row) == 7], [row for row in rows_of(first) if len(row) == 10]
     assert [row[:3] for row in errors] == [
@@ -182,12 +184,13 @@ def test_smoke(capsys, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == sorted(
         f"{task}_{picture}.png" for task in ("adding", "copy")
         for picture in ("error", "gradient_initial", "gradient_trained"))
-    assert memory.main(["--smoke", "--seed", "3"]) == 0
+    assert memory.main(["--smoke", "--seed", "3", "--device", device]) == 0
     assert [row[:6] for row in rows_of(capsys.readouterr().out)] == [row[:6] for row in rows_of(first)]
 
 
-def test_given_flags_go_before_those_of_smoke(capsys):
-    assert memory.main(["--smoke", "--task", "copy", "--cell", "gru", "--lengths", "5", "1", "5", "--steps", "1"]) == 0
+def test_given_flags_go_before_those_of_smoke(device, capsys):
+    flags = ["--task", "copy", "--cell", "gru", "--lengths", "5", "1", "5", "--steps", "1", "--device", device]
+    assert memory.main(["--smoke", *flags]) == 0
     assert [row[:3] for row in rows_of(capsys.readouterr().out)] == [
         ["copy", "1", "gru"], ["copy", "5", "gru"], ["copy", "gru", "initial"], ["copy", "gru", "trained"]]
 
@@ -198,15 +201,15 @@ def test_given_flags_go_before_those_of_smoke(capsys):
     (["--cell", "elman"], "invalid choice: 'elman'"),
     (["--smoke", "--lr", "1e38"], "the loss is not finite: try a lower --lr"),
 ])
-def test_wrong_use_is_one_line(capsys, flags, message):
-    assert memory.main(flags) == 2
+def test_wrong_use_is_one_line(device, capsys, flags, message):
+    assert memory.main([*flags, "--device", device]) == 2
     line = capsys.readouterr().err
     assert message in line and re.fullmatch(r"python -m ch_lstm\.memory: .*\n", line)
 
 
-def test_a_folder_that_is_there_is_left_alone(capsys, tmp_path):
+def test_a_folder_that_is_there_is_left_alone(device, capsys, tmp_path):
     (tmp_path / "adding_error.png").write_text("kept")
-    assert memory.main(["--smoke", "--out", str(tmp_path)]) == 2
+    assert memory.main(["--smoke", "--out", str(tmp_path), "--device", device]) == 2
     assert "choose a new one for --out" in capsys.readouterr().err
     assert (tmp_path / "adding_error.png").read_text() == "kept"
 

@@ -1,7 +1,8 @@
 import re
 
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from ch_lstm import seq2seq
 from ch_lstm.encoder_decoder import AttentionSeq2seq, Seq2seq
@@ -9,13 +10,15 @@ from common.evaluate import eval_seq2seq
 from common.optimizer import SGD, Adam
 from dataset import sequence
 
+pytestmark = pytest.mark.usefixtures("device")
+
 TINY = ["--smoke", "--max-examples", "40"]
 ID_TO_CHAR = dict(enumerate("_abcdef"))
 
 
-def run(capsys, *flags):
+def run(capsys, device, *flags):
     """The lines that a tiny run prints, the seconds blanked."""
-    assert seq2seq.main([*TINY, *flags]) == 0
+    assert seq2seq.main([*TINY, "--device", device, *flags]) == 0
     return re.sub(r"[\d.]+$", "s", capsys.readouterr().out, flags=re.MULTILINE).splitlines()
 
 
@@ -24,19 +27,19 @@ def run(capsys, *flags):
     (["--reverse", "--peeky"], "addition, reverse-peeky (6,093 parameters)"),
     (["--task", "date", "--attention"], "date, attention (8,059 parameters)"),
 ])
-def test_a_run_prints_a_line_for_each_epoch_and_examples(capsys, flags, title):
-    lines = run(capsys, "--epochs", "2", *flags)
+def test_a_run_prints_a_line_for_each_epoch_and_examples(device, capsys, flags, title):
+    lines = run(capsys, device, "--epochs", "2", *flags)
     assert lines[0] == f"{title}: 40 training questions, 40 test questions"
     assert lines[1].split() == ["epoch", "loss", "accuracy", "seconds"]
     for i in (1, 2):
         assert re.fullmatch(rf" +{i}  \d\.\d{{4}} +\d+\.\d\d% +s", lines[i + 1])
     assert re.fullmatch(r"question +right answer +model's answer", lines[5])
     assert len(lines[6:11]) == 5 and all(line.endswith(("right", "wrong")) for line in lines[6:11])
-    assert lines == run(capsys, "--epochs", "2", *flags)
+    assert lines == run(capsys, device, "--epochs", "2", *flags)
 
 
-def test_examples_are_shown_the_right_way_round(capsys):
-    sums = [line.split()[:2] for line in run(capsys, "--reverse")[5:10]]
+def test_examples_are_shown_the_right_way_round(device, capsys):
+    sums = [line.split()[:2] for line in run(capsys, device, "--reverse")[5:10]]
     assert [str(sum(map(int, question.split("+")))) for question, _ in sums] == [answer for _, answer in sums]
 
 
@@ -56,16 +59,16 @@ def test_the_settings_of_the_book(monkeypatch):
     assert configs[1].items() >= (common | {"epochs": 10, "hidden_size": 64}).items()
 
 
-def test_out_holds_pictures_and_parameters(capsys, tmp_path):
+def test_out_holds_pictures_and_parameters(device, capsys, tmp_path):
     folder = tmp_path / "new" / "run"
-    run(capsys, "--attention", "--reverse", "--out", str(folder))
+    run(capsys, device, "--attention", "--reverse", "--out", str(folder))
     assert {path.name for path in folder.iterdir()} == {"accuracy.png", "attention.png", "reverse-attention.npz"}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in ("accuracy.png", "attention.png"))
     AttentionSeq2seq(13, 16, 16).load_params(folder / "reverse-attention.npz")
 
 
-def test_compare_trains_four_models_and_puts_them_side_by_side(capsys, tmp_path):
-    lines = run(capsys, "--compare", "--epochs", "2", "--out", str(tmp_path / "run"))
+def test_compare_trains_four_models_and_puts_them_side_by_side(device, capsys, tmp_path):
+    lines = run(capsys, device, "--compare", "--epochs", "2", "--out", str(tmp_path / "run"))
     titles = [line.split(" (")[0] for line in lines if "parameters" in line]
     assert titles == ["addition, plain", "addition, reverse", "addition, peeky", "addition, reverse-peeky"]
     assert lines[-4:-2] == ["accuracy after each epoch", "epoch  plain  reverse  peeky  reverse-peeky"]
@@ -107,7 +110,7 @@ def test_a_model_learns_and_its_history_says_so():
 def test_the_loss_is_the_mean_over_all_questions_those_of_a_short_last_batch_too():
     model = Seq2seq(7, 8, 16, seed=0, dtype=np.float64)
     x, t, _ = trained(model)
-    expected = model.forward(x, t)
+    expected = float(model.forward(x, t))
     (row,) = seq2seq.train(model, SGD(0), (x, t), (x, t), 1, 3, 5.0)
     assert row["loss"] == pytest.approx(expected, rel=1e-12)
 
@@ -123,9 +126,9 @@ def test_the_attention_picture_reads_as_the_question_does(monkeypatch, is_revers
     seq2seq._save_attention("attention.png", model, x, t, is_reversed, id_to_char)
     ((matrix, rows, columns, *_),) = pictures
     answer = model.answer(x[1:2], 1, 2)
-    weights = model.attention_map(x[1:2], np.concatenate(([[1]], answer), axis=1))[0]  # (2, 3)
-    assert columns == ["b", "c", " "] and rows == [id_to_char[i] for i in answer[0]]
-    assert np.array_equal(matrix, weights[:, ::-1] if is_reversed else weights)
+    weights = model.attention_map(x[1:2], np.concatenate((t[1:2, :1], answer), axis=1))[0]  # (2, 3)
+    assert columns == ["b", "c", " "] and rows == [id_to_char[i] for i in answer[0].tolist()]
+    assert numpy.array_equal(matrix, np.to_cpu(weights[:, ::-1] if is_reversed else weights))
 
 
 @pytest.mark.parametrize("flags, message", [

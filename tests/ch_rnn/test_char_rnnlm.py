@@ -4,8 +4,9 @@ import os
 import pathlib
 import re
 
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from ch_rnn import char_rnnlm, online_sgd
 from ch_rnn.char_rnnlm import mean_loss, split, train_epoch
@@ -15,9 +16,11 @@ from common.errors import InputError
 from common.gradient_adapters import model_case
 from common.gradient_cases import Draw
 from common.gradient_check import assert_gradients
-from common.np import np as shim
+from common.ids import ids_on_host
 from common.optimizer import SGD
 from common.trainer import training_step
+
+on_each_device = pytest.mark.usefixtures("device")
 
 V, H = 7, 5
 TEXT = "rhyme." * 60  # each character decides the next
@@ -50,26 +53,27 @@ def state_of(model):
 def by_formula(model, xs, ts, lr):
     """Train in float64 by the formulas of the paper, one matrix for the one-hot token joined with the state.
 
-    Returns losses, parameters in the order of the model's, and the last state.
+    Returns losses, parameters in the order of the model's, and the last state, all on the host.
     """
-    Wx, Wh, b, W, c = (param.astype(np.float64) for param in model.params)
-    U, s, losses = np.concatenate((Wx, Wh)), state_of(model)[0].astype(np.float64), []
-    for x, target in zip(xs, ts):
-        joined = np.concatenate((np.eye(len(Wx))[x], s))
-        s = 1 / (1 + np.exp(-(joined @ U + b)))
+    Wx, Wh, b, W, c, s = (np.to_cpu(array).astype(float) for array in (*model.params, state_of(model)[0]))
+    U, losses = numpy.concatenate((Wx, Wh)), []
+    for x, target in zip(xs.tolist(), ts.tolist()):
+        joined = numpy.concatenate((numpy.eye(len(Wx))[x], s))
+        s = 1 / (1 + numpy.exp(-(joined @ U + b)))
         scores = s @ W + c
-        y = np.exp(scores) / np.exp(scores).sum()
+        y = numpy.exp(scores) / numpy.exp(scores).sum()
         losses.append(-math.log(y[target]))
-        error = y - np.eye(len(y))[target]
+        error = y - numpy.eye(len(y))[target]
         hidden_error = (W @ error) * s * (1 - s)
-        W, c = W - lr * np.outer(s, error), c - lr * error
-        U, b = U - lr * np.outer(joined, hidden_error), b - lr * hidden_error
-    return np.array(losses), [U[:len(Wx)], U[len(Wx):], b, W, c], s
+        W, c = W - lr * numpy.outer(s, error), c - lr * error
+        U, b = U - lr * numpy.outer(joined, hidden_error), b - lr * hidden_error
+    return numpy.array(losses), [U[:len(Wx)], U[len(Wx):], b, W, c], s
 
 
 def by_layers(model, xs, ts, lr):
     """Train through the layers, one character after the other; return the losses."""
-    return np.array([training_step(model, SGD(lr), xs[None, i:i + 1], ts[None, i:i + 1]) for i in range(len(xs))])
+    return numpy.array([float(training_step(model, SGD(lr), xs[None, i:i + 1], ts[None, i:i + 1]))
+                        for i in range(len(xs))])
 
 
 def assert_equal_training(model, other, losses, other_losses, tolerance):
@@ -83,6 +87,7 @@ def assert_equal_training(model, other, losses, other_losses, tolerance):
 # The model.
 
 
+@on_each_device
 @pytest.mark.parametrize("N, T", [(2, 3), (1, 1), (1, 4)])
 def test_the_gradients_are_right(N, T):
     draw = Draw(N + T)
@@ -91,6 +96,7 @@ def test_the_gradients_are_right(N, T):
     assert_gradients(case, tolerance=1e-8)
 
 
+@on_each_device
 def test_the_layers_train_by_the_formulas_of_the_paper():
     model, (xs, ts) = drawn_model(), drawn_ids(40)
     expected_losses, expected_params, expected_state = by_formula(model, xs, ts, 0.5)
@@ -100,24 +106,26 @@ def test_the_layers_train_by_the_formulas_of_the_paper():
         np.testing.assert_allclose(param, expected, rtol=1e-11, atol=1e-14)
 
 
+@on_each_device
 def test_weights_and_biases_are_even_within_one_over_the_root_of_what_a_unit_reads():
     model = MikolovRnnlm(60, 40, seed=0)
     for param, fan_in in zip(model.params, [100, 100, 100, 40, 40], strict=True):
         assert param.dtype == np.float32
         assert 0.85 * fan_in**-0.5 < abs(param).max() <= fan_in**-0.5
-        assert abs(param).mean() == pytest.approx(0.5 * fan_in**-0.5, rel=0.25)
+        assert float(abs(param).mean()) == pytest.approx(0.5 * fan_in**-0.5, rel=0.25)
     again, other = MikolovRnnlm(60, 40, seed=0), MikolovRnnlm(60, 40, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(model.params, again.params))
     assert not any(np.array_equal(a, b) for a, b in zip(model.params, other.params))
 
 
+@on_each_device
 def test_a_drawn_state_is_small_and_new_each_time():
     model = MikolovRnnlm(V, 2000, seed=0)
     model.draw_state()
     first = state_of(model)
     model.draw_state()
     assert first.shape == (1, 2000) and first.dtype == np.float32
-    assert first.std() == pytest.approx(0.1, rel=0.05) and abs(first.mean()) < 0.01
+    assert float(first.std()) == pytest.approx(0.1, rel=0.05) and abs(first.mean()) < 0.01
     assert not np.array_equal(first, state_of(model))
 
 
@@ -172,33 +180,36 @@ def test_online_training_refuses_ids_outside_the_vocabulary(xs, ts):
 # An epoch.
 
 
+@on_each_device
 def test_one_step_at_a_time_is_the_same_through_the_layers_and_without():
     fast, plain, ids = drawn_model(), drawn_model(), drawn_ids(60)[0]
     losses = []
     for model, options in (fast, {}), (plain, {"time_size": 1, "plain": True}):
-        shim.seed(3)
+        np.seed(3)
         losses.append(train_epoch(model, ids, 0.5, **options))
     assert_equal_training(fast, plain, *losses, 1e-12)
 
 
+@on_each_device
 @pytest.mark.parametrize("n, time_size", [(13, 4), (12, 5), (9, 20)])
 def test_truncated_bptt_adds_up_the_gradients_of_its_steps(n, time_size):
     model, expected, ids = drawn_model(), drawn_model(), drawn_ids(n)[0]
-    shim.seed(3)
+    np.seed(3)
     loss = train_epoch(model, ids, 0.5, time_size)
-    shim.seed(3)
+    np.seed(3)
     expected.draw_state()
     nats = 0.0
     for start in range(0, n - 1, time_size):
         xs = ids[None, start:min(start + time_size, n - 1)]
         ts = ids[None, start + 1:start + time_size + 1]
-        nats += expected.forward(xs, ts) * xs.size
+        nats += float(expected.forward(xs, ts)) * xs.size
         expected.backward(dout=xs.size)
         for param, grad in zip(expected.params, expected.grads):
             param -= 0.5 * grad
     assert_equal_training(model, expected, loss, nats / (n - 1), 1e-12)
 
 
+@on_each_device
 @pytest.mark.parametrize("time_size", [1, 4])
 def test_an_epoch_starts_from_a_drawn_state_and_predicts_all_but_the_first(time_size):
     ids = drawn_ids(18)[0]
@@ -206,16 +217,17 @@ def test_an_epoch_starts_from_a_drawn_state_and_predicts_all_but_the_first(time_
     used.set_state([(np.ones((1, H)),)])
     losses = []
     for model in fresh, used:
-        shim.seed(3)
+        np.seed(3)
         losses.append(train_epoch(model, ids, 1e-12, time_size))
     assert losses[0] == losses[1]
-    shim.seed(3)
+    np.seed(3)
     still = drawn_model()
-    shim.seed(3)
+    np.seed(3)
     still.draw_state()
-    assert losses[0] == pytest.approx(still.forward(ids[None, :-1], ids[None, 1:]), rel=1e-9)
+    assert losses[0] == pytest.approx(float(still.forward(ids[None, :-1], ids[None, 1:])), rel=1e-9)
 
 
+@on_each_device
 def test_the_mean_loss_learns_nothing_and_keeps_the_state():
     model, ids = drawn_model(), drawn_ids(30)[0]
     before = [param.copy() for param in (*model.params, state_of(model))]
@@ -237,10 +249,10 @@ def test_ninety_percent_are_to_train_on():
 # The script.
 
 
-def run(capsys, *flags, text=TEXT, error=None):
+def run(capsys, device, *flags, text=TEXT, error=None):
     """Run the script on a text; return what it prints, or for an error what it says."""
     pathlib.Path("text.txt").write_text(text, encoding="utf-8")
-    flags = ["--corpus", "text.txt", "--hidden-size", "12", "--epochs", "2", *map(str, flags)]
+    flags = ["--corpus", "text.txt", "--hidden-size", "12", "--epochs", "2", "--device", device, *map(str, flags)]
     assert char_rnnlm.main(flags) == (0 if error is None else 2)
     out, err = capsys.readouterr()
     if error is None:
@@ -261,28 +273,39 @@ def sample_of(out):
 
 @pytest.mark.parametrize("flags", [[], ["--time-size", 3]])
 def test_the_losses_fall(capsys, flags):
-    out = run(capsys, "--epochs", 8, *flags)
+    out = run(capsys, "cpu", "--epochs", 8, *flags)
     losses = losses_of(out)
     assert len(losses) == 8 and losses[0] > 1 and losses[-1] < 0.1
     fixed, held_out = map(float, re.findall(r"\d\.\d{4}(?= on the)", out))
     assert fixed < 0.1 and held_out < 0.2
 
 
-def test_the_plain_path_prints_the_same_losses(capsys):
-    assert losses_of(run(capsys)) == pytest.approx(losses_of(run(capsys, "--plain")), abs=2e-4)
-    assert losses_of(run(capsys)) != losses_of(run(capsys, "--time-size", 2))
+def test_the_plain_path_and_a_gpu_print_the_same_losses(device, capsys):
+    one, two = (losses_of(run(capsys, device, "--time-size", time_size)) for time_size in (1, 2))
+    assert one == pytest.approx(losses_of(run(capsys, "cpu", "--plain")), abs=2e-4)
+    assert two == pytest.approx(losses_of(run(capsys, "cpu", "--time-size", 2)), abs=2e-4)
+    assert one != two
 
 
-def test_the_two_losses_at_the_end_are_of_the_training_and_of_the_held_out_part(capsys, monkeypatch):
-    text = "".join(np.random.default_rng(0).choice(list("zyxàb."), 137))
+def test_a_gpu_trains_through_the_layers_and_a_cpu_without_them(device, capsys, monkeypatch):
+    calls = []
+    monkeypatch.setattr(char_rnnlm, "train_online", lambda *args: calls.append(args) or train_online(*args))
+    run(capsys, device, "--max-tokens", 30, "--length", 1)
+    assert len(calls) == (2 if device == "cpu" else 0)
+    run(capsys, device, "--max-tokens", 30, "--length", 1, "--plain")
+    assert len(calls) == (2 if device == "cpu" else 0)
+
+
+def test_the_two_losses_at_the_end_are_of_the_training_and_of_the_held_out_part(device, capsys, monkeypatch):
+    text = "".join(numpy.random.default_rng(0).choice(list("zyxàb."), 137))
     measured = []
 
     def recorded(model, ids):
-        measured.append((ids.tolist(), mean_loss(model, ids)))
+        measured.append((ids_on_host(ids).tolist(), mean_loss(model, ids)))
         return measured[-1][1]
 
     monkeypatch.setattr(char_rnnlm, "mean_loss", recorded)
-    out = run(capsys, "--max-tokens", 130, text=text)
+    out = run(capsys, device, "--max-tokens", 130, text=text)
     ids = [".bxyzà".index(character) for character in text[:130]]
     assert [part for part, _ in measured] == [ids[:117], ids[117:]]
     (_, fixed), (_, held_out) = measured
@@ -290,18 +313,19 @@ def test_the_two_losses_at_the_end_are_of_the_training_and_of_the_held_out_part(
     assert "130 characters, 6 different, 117 to train on, 13 held out" in out
 
 
-def test_the_sample_has_the_asked_length_and_a_seed_repeats_it(capsys):
-    flags = ["--prompt", "yme", "--length", 33]
-    out = run(capsys, *flags)
+def test_the_sample_has_the_asked_length_and_a_seed_repeats_it(device, capsys):
+    flags = ["--prompt", "yme", "--length", 33, "--max-tokens", 60]
+    out = run(capsys, device, *flags)
     sample = sample_of(out)
     assert len(sample) == 3 + 33 and sample.startswith("yme") and set(sample) <= set(TEXT)
-    assert sample_of(run(capsys, *flags)) == sample
-    assert sample_of(run(capsys, *flags, "--seed", 1)) != sample
-    assert len(sample_of(run(capsys))) == 1 + 250 and sample_of(run(capsys))[0] == "."
+    assert sample_of(run(capsys, device, *flags)) == sample
+    assert sample_of(run(capsys, device, *flags, "--seed", 1)) != sample
+    default = sample_of(run(capsys, device, "--max-tokens", 60))
+    assert len(default) == 1 + 250 and default[0] == "."
 
 
 def test_a_low_temperature_plays_safe(capsys):
-    out = run(capsys, "--epochs", 8, "--prompt", "rhy", "--length", 40, "--temperature", 0.01)
+    out = run(capsys, "cpu", "--epochs", 8, "--prompt", "rhy", "--length", 40, "--temperature", 0.01)
     assert sample_of(out) == TEXT[:43]
 
 
@@ -323,18 +347,19 @@ def test_ptb_is_read_as_characters(capsys, ptb_dir):
     (["--prompt", ""], "the prompt is empty"),
     (["--lr", "0"], "--lr: '0' is not a number above 0"),
     (["--time-size", "0"], "--time-size: '0' is not a whole number"),
-    (["--device", "gpu"], "unrecognized arguments: --device gpu"),
+    (["--device", "tpu"], "argument --device: invalid choice: 'tpu'"),
 ])
-def test_wrong_use_is_said_before_any_training(capsys, flags, error):
-    assert run(capsys, *flags, error=error) == ""
+def test_wrong_use_is_said_before_any_training(device, capsys, flags, error):
+    assert run(capsys, device, *flags, error=error) == ""
 
 
-def test_a_text_without_the_default_prompt_asks_for_another(capsys):
-    run(capsys, text="no full stop here\n" * 3, error="the prompt has '.', which the text never has")
+def test_a_text_without_the_default_prompt_asks_for_another(device, capsys):
+    run(capsys, device, text="no full stop here\n" * 3, error="the prompt has '.', which the text never has")
 
 
-def test_a_loss_that_is_not_finite_is_said(capsys):
-    run(capsys, "--lr", "1e30", error="the loss is not finite in epoch 1: try a lower --lr")
+@pytest.mark.parametrize("flags", [[], ["--plain"], ["--time-size", 3]])
+def test_a_loss_that_is_not_finite_is_said(device, capsys, flags):
+    run(capsys, device, "--lr", "1e38", *flags, error="the loss is not finite in epoch 1: try a lower --lr")
 
 
 # The text of the tutorial.

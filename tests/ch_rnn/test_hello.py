@@ -4,16 +4,19 @@ import re
 
 import numpy
 import pytest
+from any_device import np
 
 from ch_rnn import hello
 from common.gradient_adapters import model_case
 from common.gradient_check import assert_gradients
-from common.np import np
 from common.optimizer import OPTIMIZERS
+
+on_each_device = pytest.mark.usefixtures("device")
 
 TASK_IDS = [1, 0, 2, 2, 3], [3, 1, 2, 3, 2]  # of hello and ohlol, where e h l o are 0 to 3
 
 
+@on_each_device
 def test_the_task_in_one_hot_letters():
     xs, ts = hello.one_hot_task()
     assert xs.shape == (1, 5, 4) and xs.dtype == np.float32
@@ -22,10 +25,11 @@ def test_the_task_in_one_hot_letters():
     assert ts.tolist() == [TASK_IDS[1]]
 
 
+@on_each_device
 @pytest.mark.parametrize("biases", [1, 2])
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_gradients(biases, batch_size):
-    rng = numpy.random.default_rng(0)
+    rng = np.random.default_rng(0)
     xs = rng.standard_normal((batch_size, 5, 4))
     ts = rng.integers(0, 4, (batch_size, 5))
     case = model_case("HelloRNN", f"biases: {biases}", lambda: hello.HelloRNN(4, biases, seed=1, dtype=np.float64),
@@ -34,11 +38,12 @@ def test_gradients(biases, batch_size):
     assert_gradients(case)
 
 
+@on_each_device
 @pytest.mark.parametrize("biases", [1, 2])
 def test_weights_and_biases_start_evenly_within_half(biases):
     networks = [hello.HelloRNN(4, biases, seed=seed) for seed in range(200)]
     for arrays in zip(*(network.params for network in networks)):
-        values = numpy.stack(arrays).reshape(-1)
+        values = np.to_cpu(np.stack(arrays)).reshape(-1)
         assert len(values) in (200 * 16, 200 * 4) and abs(values).max() <= 0.5
         shares = numpy.histogram(values, bins=8, range=(-0.5, 0.5))[0] / len(values)
         numpy.testing.assert_allclose(shares, 1 / 8, atol=4 * (1 / 8 * 7 / 8 / len(values))**0.5)  # four deviations
@@ -46,7 +51,7 @@ def test_weights_and_biases_start_evenly_within_half(biases):
 
 def spelled_and_loss_by_hand(params, epochs, lr):
     """Yield what is spelled and the loss before each Adam step, letter by letter with the gradient written out."""
-    params = [param.astype(float) for param in params]
+    params = [np.to_cpu(param).astype(float) for param in params]
     m, v = [[numpy.zeros_like(param) for param in params] for _ in range(2)]
     for epoch in range(1, epochs + 1):
         Wx, Wh, *biases = params
@@ -71,6 +76,7 @@ def spelled_and_loss_by_hand(params, epochs, lr):
             params[i] = params[i] - lr * (m[i] / (1 - 0.9**epoch)) / ((v[i] / (1 - 0.999**epoch))**0.5 + 1e-8)
 
 
+@on_each_device
 @pytest.mark.parametrize("biases", [1, 2])
 @pytest.mark.parametrize("seed", [3, 4])
 def test_epochs_equal_a_calculation_by_hand(biases, seed):
@@ -82,8 +88,8 @@ def test_epochs_equal_a_calculation_by_hand(biases, seed):
     numpy.testing.assert_allclose([loss for _, loss in ours], [loss for _, loss in by_hand], rtol=1e-4)
 
 
-def test_a_run_prints_each_epoch(capsys):
-    assert hello.main([]) == 0
+def test_a_run_prints_each_epoch(device, capsys):
+    assert hello.main(["--device", device]) == 0
     lines = capsys.readouterr().out.splitlines()
     by_hand = spelled_and_loss_by_hand(hello.HelloRNN(seed=3).params, 15, lr=0.1)
     for epoch, (line, (letters, loss)) in enumerate(zip(lines, by_hand, strict=False), start=1):
@@ -100,6 +106,7 @@ def test_about_seven_networks_in_ten_spell_it_at_epoch_15(biases, rate, capsys):
     assert abs(right / 200 - rate) < 3 * (rate * (1 - rate) / 200)**0.5  # three standard deviations
 
 
+@on_each_device
 def test_no_network_gets_below_the_least_loss_and_a_stuck_one_not_below_that_of_a_tie():
     one_right, tied = numpy.array([1.0, -1, -1, -1]), numpy.array([1.0, 1, -1, -1])
     assert hello.LEAST_LOSS == pytest.approx(-math.log(math.exp(1) / numpy.exp(one_right).sum()))
@@ -130,25 +137,25 @@ def test_tables_of_many_networks():
 
 @pytest.mark.parametrize("flags, epochs", [
     (["--epochs", "15"], [15]), (["--epochs", "20"], [15, 20]), (["--epochs", "3"], [3]), ([], [15, 50, 100])])
-def test_many_networks_are_counted_at_the_milestones(flags, epochs, capsys):
-    assert hello.main(["--seeds", "2", *flags]) == 0
+def test_many_networks_are_counted_at_the_milestones(flags, epochs, device, capsys):
+    assert hello.main(["--seeds", "2", "--device", device, *flags]) == 0
     table = capsys.readouterr().out.split("\n\n")[1].splitlines()
     assert [int(line.split()[0]) for line in table[1:]] == epochs
 
 
-def test_many_networks_are_those_of_the_first_seeds(capsys):
+def test_many_networks_are_those_of_the_first_seeds(device, capsys):
     spelled = []
     for seed in range(4):
-        assert hello.main(["--seed", str(seed)]) == 0
+        assert hello.main(["--seed", str(seed), "--device", device]) == 0
         spelled.append(re.findall(r": (\w+), loss", capsys.readouterr().out)[-1])
-    assert hello.main(["--seeds", "4", "--epochs", "15"]) == 0
+    assert hello.main(["--seeds", "4", "--epochs", "15", "--device", device]) == 0
     answers = [line.split()[:2] for line in capsys.readouterr().out.split("\n\n")[3].splitlines()[1:]]
     assert {answer: int(count) for answer, count in answers} == collections.Counter(spelled)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_has_a_learning_rate_at_which_it_learns(optimizer, capsys):
-    assert hello.main(["--optimizer", optimizer, "--epochs", "30"]) == 0
+def test_every_optimizer_has_a_learning_rate_at_which_it_learns(optimizer, device, capsys):
+    assert hello.main(["--optimizer", optimizer, "--epochs", "30", "--device", device]) == 0
     losses = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert losses[29] < losses[0] / 2
 
@@ -159,8 +166,8 @@ def test_every_optimizer_has_a_learning_rate_at_which_it_learns(optimizer, capsy
     (["--seed", "1", "--seeds", "2"], "argument --seeds: not allowed with argument --seed (see --help)"),
     (["--lr", "1e300"], "the loss is not finite: choose a lower --lr"),
 ])
-def test_wrong_use_is_one_line(flags, message, capsys):
-    assert hello.main(flags) == 2
+def test_wrong_use_is_one_line(flags, message, device, capsys):
+    assert hello.main([*flags, "--device", device]) == 2
     assert capsys.readouterr().err == f"python -m ch_rnn.hello: {message}\n"
 
 

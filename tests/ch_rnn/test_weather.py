@@ -4,6 +4,7 @@ import re
 
 import numpy
 import pytest
+from any_device import np
 
 from ch_rnn import weather as script
 from ch_rnn.simple_rnnlm import SimpleRnnlm
@@ -16,6 +17,14 @@ def output():
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert script.main(["--epochs", "3"]) == 0
     return printed.getvalue()
+
+
+@pytest.fixture
+def short_output(device, capsys, monkeypatch):
+    """What a short run prints on each device."""
+    monkeypatch.setattr(script, "HELD_OUT", 1000)
+    assert script.main(["--days", "4000", "--epochs", "3", "--device", device]) == 0
+    return capsys.readouterr().out
 
 
 def percentages(line):
@@ -32,9 +41,10 @@ def test_the_rnn_comes_within_a_point_of_the_best_possible(output):
     assert abs(found - best) < 1
 
 
-def test_best_accuracies_are_the_rules(output):
+def test_best_accuracies_are_the_rules(short_output):
     for text, seen in (("no day at all", 0), ("today ", 1), ("two days", 2), ("three days", 3)):
-        assert percentages(line_with(text, output))[0] == pytest.approx(100 * weather.best_accuracy(seen), abs=0.005)
+        best = percentages(line_with(text, short_output))[0]
+        assert best == pytest.approx(100 * weather.best_accuracy(seen), abs=0.005)
 
 
 def test_the_same_today_has_another_tomorrow_by_the_days_before(output):
@@ -44,8 +54,8 @@ def test_the_same_today_has_another_tomorrow_by_the_days_before(output):
     assert [weather.WEATHER[forecast] for forecast in forecasts] == days[1:] + days[:1]
 
 
-def test_epochs_are_reported_with_falling_loss(output):
-    epochs = [line for line in output.splitlines() if line.startswith("epoch")]
+def test_epochs_are_reported_with_falling_loss(short_output):
+    epochs = [line for line in short_output.splitlines() if line.startswith("epoch")]
     losses = [float(line.split("training loss ")[1].split(",")[0]) for line in epochs]
     assert len(losses) == 3 and losses[0] > losses[1] > losses[2]
 
@@ -56,20 +66,22 @@ class Oracle(SimpleRnnlm):
     def predict(self, xs):
         days = xs[0].tolist()
         forecasts = [weather.forecast([0, 0, *days[:i + 1]]) for i in range(len(days))]
-        return numpy.eye(3)[forecasts][None]
+        return np.to_device(numpy.eye(3)[forecasts][None])
 
 
+@pytest.mark.usefixtures("device")
 def test_accuracy_is_the_share_of_days_foreseen():
     oracle = Oracle(3, 2, 2)
-    assert script.accuracy(oracle, numpy.array([0, 0, 0, 1, 2, 2])) == pytest.approx(3 / 5)  # 0 0 before: 0 -> 1
-    assert script.accuracy(oracle, numpy.array([2, 2, 0, 0, 1, 0])) == pytest.approx(3 / 5)
+    assert script.accuracy(oracle, np.array([0, 0, 0, 1, 2, 2])) == pytest.approx(3 / 5)  # 0 0 before: 0 -> 1
+    assert script.accuracy(oracle, np.array([2, 2, 0, 0, 1, 0])) == pytest.approx(3 / 5)
 
 
+@pytest.mark.usefixtures("device")
 def test_accuracy_leaves_the_state_alone():
     model = SimpleRnnlm(3, 2, 4, seed=0)
-    model.forward(numpy.array([[0, 1]]), numpy.array([[1, 2]]))
+    model.forward(np.array([[0, 1]]), np.array([[1, 2]]))
     (before,), = model.get_state()
-    script.accuracy(model, weather.generate(50))
+    script.accuracy(model, np.to_device(weather.generate(50)))
     (after,), = model.get_state()
     assert after is before
 
@@ -81,8 +93,8 @@ def test_accuracy_leaves_the_state_alone():
     (["--epochs", "0"], "argument --epochs: '0' is not a whole number from 1 to 10^9 (see --help)"),
     (["--days", "500", "--lr", "1e300"], "the loss is not finite: choose a lower --lr"),
 ])
-def test_wrong_use_is_one_line(flags, message, capsys):
-    assert script.main(flags) == 2
+def test_wrong_use_is_one_line(flags, message, device, capsys):
+    assert script.main([*flags, "--device", device]) == 2
     assert capsys.readouterr().err == f"python -m ch_rnn.weather: {message}\n"
 
 

@@ -1,12 +1,15 @@
 import pickle
 
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from common.base_model import BaseModel
 from common.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def same(a, b):
@@ -61,7 +64,7 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
         file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", fail)
+    monkeypatch.setattr(numpy, "savez", fail)
     with pytest.raises(InputError, match="cannot write .*: No space left on device"):
         Rnnlm(7, 4, 5, seed=1).save_params(path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
@@ -69,7 +72,7 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
 
 def book_file(path, model, dtype=np.float16, protocol=None):
     """Write a .pkl as the book does: a list with an array for each entry of `params`."""
-    path.write_bytes(pickle.dumps([param.astype(dtype) for param in model.params], protocol))
+    path.write_bytes(pickle.dumps([np.to_cpu(param).astype(dtype) for param in model.params], protocol))
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
@@ -114,7 +117,7 @@ def test_the_name_given_to_save_params_loads(tmp_path, monkeypatch, name):
 
 def test_wrong_pickles_are_refused_and_change_nothing(tmp_path):
     model, untouched = BetterRnnlm(7, 5, 5, seed=0), BetterRnnlm(7, 5, 5, seed=0)
-    good = [param + 1 for param in model.params]
+    good = [np.to_cpu(param) + 1 for param in model.params]
     untied = [*good[:-2], good[-2] + 1, good[-1]]
     for content, message in [
         (good[:-1], "is not of this BetterRnnlm: it holds .*, wanted 7x5, .*, 5x7, 7$"),
@@ -126,7 +129,7 @@ def test_wrong_pickles_are_refused_and_change_nothing(tmp_path):
         ([*good[:-1], 1.0], "holds no list of arrays"),
         (None, "holds no list of arrays"),
         ([*good[:-1], print], "is refused: it names builtins.print"),
-        ([*good[:-1], np.array([None])], "is refused: it holds elements of type 'O8'"),
+        ([*good[:-1], numpy.array([None])], "is refused: it holds elements of type 'O8'"),
     ]:
         (tmp_path / "weights.pkl").write_bytes(pickle.dumps(content))
         with pytest.raises(InputError, match=f"weights.pkl .*{message}"):
@@ -141,14 +144,14 @@ def test_wrong_pickles_are_refused_and_change_nothing(tmp_path):
 
 def test_an_npz_of_something_else_is_refused(tmp_path):
     model, untouched = Rnnlm(7, 4, 5, seed=0), Rnnlm(7, 4, 5, seed=0)
-    good = {f"param_{i}": param + 1 for i, param in enumerate(model.params)}
+    good = {f"param_{i}": np.to_cpu(param) + 1 for i, param in enumerate(model.params)}
     for arrays, message in [
-        ({"facts": np.zeros(2)}, "holds no parameters as save_params writes them"),
-        (good | {"facts": np.zeros(2)}, "holds no parameters as save_params writes them"),
-        (good | {"param_5": np.full(20, "text")}, "is not of this Rnnlm"),
-        (good | {"param_3": np.zeros(20, dtype=complex)}, "is not of this Rnnlm"),
+        ({"facts": numpy.zeros(2)}, "holds no parameters as save_params writes them"),
+        (good | {"facts": numpy.zeros(2)}, "holds no parameters as save_params writes them"),
+        (good | {"param_5": numpy.full(20, "text")}, "is not of this Rnnlm"),
+        (good | {"param_3": numpy.zeros(20, dtype=complex)}, "is not of this Rnnlm"),
     ]:
-        np.savez(tmp_path / "other.npz", **arrays)
+        numpy.savez(tmp_path / "other.npz", **arrays)
         with pytest.raises(InputError, match=f"other.npz .*{message}"):
             model.load_params(tmp_path / "other.npz")
         assert same(model, untouched)
@@ -160,7 +163,7 @@ def test_arrays_that_are_no_floats_are_refused_before_anything_is_written():
             self.params, self.grads = [np.zeros(2), np.zeros(3)], [np.zeros(2), np.zeros(3)]
 
     model = Bare()
-    for wrong in (np.zeros(3, dtype=complex), np.array(["a", "b", "c"]), np.arange(3)):
+    for wrong in (numpy.zeros(3, dtype=complex), numpy.array(["a", "b", "c"]), numpy.arange(3)):
         with pytest.raises(InputError, match=f"file is not of this Bare: it holds an array of {wrong.dtype}, wanted"):
-            model.assign_params([np.ones(2), wrong], "file")
+            model.assign_params([numpy.ones(2), wrong], "file")
         assert not model.params[0].any()

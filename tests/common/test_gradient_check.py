@@ -1,10 +1,12 @@
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
 
-import numpy as np
+import numpy
 import pytest
+from any_device import checks_elements, np
 
 import common
 from ch_lstm.better_rnnlm import BetterRnnlm
@@ -18,17 +20,26 @@ from common.gradient_check import Case, assert_gradients, check, main, relative_
 from common.layer import Layer
 from common.layers import Affine, Embedding, Softmax, SoftmaxWithLoss
 from common.lstm import LSTM, TimeLSTM
-from common.np import np as shim
 from common.recurrent import RecurrentLayer
 from common.rnn import TimeRNN
 
+on_each_device = pytest.mark.usefixtures("device")
+
 BASE_CLASSES = {Layer, RecurrentLayer}
-CASES = layer_cases(seed=1)
+NAMES = [f"{case.layer}-{case.variant}" for case in layer_cases(seed=1)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.layer}-{case.variant}")
-def test_every_layer(case):
-    assert_gradients(case, tolerance=1e-8)
+@functools.cache
+def cases_of(array_type):
+    """Build the cases once for each device, which has its own type of array."""
+    return layer_cases(seed=1)
+
+
+@on_each_device
+@pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+def test_every_layer(number):
+    case = cases_of(np.ndarray)[number]
+    assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
 
 
 def layers_of_common():
@@ -40,7 +51,7 @@ def layers_of_common():
 
 
 def layers_without_a_case():
-    return layers_of_common() - {type(case.build()) for case in CASES}
+    return layers_of_common() - {type(case.build()) for case in cases_of(np.ndarray)}
 
 
 def test_every_layer_class_has_a_case():
@@ -69,6 +80,7 @@ MODELS = {
 }
 
 
+@on_each_device
 @pytest.mark.parametrize("fused_loss", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model(name, fused_loss):
@@ -77,22 +89,25 @@ def test_every_model(name, fused_loss):
     case = model_case(
         name, "fused" if fused_loss else "plain",
         lambda: randomized(MODELS[name](dtype=np.float64, fused_loss=fused_loss)), xs, ts, single_backward=fused_loss)
-    assert_gradients(case, tolerance=1e-8)
+    assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
 
 
+@on_each_device
 def test_a_model_that_goes_on_from_a_carried_state():
     draw = Draw(5)
     case = model_case("Rnnlm", "carried state", lambda: randomized(MODELS["Rnnlm"](dtype=np.float64)),
                       draw.ids(N, T), draw.ids(N, T), states=[(draw.normal(N, H), draw.normal(N, H))])
     from_zeros = dataclasses.replace(case, forward=model_case("", "", None, *case.inputs.values()).forward)
-    assert_gradients(case, tolerance=1e-8)
-    assert check(case).rows[0].backward.tolist() != check(from_zeros).rows[0].backward.tolist()
+    assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
+    assert check(case, elements=False).rows[0].backward.tolist() != (
+        check(from_zeros, elements=False).rows[0].backward.tolist())
 
 
+@on_each_device
 def test_the_gradients_of_tied_weights_are_added_and_checked_once():
     case = model_case("BetterRnnlm", "tied", lambda: randomized(MODELS["BetterRnnlm"](dtype=np.float64)),
                       Draw(3).ids(N, T), Draw(4).ids(N, T))
-    names = {row.array for row in check(case).rows}
+    names = {row.array for row in check(case, elements=False).rows}
     assert names == {f"params[{i}]" for i in (0, 1, 2, 3, 4, 5, 6, 8)}  # 7 is the transposed view of 0
 
 
@@ -211,7 +226,7 @@ class ConstantLoss(SoftmaxWithLoss):
 class LastOnlyEmbedding(Embedding):
     def backward(self, dout):
         self.grads[0][...] = 0
-        self.grads[0][self.cache] = dout
+        self.grads[0][self.cache[0]] = dout
 
 
 class LeavingRowsEmbedding(Embedding):
@@ -220,7 +235,8 @@ class LeavingRowsEmbedding(Embedding):
     def backward(self, dout):
         before = self.grads[0].copy()
         super().backward(dout)
-        others = np.setdiff1d(np.arange(V), self.cache)
+        others = np.ones(V, dtype=bool)
+        others[self.cache[0]] = False
         self.grads[0][others] = before[others]
 
 
@@ -258,8 +274,19 @@ def sequence(layer, gates=1, states=("h",)):
                          {name: draw.normal(N, H) for name in states}, final=states)
 
 
+lstm_sequence = functools.partial(sequence, gates=4, states=("h", "c"))
+
+
 def softmax(layer):
     return layer_case(layer, "broken", {}, Draw(0).normal(N, V))
+
+
+def loss(layer):
+    return loss_case(layer, "broken", {}, Draw(0).normal(N, V), Draw(0).ids(N))
+
+
+def embedding(layer):
+    return layer_case(layer, "broken", {"W": Draw(0).normal(V, D)}, np.array([3, 1, 3]))
 
 
 def lstm_step(layer):
@@ -269,74 +296,79 @@ def lstm_step(layer):
 
 
 FAULTS = [
-    (softmax(ZeroSoftmax), "x: relative error 1.0e+00 by element"),
-    (affine(AddingAffine), "W: a second backward gives another gradient"),
-    (softmax(CacheChangingSoftmax), "x: a second backward gives another gradient"),
-    (affine(ArgumentChangingAffine), "y: backward changed the upstream gradient"),
-    (affine(InputChangingAffine), "input x: forward or backward changed it"),
-    (affine(ParamChangingAffine), "parameter W: forward or backward changed it"),
-    (affine(RebindingAffine), "params or grads: an array was replaced"),
-    (affine(ReusedOutputAffine), "y: this output was written to after it was returned"),
-    (affine(ReusedOutputAffine), "y: a second forward gives another output"),
-    (affine(WritingLaterAffine), "x: its gradient was written to after it was returned"),
-    (affine(WrongShapeAffine), "x: its gradient is float64 of shape (4, 2), wanted float64 of shape (2, 4)"),
-    (affine(NanAffine), "b: relative error nan by element, worst at element (2,)"),
-    (lstm_step(WrongSignLSTM), "Wh: relative error"),
-    (sequence(HalfForgetfulRNN), "Wx: relative error"),
-    (sequence(ScaledRNN), "Wh: relative error 9.9e-03 by element"),
-    (sequence(OneElementRNN), "Wx: relative error"),
-    (sequence(OneElementRNN), "worst at element (1, 3)"),
-    (sequence(ScaledInitialStateLSTM, 4, ("h", "c")), "initial c: relative error 9.9e-03 by direction"),
-    (sequence(FinalStateBlindLSTM, 4, ("h", "c")), "initial c: relative error"),
-    (loss_case(ConstantLoss, "broken", {}, Draw(0).normal(N, V), Draw(0).ids(N)),
-     "x: the gradient for a zero upstream gradient is not zero"),
-    (layer_case(LeavingRowsEmbedding, "broken", {"W": Draw(0).normal(V, D)}, np.array([3, 1, 3])),
-     "numerical 0, backward 1"),
-    (layer_case(LastOnlyEmbedding, "broken", {"W": Draw(0).normal(V, D)}, np.array([3, 1, 3])),
-     "W: relative error"),
+    (softmax, ZeroSoftmax, "x: relative error 1.0e+00 by element"),
+    (affine, AddingAffine, "W: a second backward gives another gradient"),
+    (softmax, CacheChangingSoftmax, "x: a second backward gives another gradient"),
+    (affine, ArgumentChangingAffine, "y: backward changed the upstream gradient"),
+    (affine, InputChangingAffine, "input x: forward or backward changed it"),
+    (affine, ParamChangingAffine, "parameter W: forward or backward changed it"),
+    (affine, RebindingAffine, "params or grads: an array was replaced"),
+    (affine, ReusedOutputAffine, "y: this output was written to after it was returned"),
+    (affine, ReusedOutputAffine, "y: a second forward gives another output"),
+    (affine, WritingLaterAffine, "x: its gradient was written to after it was returned"),
+    (affine, WrongShapeAffine, "x: its gradient is float64 of shape (4, 2), wanted float64 of shape (2, 4)"),
+    (affine, NanAffine, "b: relative error nan by element, worst at element (2,)"),
+    (lstm_step, WrongSignLSTM, "Wh: relative error"),
+    (sequence, HalfForgetfulRNN, "Wx: relative error"),
+    (sequence, ScaledRNN, "Wh: relative error 9.9e-03 by element"),
+    (sequence, OneElementRNN, "Wx: relative error"),
+    (sequence, OneElementRNN, "worst at element (1, 3)"),
+    (lstm_sequence, ScaledInitialStateLSTM, "initial c: relative error 9.9e-03 by direction"),
+    (lstm_sequence, FinalStateBlindLSTM, "initial c: relative error"),
+    (loss, ConstantLoss, "x: the gradient for a zero upstream gradient is not zero"),
+    (embedding, LeavingRowsEmbedding, "numerical 0, backward 1"),
+    (embedding, LastOnlyEmbedding, "W: relative error"),
 ]
 
 
-@pytest.mark.parametrize("case, message", FAULTS, ids=[f"{case.layer}-{message}" for case, message in FAULTS])
-def test_a_planted_fault_is_caught_and_named(case, message):
+@on_each_device
+@pytest.mark.parametrize(
+    "case, layer, message", FAULTS, ids=[f"{layer.__name__}-{message}" for _, layer, message in FAULTS])
+def test_a_planted_fault_is_caught_and_named(case, layer, message):
     with pytest.raises(AssertionError) as raised:
-        assert_gradients(case, tolerance=1e-6, seed=3)
+        assert_gradients(case(layer), tolerance=1e-6, seed=3)
     assert message in str(raised.value)
-    assert f"{case.layer} (broken): tolerance 1e-06, repeat with seed 3" in str(raised.value)
+    assert f"{layer.__name__} (broken): tolerance 1e-06, repeat with seed 3" in str(raised.value)
 
 
+@on_each_device
 @pytest.mark.parametrize("layer, right", [(OneElementRNN, "Wh"), (ScaledRNN, "Wx"), (FinalStateBlindLSTM, None)])
 def test_only_what_is_wrong_is_named(layer, right):
-    gates, states = (4, ("h", "c")) if layer is FinalStateBlindLSTM else (1, ("h",))
-    report = check(sequence(layer, gates, states)).report()
+    case = lstm_sequence if layer is FinalStateBlindLSTM else sequence
+    report = check(case(layer)).report()
     if right is not None:
         assert f"{right}:" not in report
-    assert check(sequence(layer.__base__, gates, states)).passed()
+    assert check(case(layer.__base__)).passed()
 
 
+@on_each_device
 def test_a_fault_that_needs_the_final_gradient_is_not_seen_without_it():
     draw = Draw(0)
     case = sequence_case(FinalStateBlindLSTM, "no final gradient", draw.recurrent(4), draw.normal(N, T, D), final=())
     assert check(case).passed()
 
 
+@on_each_device
 def test_a_second_backward_must_raise_where_the_layer_says_so():
     case = softmax(Softmax)
     case.single_backward = True
     assert check(case).faults == ["a second backward did not raise, as this layer documents"]
 
 
+@on_each_device
 def test_a_missing_input_gradient_is_a_fault():
     case = dataclasses.replace(softmax(Softmax), backward=lambda layer, upstream: {})
     assert check(case).faults == ["x: backward returned no gradient for this input"]
 
 
+@on_each_device
 def test_float32_is_refused():
     weights = {"W": np.ones((D, H), dtype=np.float32), "b": np.ones(H, dtype=np.float32)}
     with pytest.raises(ValueError, match="Affine: W is float32, a gradient check needs float64"):
         check(layer_case(Affine, "float32", weights, np.ones((N, D), dtype=np.float32)))
 
 
+@on_each_device
 def test_the_message_has_both_numbers():
     def backward(layer, upstream):
         layer.grads[0][...] = 5
@@ -354,6 +386,7 @@ def test_the_message_has_both_numbers():
     assert rows["x", "element"].error == 1
 
 
+@on_each_device
 def test_an_input_that_changes_nothing_has_exactly_no_slope():
     case = softmax(Softmax)
     case.inputs["unused"] = np.ones(3)
@@ -364,26 +397,28 @@ def test_an_input_that_changes_nothing_has_exactly_no_slope():
     assert [row.error for row in result.rows if row.array == "unused"] == [0, 0]
 
 
+@on_each_device
 def test_a_check_can_be_repeated_and_leaves_everything_as_it_was():
-    case = next(case for case in CASES if case.layer == "TimeLSTM" and case.variant == "stateful")
+    case = next(case for case in cases_of(np.ndarray) if case.layer == "TimeLSTM" and case.variant == "stateful")
     before = {name: x.copy() for name, x in case.inputs.items()} | {
         i: param.copy() for i, param in enumerate(case.build().params)}
-    state = shim.random_state()
+    state = np.random_state()
     first, second, other = check(case, 1), check(case, 1), check(case, 2)
-    assert shim.random_state() == state
-    assert all(np.array_equal(a.numerical, b.numerical) for a, b in zip(first.rows, second.rows))
-    assert not np.array_equal(first.rows[0].numerical, other.rows[0].numerical)
+    assert np.random_state() == state
+    assert all(numpy.array_equal(a.numerical, b.numerical) for a, b in zip(first.rows, second.rows))
+    assert not numpy.array_equal(first.rows[0].numerical, other.rows[0].numerical)
     after = case.inputs | dict(enumerate(case.build().params))
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
 def test_relative_error():
-    assert relative_error(np.zeros(3), np.zeros(3)) == 0
-    assert relative_error(np.zeros(3), np.full(3, 1e-200)) == 1  # no floor that hides small numbers
-    assert relative_error(np.array([3.0, 4.0]), np.array([3.0, 4.5])) == pytest.approx(0.5 / np.hypot(3, 4.5))
-    assert np.isnan(relative_error(np.array([np.nan]), np.array([1.0])))
+    assert relative_error(numpy.zeros(3), numpy.zeros(3)) == 0
+    assert relative_error(numpy.zeros(3), numpy.full(3, 1e-200)) == 1  # no floor that hides small numbers
+    assert relative_error(numpy.array([3.0, 4.0]), numpy.array([3.0, 4.5])) == pytest.approx(0.5 / numpy.hypot(3, 4.5))
+    assert numpy.isnan(relative_error(numpy.array([numpy.nan]), numpy.array([1.0])))
 
 
+@on_each_device
 def test_the_table_has_a_line_for_each_case():
     good, bad = check(softmax(Softmax)), check(softmax(ZeroSoftmax))
     _, first, second = table([good, bad]).splitlines()
@@ -391,28 +426,38 @@ def test_the_table_has_a_line_for_each_case():
     assert second.split() == ["ZeroSoftmax", "broken", "1", "1.0e+00", "FAILED"]
 
 
+@on_each_device
 def test_a_drawn_case_does_not_depend_on_the_other_layers(monkeypatch):
+    expected = next(case for case in cases_of(np.ndarray) if case.layer == "TimeRNN").inputs["xs"]
     alone = [maker for maker in gradient_cases.MAKERS if maker.__name__ == "time_rnn"]
     monkeypatch.setattr(gradient_cases, "MAKERS", alone)
-    expected = next(case for case in CASES if case.layer == "TimeRNN").inputs["xs"]
     assert np.array_equal(layer_cases(seed=1)[0].inputs["xs"], expected)
 
 
 def test_the_command_line_passes_on_all_layers(capsys):
     assert main([]) == 0
     printed = capsys.readouterr().out
-    assert len(printed.splitlines()) == len(CASES) + 1 and "FAILED" not in printed
+    assert len(printed.splitlines()) == len(NAMES) + 1 and "FAILED" not in printed
 
 
-def test_the_command_line_fails_on_a_broken_layer(capsys, monkeypatch):
+def test_the_command_line_fails_on_a_broken_layer(device, capsys, monkeypatch):
     monkeypatch.setattr(gradient_cases, "MAKERS", [gradient_cases.matmul, lambda draw: [softmax(ZeroSoftmax)]])
-    assert main(["--seed", "7"]) == 1
+    assert main(["--device", device, "--seed", "7"]) == 1
     printed = capsys.readouterr().out
     assert "FAILED" in printed and "x: relative error" in printed and "repeat with seed 7" in printed
-    assert main(["--tolerance", "1.5"]) == 0
-    assert main(["--tolerance", "1e-20"]) == 1
+    assert main(["--device", device, "--tolerance", "1.5"]) == 0
+    assert main(["--device", device, "--tolerance", "1e-20"]) == 1
 
 
-def test_wrong_use_of_the_command_line(capsys):
-    assert main(["--tolerance", "-1"]) == 2
-    assert "--tolerance" in capsys.readouterr().err
+def test_the_command_line_checks_on_the_device_it_is_given(device, monkeypatch):
+    backend, backends = np.backend, []
+    monkeypatch.setattr(gradient_cases, "MAKERS", [lambda draw: backends.append(np.backend) or [softmax(Softmax)]])
+    np.use("numpy")
+    assert main(["--device", device]) == 0
+    assert backends == [backend]
+
+
+@pytest.mark.parametrize("flag, value", [("--tolerance", "-1"), ("--device", "tpu")])
+def test_wrong_use_of_the_command_line(capsys, flag, value):
+    assert main([flag, value]) == 2
+    assert flag in capsys.readouterr().err

@@ -3,8 +3,9 @@ import builtins
 import json
 import struct
 
-import numpy as np
+import numpy
 import pytest
+from any_device import np
 
 from common.errors import InputError
 from common.gru import GRU
@@ -17,6 +18,8 @@ from common.torch_weights import (
     recurrent_from_torch, recurrent_to_torch, torch_state_of_stack, write_safetensors,
 )
 
+pytestmark = pytest.mark.usefixtures("device")
+
 N, T, D, H, V = 2, 3, 4, 5, 7
 BLOCKS = {"rnn": 1, "lstm": 4, "gru": 3}
 OPTIONS = {"rnn": {}, "lstm": {}, "gru": {"reset_after": True}}
@@ -26,7 +29,7 @@ SIZES = [(layers, bidirectional) for layers in (1, 2, 3) for bidirectional in (F
 
 def torch_state(cell, num_layers=1, bidirectional=False, prefix="", one_step=False, dtype=np.float64):
     """Random arrays as the state dict of torch.nn.RNN, LSTM, GRU or of their Cell class holds them."""
-    rng = np.random.default_rng(2)
+    rng = numpy.random.default_rng(2)
     rows, state = BLOCKS[cell] * H, {}
     for layer in range(num_layers):
         size = D if layer == 0 else (1 + bidirectional) * H
@@ -40,7 +43,7 @@ def torch_state(cell, num_layers=1, bidirectional=False, prefix="", one_step=Fal
 
 def bits(array):
     """What tells 0 from -0 too."""
-    return array.dtype, array.shape, array.tobytes()
+    return array.dtype, array.shape, np.to_cpu(array).tobytes()
 
 
 def same(found, expected):
@@ -50,11 +53,11 @@ def same(found, expected):
 
 
 def logistic(a):
-    return 1 / (1 + np.exp(-a))
+    return 1 / (1 + numpy.exp(-a))
 
 
 def inputs():
-    rng = np.random.default_rng(3)
+    rng = numpy.random.default_rng(3)
     return [rng.standard_normal(shape) for shape in ((N, D), (N, H), (N, H))]
 
 
@@ -65,25 +68,26 @@ def preactivations(state, x, h):
 
 def test_an_rnn_step_is_pytorchs_formula():
     state, (x, h, _) = torch_state("rnn", one_step=True), inputs()
-    expected = np.tanh(sum(preactivations(state, x, h)))
-    np.testing.assert_allclose(RNN(*recurrent_from_torch("rnn", state)).forward(x, h), expected, rtol=1e-13)
+    expected = numpy.tanh(sum(preactivations(state, x, h)))
+    found = RNN(*recurrent_from_torch("rnn", state)).forward(np.to_device(x), np.to_device(h))
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
 def test_an_lstm_step_is_pytorchs_formula():
     state, (x, h, c) = torch_state("lstm", one_step=True), inputs()
-    i, f, g, o = np.split(sum(preactivations(state, x, h)), 4, axis=1)
-    c_expected = logistic(f) * c + logistic(i) * np.tanh(g)
-    h_found, c_found = LSTM(*recurrent_from_torch("lstm", state)).forward(x, h, c)
+    i, f, g, o = numpy.split(sum(preactivations(state, x, h)), 4, axis=1)
+    c_expected = logistic(f) * c + logistic(i) * numpy.tanh(g)
+    h_found, c_found = LSTM(*recurrent_from_torch("lstm", state)).forward(*map(np.to_device, (x, h, c)))
     np.testing.assert_allclose(c_found, c_expected, rtol=1e-12)
-    np.testing.assert_allclose(h_found, logistic(o) * np.tanh(c_expected), rtol=1e-12)
+    np.testing.assert_allclose(h_found, logistic(o) * numpy.tanh(c_expected), rtol=1e-12)
 
 
 def test_a_gru_step_is_pytorchs_formula():
     state, (x, h, _) = torch_state("gru", one_step=True), inputs()
-    (r_x, z_x, n_x), (r_h, z_h, n_h) = (np.split(a, 3, axis=1) for a in preactivations(state, x, h))
+    (r_x, z_x, n_x), (r_h, z_h, n_h) = (numpy.split(a, 3, axis=1) for a in preactivations(state, x, h))
     z = logistic(z_x + z_h)
-    n = np.tanh(n_x + logistic(r_x + r_h) * n_h)
-    found = GRU(*recurrent_from_torch("gru", state), reset_after=True).forward(x, h)
+    n = numpy.tanh(n_x + logistic(r_x + r_h) * n_h)
+    found = GRU(*recurrent_from_torch("gru", state), reset_after=True).forward(np.to_device(x), np.to_device(h))
     np.testing.assert_allclose(found, (1 - z) * n + z * h, rtol=1e-12)
 
 
@@ -137,8 +141,8 @@ def test_torch_to_ours_and_back_moves_the_sum_of_the_biases_into_bias_ih(cell):
     found = recurrent_to_torch(cell, recurrent_from_torch(cell, state), one_step=True)
     summed = 2 * H if cell == "gru" else BLOCKS[cell] * H
     expected = state | {
-        "bias_ih": np.concatenate(((state["bias_ih"] + state["bias_hh"])[:summed], state["bias_ih"][summed:])),
-        "bias_hh": np.concatenate((np.zeros(summed), state["bias_hh"][summed:])),
+        "bias_ih": numpy.concatenate(((state["bias_ih"] + state["bias_hh"])[:summed], state["bias_ih"][summed:])),
+        "bias_hh": numpy.concatenate((numpy.zeros(summed), state["bias_hh"][summed:])),
     }
     same(found, expected)
 
@@ -146,12 +150,12 @@ def test_torch_to_ours_and_back_moves_the_sum_of_the_biases_into_bias_ih(cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_without_any_bias_ours_is_zero(cell):
     state = {name: array for name, array in torch_state(cell, 2).items() if name.startswith("weight")}
-    zeros = {name: np.zeros(BLOCKS[cell] * H) for name in torch_state(cell, 2) if name.startswith("bias")}
+    zeros = {name: numpy.zeros(BLOCKS[cell] * H) for name in torch_state(cell, 2) if name.startswith("bias")}
     params = recurrent_from_torch(cell, state)
     for found, expected in zip(params, recurrent_from_torch(cell, state | zeros), strict=True):
         assert np.array_equal(found, expected)
     with pytest.raises(InputError, match="^torch weights: bias_hh_l0 is missing$"):
-        recurrent_from_torch(cell, state | {"bias_ih_l0": np.zeros(BLOCKS[cell] * H)})
+        recurrent_from_torch(cell, state | {"bias_ih_l0": numpy.zeros(BLOCKS[cell] * H)})
 
 
 def test_nothing_is_shared():
@@ -161,7 +165,7 @@ def test_nothing_is_shared():
     arrays = [*torch_state_of_stack(stack).values(), *recurrent_from_torch("rnn", state)]
     W, b = np.ones((D, H)), np.ones(H)
     arrays += [*linear_to_torch([W, b]).values(), *embedding_to_torch([W]).values()]
-    linear = {"weight": np.ones((1, D)), "bias": np.ones(1)}  # of one row: its transpose is contiguous too
+    linear = {"weight": numpy.ones((1, D)), "bias": numpy.ones(1)}  # of one row: its transpose is contiguous too
     arrays += [*linear_from_torch(linear), *embedding_from_torch({"weight": W})]
     for array in arrays:
         array[...] = 9
@@ -171,18 +175,19 @@ def test_nothing_is_shared():
 
 
 def test_linear_and_embedding():
-    rng = np.random.default_rng(4)
-    x, weight, bias = (rng.standard_normal(shape) for shape in ((N, D), (H, D), (H,)))
-    state = {"out.weight": weight, "out.bias": bias, "other": np.zeros(1)}
+    rng = numpy.random.default_rng(4)
+    # Whole numbers, whose sums are exact in any order.
+    x, weight, bias = (rng.choice(999, shape, replace=False) - 500.0 for shape in ((N, D), (H, D), (H,)))
+    state = {"out.weight": weight, "out.bias": bias, "other": numpy.zeros(1)}
     W, b = linear_from_torch(state, "out.")
-    assert np.array_equal(Affine(W, b).forward(x), x @ weight.T + bias)
+    np.testing.assert_array_equal(Affine(W, b).forward(np.to_device(x)), x @ weight.T + bias)
     same(linear_to_torch([W, b], "out."), {"out.weight": weight, "out.bias": bias})
     (W,) = linear_from_torch({"weight": weight})
-    assert np.array_equal(MatMul(W).forward(x), x @ weight.T)
+    np.testing.assert_array_equal(MatMul(W).forward(np.to_device(x)), x @ weight.T)
     same(linear_to_torch([W]), {"weight": weight})
     table = rng.standard_normal((V, D))
     (W,) = embedding_from_torch({"embed.weight": table, "out.bias": bias}, "embed.")
-    assert np.array_equal(Embedding(W).forward(np.array([6, 0])), table[[6, 0]])
+    np.testing.assert_array_equal(Embedding(W).forward(np.array([6, 0])), table[[6, 0]])
     same(embedding_to_torch([W], "embed."), {"embed.weight": table})
 
 
@@ -194,14 +199,14 @@ def broken(state, **changes):
 WRONG = [
     ({"weight_hh_l1": None}, "weight_hh_l1 is missing"),
     ({"bias_ih_l0_reverse": None}, "bias_ih_l0_reverse is missing"),
-    ({"weight_hr_l0": np.zeros((2, H))}, "weight_hr_l0 is one name too many"),
-    ({"weight_ih_l3": np.zeros((4 * H, 2 * H))}, "weight_ih_l3 is one name too many"),
-    ({"weight_ih_l0": np.zeros((4 * H, 1, D))}, r"weight_ih_l0 has shape \(20, 1, 4\), wanted \(.*, (D|4)\)"),
-    ({"weight_hh_l0": np.zeros(4 * H)}, r"weight_hh_l0 has shape \(20,\), wanted \(.*, (H|5)\)"),
-    ({"weight_ih_l1": np.zeros((4 * H, H))}, r"weight_ih_l1 has shape \(20, 5\), wanted \(20, 10\)"),
-    ({"weight_hh_l1_reverse": np.zeros((H, 4 * H))}, r"weight_hh_l1_reverse has shape \(5, 20\), wanted \(20, 5\)"),
-    ({"bias_hh_l1": np.zeros(3 * H)}, r"bias_hh_l1 has shape \(15,\), wanted \(20,\)"),
-    ({"bias_hh_l0": np.zeros(4 * H, dtype=int)}, "bias_hh_l0 is int64, wanted a floating dtype"),
+    ({"weight_hr_l0": numpy.zeros((2, H))}, "weight_hr_l0 is one name too many"),
+    ({"weight_ih_l3": numpy.zeros((4 * H, 2 * H))}, "weight_ih_l3 is one name too many"),
+    ({"weight_ih_l0": numpy.zeros((4 * H, 1, D))}, r"weight_ih_l0 has shape \(20, 1, 4\), wanted \(.*, (D|4)\)"),
+    ({"weight_hh_l0": numpy.zeros(4 * H)}, r"weight_hh_l0 has shape \(20,\), wanted \(.*, (H|5)\)"),
+    ({"weight_ih_l1": numpy.zeros((4 * H, H))}, r"weight_ih_l1 has shape \(20, 5\), wanted \(20, 10\)"),
+    ({"weight_hh_l1_reverse": numpy.zeros((H, 4 * H))}, r"weight_hh_l1_reverse has shape \(5, 20\), wanted \(20, 5\)"),
+    ({"bias_hh_l1": numpy.zeros(3 * H)}, r"bias_hh_l1 has shape \(15,\), wanted \(20,\)"),
+    ({"bias_hh_l0": numpy.zeros(4 * H, dtype=int)}, "bias_hh_l0 is int64, wanted a floating dtype"),
 ]
 
 
@@ -241,7 +246,7 @@ def test_other_dtypes():
     with pytest.raises(InputError, match="^torch weights: weight_ih_l0 is float64, wanted float32$"):
         load_torch_stack(narrow, torch_state("lstm"))
     with pytest.raises(InputError, match="^torch weights: bias_hh_l0 is float64, wanted float32$"):
-        recurrent_from_torch("lstm", state | {"bias_hh_l0": np.zeros(4 * H)})
+        recurrent_from_torch("lstm", state | {"bias_hh_l0": numpy.zeros(4 * H)})
 
 
 def test_stacks_that_pytorch_cannot_compute_are_refused():
@@ -270,12 +275,14 @@ def test_wrong_arguments():
     with pytest.raises(ValueError, match=r"b \(15,\) of a gru, wanted .*, \(20,\), with reset_after=True"):
         recurrent_to_torch("gru", [Wx, Wh, b])
     for call, message in (
-        (lambda: linear_from_torch({"weight": np.zeros(3)}), r"weight has shape \(3,\), wanted \(M, D\)"),
-        (lambda: linear_from_torch({"bias": np.zeros(3)}), "weight is missing"),
-        (lambda: linear_from_torch({"weight": np.zeros((3, 2)), "bias": np.zeros(2)}),
+        (lambda: linear_from_torch({"weight": numpy.zeros(3)}), r"weight has shape \(3,\), wanted \(M, D\)"),
+        (lambda: linear_from_torch({"bias": numpy.zeros(3)}), "weight is missing"),
+        (lambda: linear_from_torch({"weight": numpy.zeros((3, 2)), "bias": numpy.zeros(2)}),
          r"bias has shape \(2,\), wanted \(3,\)"),
-        (lambda: embedding_from_torch({"weight": np.zeros((3, 2)), "bias": np.zeros(2)}), "bias is one name too many"),
-        (lambda: embedding_from_torch({"weight": np.zeros((3, 2), dtype=int)}), "weight is int64, wanted a floating"),
+        (lambda: embedding_from_torch({"weight": numpy.zeros((3, 2)), "bias": numpy.zeros(2)}),
+         "bias is one name too many"),
+        (lambda: embedding_from_torch({"weight": numpy.zeros((3, 2), dtype=int)}),
+         "weight is int64, wanted a floating"),
     ):
         with pytest.raises(InputError, match=f"^torch weights: {message}"):
             call()
@@ -291,13 +298,13 @@ def test_safetensors_files_keep_every_bit(tmp_path, safetensors):
     stack = TimeStack("gru", D, H, 2, True, reset_after=True)
     arrays = torch_state_of_stack(stack, "rnn.") | {
         "transposed": np.arange(6.0).reshape(2, 3).T, "every other": np.arange(8)[::2], "number": np.array(3.0),
-        "big-endian": np.arange(3, dtype=">f8")}
+        "big-endian": numpy.arange(3, dtype=">f8")}
     path = tmp_path / "new folder" / "weights.safetensors"
     write_safetensors(path, arrays)
     found = read_safetensors(path)
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert found[name].shape == array.shape and np.array_equal(found[name], array), name
+        assert found[name].shape == array.shape and numpy.array_equal(found[name], np.to_cpu(array)), name
     same(dict(sorted(found.items())), dict(sorted(safetensors.load_file(path).items())))
     found = {name: array for name, array in found.items() if name.startswith("rnn.")}
     for param, loaded in zip(stack.params, recurrent_from_torch("gru", found, "rnn."), strict=True):
@@ -309,7 +316,7 @@ def test_safetensors_files_that_cannot_be_read(tmp_path, safetensors):
     with pytest.raises(InputError, match=r"^there is no file .*nothing\.safetensors$"):
         read_safetensors(tmp_path / "nothing.safetensors")
     path = tmp_path / "weights.safetensors"
-    write_safetensors(path, {"a": np.ones(9)})
+    write_safetensors(path, {"a": numpy.ones(9)})
     whole = path.read_bytes()
     header = json.dumps({"a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     for data in (b"", b"no tensors here", whole[:-1], whole[:20], whole + b"x",
@@ -323,7 +330,7 @@ def test_safetensors_files_that_cannot_be_read(tmp_path, safetensors):
     with pytest.raises(InputError, match="cannot be read"):
         read_safetensors(tmp_path)
     with pytest.raises(InputError, match="^cannot write "):
-        write_safetensors(path / "in a file" / "weights.safetensors", {"a": np.ones(9)})
+        write_safetensors(path / "in a file" / "weights.safetensors", {"a": numpy.ones(9)})
 
 
 def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):

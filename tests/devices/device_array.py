@@ -402,7 +402,8 @@ def _without_leading_ones(memory):
 
 
 def same_place(a, b):
-    return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides
+    return (a.shape == b.shape and a.strides == b.strides
+            and a.__array_interface__["data"] == b.__array_interface__["data"])
 
 
 def _assign(target, source):
