@@ -70,12 +70,13 @@ def known_ids(ids):
     Returns
     -------
     ndarray of int or Ids
-        On a CPU an array, since there a look at its range costs next to nothing.
+        On a CPU an array, since there a look at its range costs next to nothing; so are no ids at all.
     """
-    if np.backend == "numpy" or isinstance(ids, Ids):
+    if isinstance(ids, Ids):
         return ids
-    low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, -1)
-    return Ids(np.to_device(ids), low, high)
+    if np.backend == "numpy" or ids.size == 0:
+        return np.to_device(ids)
+    return Ids(np.to_device(ids), int(ids.min()), int(ids.max()))
 
 
 def ids_array(ids):

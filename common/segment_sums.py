@@ -48,12 +48,12 @@ def segment_totals(ids, rows):
     n = len(ids)
     first, end = np.searchsorted(ids, ids), np.searchsorted(ids, ids, side="right")  # (n,), (n,)
     rank = (np.arange(n) - first)[:, None]  # (n, 1), in its segment
-    step = 1
-    while step < n:
+    for power in range((n - 1).bit_length()):  # until step reaches n
+        step = 2**power
         taken = np.empty_like(rows)  # (n, D)
         taken[:step] = rows[:step]
         write(take_in, (taken[step:],), rows[step:], rows[:-step], rank[step:], step)
-        rows, step = taken, 2 * step
+        rows = taken
     return rows[end - 1]
 
 

@@ -31,7 +31,10 @@ CPU_SECONDS = 300  # for one edit; an endless loop counts as caught, a busy mach
 # file: (classes and functions to edit, tests that hold them besides the gradient checker)
 TARGETS = {
     "functions.py": (None, ["test_functions.py"]),
-    "layers.py": (None, ["test_layers.py", "test_layer.py"]),
+    "ids.py": (None, ["test_ids.py"]),
+    "segment_sums.py": (None, ["test_segment_sums.py", "test_layers.py"]),
+    "device_random.py": (None, ["test_device_random.py"]),
+    "layers.py": (None, ["test_layers.py", "test_ids.py", "test_layer.py"]),
     "recurrent.py": ({"RecurrentLayer"}, ["test_rnn.py", "test_lstm.py"]),
     "packing.py": (None, ["test_packing.py"]),
     "rnn.py": (None, ["test_rnn.py", "test_layer.py"]),
@@ -48,7 +51,8 @@ def verdict(folder, file, tests):
     """Run the checks on a copy of the project, the quick ones first; return "tests", "checker" or "survived"."""
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    sys.path.insert(0, str(folder / "tests" / "benchmarks"))
+    for part in ("benchmarks", "devices"):
+        sys.path.insert(0, str(folder / "tests" / part))
     paths = [str(folder / "tests" / "common" / name) for name in tests]
     code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}",
                         f"--confcutdir={folder / 'tests'}", *paths])
