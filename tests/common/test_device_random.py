@@ -46,10 +46,11 @@ def test_a_state_is_a_place_in_the_sequence():
     generator = DeviceGenerator(3)
     first = generator.random((2, 2), np.float32).reshape(-1).tolist()
     state = json.loads(json.dumps(generator.state))
-    rest = generator.random((6,), np.float32).tolist()
+    rest = [*generator.random((2,), np.float32).tolist(), *generator.random((4,), np.float32).tolist()]
     assert first + rest == whole
     generator.state = tuple(state)
     assert generator.random((6,), np.float32).tolist() == rest
+    assert DeviceGenerator(4).state[1] == 0
     assert DeviceGenerator(4).state != DeviceGenerator(3).state and DeviceGenerator().state != DeviceGenerator().state
 
 
@@ -57,6 +58,7 @@ def test_a_key_at_the_end_of_its_range_goes_on_at_its_beginning():
     generator, other = DeviceGenerator(), DeviceGenerator()
     generator.state, other.state = (2**64 - 2, 0), (0, 0)
     assert generator.random((4,)).tolist()[2:] == other.random((2,)).tolist()
+    assert generator.random((2,)).tolist() == other.random((2,)).tolist()
 
 
 def test_the_shim_takes_it_on_a_gpu():

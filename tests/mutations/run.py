@@ -32,7 +32,7 @@ CPU_SECONDS = 300  # for one edit; an endless loop counts as caught, a busy mach
 TARGETS = {
     "functions.py": (None, ["test_functions.py"]),
     "ids.py": (None, ["test_ids.py"]),
-    "segment_sums.py": (None, ["test_segment_sums.py", "test_layers.py"]),
+    "segment_sums.py": (None, ["test_segment_sums.py", "test_layers.py", "../devices/test_training_step.py"]),
     "device_random.py": (None, ["test_device_random.py"]),
     "layers.py": (None, ["test_layers.py", "test_ids.py", "test_layer.py"]),
     "recurrent.py": ({"RecurrentLayer"}, ["test_rnn.py", "test_lstm.py"]),

@@ -3,8 +3,22 @@
 _ONE_DTYPE = "all parameters of a layer have one dtype; Layer refuses others"
 _TWINS = "the constructor refuses readers whose Wx and Wh differ in shape, so both have one size and one kind of state"
 
+_MORE_ROUNDS = "in a round more than is needed no row has another of its segment so far before it"
+_ROUNDS = "for power in range((n - 1).bit_length()): # until step reaches n"
+
 # (file, function, lines before, lines after): reason
 EXPLAINED = {
+    ("segment_sums.py", "segment_totals", _ROUNDS,
+     "for power in range((((n) + (1))).bit_length()): # until step reaches n"): _MORE_ROUNDS,
+    ("segment_sums.py", "segment_totals", _ROUNDS,
+     "for power in range(((n)).bit_length()): # until step reaches n"): _MORE_ROUNDS,
+    ("segment_sums.py", "segment_totals", _ROUNDS,
+     "for power in range((((1) - (n))).bit_length()): # until step reaches n"):
+        "a number has as many bits as its negative",
+    ("device_random.py", "DeviceGenerator.__init__",
+     "self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[0]), 0",
+     "self.state = int(numpy.random.SeedSequence(seed).generate_state(2, numpy.uint64)[0]), 0"):
+        "the first number of a seed sequence does not depend on how many are asked for",
     ("recurrent.py", "RecurrentLayer._states",
      "states = np.empty((N + packing.P, self.hidden_size), dtype=self.params[0].dtype) # (N + P, H)",
      "states = np.empty((N + packing.P, self.hidden_size), dtype=self.params[1].dtype) # (N + P, H)"): _ONE_DTYPE,
