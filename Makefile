@@ -16,7 +16,7 @@ help:
 	@echo 'make test-cupy        the names and fused functions used, against CuPy 14 (CUPY=13), without a GPU'
 	@echo 'make test-gpu         the tests of both devices on a GPU, and CPU against GPU'
 	@echo 'make bench-gpu        speed on a GPU'
-	@echo 'make bench            speed against one layer object per time step'
+	@echo 'make bench            speed and memory against PyTorch and one layer object per time step'
 
 # A stamp for each set of extras, renewed when the requirements change.
 .venv/created:
@@ -53,8 +53,9 @@ test-mutations: .venv/installed-dev
 test-parity: .venv/installed-dev,parity,safetensors
 	$(BIN)/python -m pytest tests/parity tests/common/test_torch_weights.py
 
-bench: .venv/installed-dev
-	$(BIN)/python tests/benchmarks/per_step.py
+# Installs PyTorch; with a build for CPUs in .venv already, only that is used.
+bench: .venv/installed-dev,parity
+	$(BIN)/python tests/benchmarks/speed.py
 
 # What a training step makes a GPU do, counted on the stand-in for CuPy.
 count-launches: .venv/installed-dev
