@@ -24,8 +24,8 @@ class BetterRnnlm(LanguageModel):
         Restarts the random generators, from which the initial weights are drawn (`np.seed`).
     dtype : dtype
         float32 to train, float64 to check gradients.
-    fused_loss : bool
-        Whether to train with `common.fused_loss`, which is faster and harder to step through.
+    fast : bool
+        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
 
     Raises
     ------
@@ -34,7 +34,7 @@ class BetterRnnlm(LanguageModel):
     """
 
     def __init__(self, vocab_size=10000, wordvec_size=650, hidden_size=650, dropout_ratio=0.5,
-                 seed=None, dtype=np.float32, fused_loss=False):
+                 seed=None, dtype=np.float32, fast=False):
         if wordvec_size != hidden_size:
             raise ValueError(
                 f"BetterRnnlm shares the embedding with the output layer: wordvec_size ({wordvec_size}) "
@@ -49,4 +49,4 @@ class BetterRnnlm(LanguageModel):
             TimeLSTM(*recurrent_weights(hidden_size, hidden_size, 4, dtype), stateful=True),
             TimeDropout(dropout_ratio),
             TimeAffine(embed_W.T, np.zeros(vocab_size, dtype=dtype)),
-        ], fused_loss)
+        ], fast)

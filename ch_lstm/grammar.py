@@ -47,18 +47,18 @@ class CellRnnlm(LanguageModel):
         Restarts the random generators, from which the initial weights are drawn (`np.seed`).
     dtype : dtype
         float32 to train, float64 to check gradients.
-    fused_loss : bool
-        Whether to train with `common.fused_loss`, which is faster and harder to step through.
+    fast : bool
+        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
     """
 
-    def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32, fused_loss=False):
+    def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32, fast=False):
         super().__init__(vocab_size, seed)
         time_layer, gates = CELLS[cell]
         self.stack([
             TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype)),
             time_layer(*recurrent_weights(wordvec_size, hidden_size, gates, dtype), stateful=True),
             TimeAffine(*affine_weights(hidden_size, vocab_size, dtype)),
-        ], fused_loss)
+        ], fast)
 
 
 def main(argv=None):
@@ -124,7 +124,7 @@ def _run(cell, config, grammar, texts):
     """Train and test one model; return its row of the summary, and its accuracies after each epoch."""
     train, valid, test = (np.to_device(texts[split]) for split in ("train", "valid", "test"))
     model = CellRnnlm(cell, grammar.vocabulary.size, config["wordvec_size"], config["hidden_size"],
-                      seed=config["seed"], fused_loss=np.backend == "numpy")
+                      seed=config["seed"], fast=np.backend == "numpy")
     optimizer = OPTIMIZERS[config["optimizer"]](config["lr"])
     batches = StripBatches(train[:-1], train[1:], BATCH_SIZE, TIME_SIZE)
     groups = verbs_by_distance(agreements(grammar.vocabulary.decode(texts["test"])))

@@ -20,15 +20,15 @@ class Rnnlm(LanguageModel):
         Restarts the random generators, from which the initial weights are drawn (`np.seed`).
     dtype : dtype
         float32 to train, float64 to check gradients.
-    fused_loss : bool
-        Whether to train with `common.fused_loss`, which is faster and harder to step through.
+    fast : bool
+        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
     """
 
     def __init__(self, vocab_size=10000, wordvec_size=100, hidden_size=100,
-                 seed=None, dtype=np.float32, fused_loss=False):
+                 seed=None, dtype=np.float32, fast=False):
         super().__init__(vocab_size, seed)
         self.stack([
             TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype)),
             TimeLSTM(*recurrent_weights(wordvec_size, hidden_size, 4, dtype), stateful=True),
             TimeAffine(*affine_weights(hidden_size, vocab_size, dtype)),
-        ], fused_loss)
+        ], fast)

@@ -66,7 +66,7 @@ class MikolovRnnlm(LanguageModel):
             TimeOneHot(V, dtype),
             TimeRNN(Wx, Wh, b, stateful=True, activation="sigmoid"),
             TimeAffine(W, c),
-        ], fused_loss=False)
+        ], fast=False)
 
     def draw_state(self):
         """Let the next forward, on a single text (N = 1), start from 0.1 times standard normal numbers."""

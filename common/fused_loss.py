@@ -1,4 +1,5 @@
 """The output layer and the loss of a language model as one layer, a block of rows at a time."""
+from common.buffers import Buffers
 from common.layer import Layer
 from common.layers import scaled, targets_and_weights
 from common.np import np
@@ -31,7 +32,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
 
     def __init__(self, W, b):
         super().__init__(W, b)
-        self.buffers = {}
+        self.buffers = Buffers()
 
     def forward(self, xs, ts, train_flg=True):
         """Compute the mean cross entropy of the scores xs W + b against targets.
@@ -57,13 +58,13 @@ class TimeAffineSoftmaxWithLoss(Layer):
         rows = xs.reshape(-1, H)  # (n, H)
         dxs = np.empty(rows.shape, dtype=rows.dtype)  # (n, H)
         losses = np.empty(len(rows), dtype=rows.dtype)  # (n,)
-        block_dW = self._buffer("block dW", V * H).reshape(dW.T.shape).T  # (H, V)
+        block_dW = self.buffers.take("block dW", (V, H), W.dtype).T  # (H, V)
 
         step = max(1, BLOCK // V)
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
             x = rows[block]  # (m, H)
-            scores = self._buffer("scores", len(x) * V).reshape(len(x), V)  # (m, V)
+            scores = self.buffers.take("scores", (len(x), V), W.dtype)  # (m, V)
             np.matmul(x, W, out=scores)
             self._block_loss(scores, targets[block], weights[block], losses[block], train_flg)
             if not train_flg:
@@ -79,12 +80,6 @@ class TimeAffineSoftmaxWithLoss(Layer):
                 db += ones @ scores
         self.cache = dxs.reshape(xs.shape) if train_flg else None
         return losses.sum()
-
-    def _buffer(self, name, size):
-        """Return `size` numbers of memory that is kept from call to call."""
-        if name not in self.buffers or self.buffers[name].size < size:
-            self.buffers[name] = np.empty(size, dtype=self.params[0].dtype)
-        return self.buffers[name][:size]
 
     def _block_loss(self, scores, targets, weights, losses, train_flg):
         """Share the rows of a block out to all cores; parameters as in `_tile_loss`."""

@@ -10,6 +10,7 @@ import numpy
 
 from common.attention import Attention, AttentionWeight, TimeAttention, WeightSum
 from common.bidirectional import TimeBidirectional, TimeBiGRU, TimeBiLSTM, TimeBiRNN
+from common.fast_lstm import FastTimeLSTM
 from common.fused_loss import TimeAffineSoftmaxWithLoss
 from common.gradient_adapters import layer_case, loss_case, sequence_case, stack_case, step_case
 from common.gradient_check import Case
@@ -208,6 +209,13 @@ def lstm(draw):
 @layer
 def time_lstm(draw):
     yield from sequences(draw, TimeLSTM, gates=4, states=("h", "c"))
+
+
+@layer
+def fast_time_lstm(draw):
+    for case in sequences(draw, FastTimeLSTM, gates=4, states=("h", "c")):
+        case.single_backward = True
+        yield case
 
 
 @layer

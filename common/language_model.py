@@ -2,7 +2,9 @@
 import contextlib
 
 from common.base_model import BaseModel
+from common.fast_lstm import FastTimeLSTM
 from common.fused_loss import TimeAffineSoftmaxWithLoss
+from common.lstm import TimeLSTM
 from common.np import np
 from common.time_layers import TimeDropout, TimeSoftmaxWithLoss
 
@@ -26,19 +28,20 @@ class LanguageModel(BaseModel):
             np.seed(seed)
         self.vocab_size = vocab_size
 
-    def stack(self, layers, fused_loss):
+    def stack(self, layers, fast):
         """Take the layers, and a loss for their scores.
 
         Parameters
         ----------
         layers : list of Layer
-        fused_loss : bool
-            Whether training and evaluation use `TimeAffineSoftmaxWithLoss`, which is faster, in
-            the place of the last layer and `TimeSoftmaxWithLoss`, which can be read step by step.
+        fast : bool
+            Whether to take, over the same weights, `FastTimeLSTM` in the place of each `TimeLSTM`, and for
+            training and evaluation `TimeAffineSoftmaxWithLoss` in the place of the last layer and
+            `TimeSoftmaxWithLoss`. They are faster; the plain ones can be read step by step.
         """
-        self.layers = layers
-        self.fused_loss = fused_loss
-        if fused_loss:
+        self.fast = fast
+        self.layers = [_fast_form(layer) for layer in layers] if fast else layers
+        if fast:
             self.loss_layer = TimeAffineSoftmaxWithLoss(*layers[-1].params)
             self.loss_layer.grads = layers[-1].grads
         else:
@@ -61,14 +64,14 @@ class LanguageModel(BaseModel):
 
         Targets of -1 do not count.
         """
-        if self.fused_loss:
+        if self.fast:
             return self.loss_layer.forward(self._through(self.layers[:-1], xs, train_flg), ts, train_flg)
         return self.loss_layer.forward(self.predict(xs, train_flg), ts)
 
     def backward(self, dout=1):
         """Set all gradients of the last forward, times dout."""
         dout = self.loss_layer.backward(dout)
-        for layer in reversed(self.layers[:-1] if self.fused_loss else self.layers):
+        for layer in reversed(self.layers[:-1] if self.fast else self.layers):
             dout = layer.backward(dout)
 
     def _through(self, layers, xs, train_flg):
@@ -106,3 +109,8 @@ class LanguageModel(BaseModel):
             yield
         finally:
             self.set_state(states)
+
+
+def _fast_form(layer):
+    """Return the fast form of a layer, over the same weights, or the layer itself where there is none."""
+    return FastTimeLSTM(*layer.params, layer.stateful) if type(layer) is TimeLSTM else layer

@@ -203,7 +203,7 @@ def build_model(models, config, vocab_size, seed=None):
     options = {"dropout_ratio": config["dropout"]} if "dropout_ratio" in inspect.signature(model).parameters else {}
     try:
         return model(vocab_size, config["wordvec_size"], config["hidden_size"], seed=seed,
-                     fused_loss=np.backend == "numpy" and not config["plain"], **options)
+                     fast=np.backend == "numpy" and not config["plain"], **options)
     except ValueError as error:
         raise InputError(str(error)) from None
 

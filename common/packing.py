@@ -12,6 +12,8 @@ step are the first ones::
 
 Without lengths every sequence runs to the end, and the rows are the batch with time first.
 """
+import functools
+
 import numpy
 
 from common.np import np
@@ -44,19 +46,18 @@ class Packing:
     def __init__(self, N, T, lengths=None):
         self.N, self.T = N, T
         self.order = None
-        running = numpy.full(T, N)  # (T,)
-        if lengths is not None:
-            lengths = checked_lengths(lengths, N, T)
-            order = numpy.argsort(-lengths, kind="stable")  # (N,)
-            running = (lengths > numpy.arange(T)[:, None]).sum(axis=1)  # (T,)
+        if lengths is None:
+            self.P, self.steps = N * T, _equal_steps(N, T)
+            return
+        lengths = checked_lengths(lengths, N, T)
+        order = numpy.argsort(-lengths, kind="stable")  # (N,)
+        running = (lengths > numpy.arange(T)[:, None]).sum(axis=1)  # (T,)
         ends = numpy.cumsum(running)  # (T,)
         starts = ends - running  # (T,)
         befores = numpy.concatenate(([0], N + starts[:-1]))  # (T,)
         self.P = int(running.sum())
         self.steps = [(slice(start, end), slice(before, before + n), n) for start, end, before, n in zip(
             starts.tolist(), ends.tolist(), befores.tolist(), running.tolist()) if n > 0]
-        if lengths is None:
-            return
         self.order = np.to_device(order)
         self.inverse = np.to_device(numpy.argsort(order))
         self.row_sequence = np.to_device(numpy.concatenate([order[:n] for n in running]))  # (P,)
@@ -91,9 +92,27 @@ class Packing:
         """Pick from states (N + P, H) the one before each row, (P, H)."""
         return states[:self.P] if self.order is None else states[self.row_before]
 
+    def by_step(self, rows):
+        """Return rows (P, ...) step by step: views (n, ...)."""
+        if self.order is None:
+            return list(rows.reshape(self.T, self.N, *rows.shape[1:]))
+        return [rows[step] for step, _, _ in self.steps]
+
+    def by_step_before(self, states):
+        """Return from states (N + P, H) those before each step: views (n, H)."""
+        if self.order is None:
+            return self.by_step(states[:self.P])
+        return [states[before] for _, before, _ in self.steps]
+
     def last(self, states):
         """Pick from states (N + P, H) the one after each sequence's last step, (N, H), in the order of the batch."""
         return states[self.P:] if self.order is None else states[self.last_row]
+
+
+@functools.lru_cache(maxsize=64)
+def _equal_steps(N, T):
+    """Return the steps of a batch whose sequences all have T: the states before step t stand where its rows do."""
+    return [(slice(t * N, t * N + N), slice(t * N, t * N + N), N) for t in range(T)]
 
 
 def checked_lengths(lengths, N, T):

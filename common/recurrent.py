@@ -95,7 +95,7 @@ class RecurrentLayer(Layer):
             Its first N rows hold the state to begin with, sorted: `initial`, or zeros.
         """
         N = packing.N
-        states = np.empty((N + packing.P, self.hidden_size), dtype=self.params[0].dtype)  # (N + P, H)
+        states = self._states_array(name, N + packing.P)  # (N + P, H)
         if initial is None or not self.stateful:
             states[:N] = 0
         elif len(initial) == N:
@@ -105,6 +105,10 @@ class RecurrentLayer(Layer):
                 f"{self._name}: the carried state {name} is for a batch of {len(initial)}, the input has {N}; "
                 "call reset_state() first")
         return states
+
+    def _states_array(self, name, rows):
+        """Return memory (rows, H) for states, not initialised."""
+        return np.empty((rows, self.hidden_size), dtype=self.params[0].dtype)
 
     def _start_backward(self, dhs, packing):
         """Check the gradient of the output and pack it, (P, H)."""

@@ -1,8 +1,8 @@
 """What `speed.py` times: one function for each workload, which makes its contestants.
 
 Each takes the name of a contestant and returns its step, a function without arguments, and how many tokens
-that step goes through. The contestant "floor" computes the bare matrix products of a training step of ours.
-PyTorch is imported only where it is the contestant.
+that step goes through. "ours" takes the fast forms of layers, as the scripts do, "plain" those to be read; "floor" is
+the bare matrix products of a training step of ours. PyTorch is imported only where it is the contestant.
 """
 import common  # noqa: F401, before NumPy is imported: it sets how BLAS threads wait
 import numpy as np
@@ -15,6 +15,7 @@ from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.evaluate import perplexity
+from common.fast_lstm import FastTimeLSTM
 from common.generate import generate
 from common.gru import TimeGRU
 from common.initial import affine_weights, embedding_weight, recurrent_weights
@@ -29,20 +30,20 @@ from products import prepare, products_of
 
 N, T, V = 20, 35, 10_000
 PTB_TEST_TOKENS = 82_430
-OURS, TORCH, PER_STEP, FLOOR = "ours", "PyTorch", "per step", "floor"
+OURS, PLAIN, TORCH, PER_STEP, FLOOR = "ours", "plain", "PyTorch", "per step", "floor"
 
 
 class GRURnnlm(LanguageModel):
     """Language model with a GRU whose reset gate comes after the product, as PyTorch has it."""
 
-    def __init__(self, vocab_size, wordvec_size, hidden_size, seed=None, fused_loss=False):
+    def __init__(self, vocab_size, wordvec_size, hidden_size, seed=None, fast=False):
         super().__init__(vocab_size, seed)
         Wx, Wh, _ = recurrent_weights(wordvec_size, hidden_size, 3, np.float32)
         self.stack([
             TimeEmbedding(embedding_weight(vocab_size, wordvec_size, np.float32)),
             TimeGRU(Wx, Wh, np.zeros(4 * hidden_size, dtype=np.float32), stateful=True, reset_after=True),
             TimeAffine(*affine_weights(hidden_size, vocab_size, np.float32)),
-        ], fused_loss)
+        ], fast)
 
 
 def language_model(contestant, make, torch_name, size, vocab_size=V):
@@ -56,10 +57,10 @@ def language_model(contestant, make, torch_name, size, vocab_size=V):
         model = MODELS[torch_name](vocab_size, size)
         optimizer, xs, ts = torch.optim.SGD(model.parameters(), lr=1.0), torch.from_numpy(xs), torch.from_numpy(ts)
         return lambda: torch_training_step(model, optimizer, xs, ts, 0.25), N * T
-    model = make(vocab_size, size, size, seed=0, fused_loss=contestant == OURS)
+    model = make(vocab_size, size, size, seed=0, fast=contestant == OURS)
     if contestant == FLOOR:
         return prepare(products_of(model, N, T)), N * T
-    if contestant == OURS:
+    if contestant in (OURS, PLAIN):
         return lambda: training_step(model, SGD(1.0), xs, ts, 0.25), N * T
     reference = PerStepModel(model)
 
@@ -123,7 +124,7 @@ def evaluation(contestant, tokens=PTB_TEST_TOKENS, size=100, steps_at_once=500):
     """The perplexity of an Rnnlm on a text, read as one strip."""
     ids = np.random.default_rng(0).integers(V, size=tokens)
     if contestant == OURS:
-        model = Rnnlm(V, size, size, seed=0, fused_loss=True)
+        model = Rnnlm(V, size, size, seed=0, fast=True)
         return lambda: perplexity(model, ids), tokens
     import torch
     from torch_models import MODELS
@@ -163,8 +164,8 @@ def lstm(contestant, N, T, size, lengths=None):
     rng = np.random.default_rng(0)
     xs, dhs = rng.standard_normal((2, N, T, size), dtype=np.float32)
     tokens = N * T if lengths is None else int(lengths.sum())
-    if contestant == OURS:
-        layer = TimeLSTM(*recurrent_weights(size, size, 4, np.float32))
+    if contestant in (OURS, PLAIN):
+        layer = (FastTimeLSTM if contestant == OURS else TimeLSTM)(*recurrent_weights(size, size, 4, np.float32))
 
         def step():
             layer.forward(xs, lengths)
@@ -190,11 +191,12 @@ def lstm(contestant, N, T, size, lengths=None):
     return torch_step, tokens
 
 
-BOTH, TRAINING, ALL = (OURS, TORCH), (OURS, TORCH, FLOOR), (OURS, TORCH, PER_STEP, FLOOR)
+BOTH, TRAINING, LAYER = (OURS, TORCH), (OURS, TORCH, FLOOR), (OURS, TORCH, PLAIN)
+MODEL = (OURS, TORCH, PLAIN, PER_STEP, FLOOR)
 WORKLOADS = {  # letter: title, contestants, function of the contestant
-    "a": ("SimpleRnnlm", ALL, lambda who: language_model(who, SimpleRnnlm, "SimpleRnnlm", 100)),
-    "b": ("Rnnlm", ALL, lambda who: language_model(who, Rnnlm, "Rnnlm", 100)),
-    "c": ("BetterRnnlm", ALL, lambda who: language_model(who, BetterRnnlm, "BetterRnnlm", 650)),
+    "a": ("SimpleRnnlm", MODEL, lambda who: language_model(who, SimpleRnnlm, "SimpleRnnlm", 100)),
+    "b": ("Rnnlm", MODEL, lambda who: language_model(who, Rnnlm, "Rnnlm", 100)),
+    "c": ("BetterRnnlm", MODEL, lambda who: language_model(who, BetterRnnlm, "BetterRnnlm", 650)),
     "d": ("GRU of 200", TRAINING, lambda who: language_model(who, GRURnnlm, "GRU", 200)),
     "e": ("a character at a time", BOTH, one_character_at_a_time),
     "f": ("hello", BOTH, hello),
@@ -202,7 +204,7 @@ WORKLOADS = {  # letter: title, contestants, function of the contestant
     "h": ("generation, 1 sample", BOTH, lambda who: generation(who, 1)),
     "h64": ("generation, 64 samples", BOTH, lambda who: generation(who, 64)),
     "i": ("Rnnlm, V = 50,000", TRAINING, lambda who: language_model(who, Rnnlm, "Rnnlm", 100, vocab_size=50_000)),
-    "j": ("TimeLSTM, T = 500, H = 256", BOTH, lambda who: lstm(who, 20, 500, 256)),
-    "k": ("lengths from 5 to 100", BOTH, lambda who: lstm(
+    "j": ("LSTM layer, T = 500, H = 256", LAYER, lambda who: lstm(who, 20, 500, 256)),
+    "k": ("lengths from 5 to 100", LAYER, lambda who: lstm(
         who, 32, 100, 128, np.linspace(5, 100, 32).astype(np.int64))),
 }

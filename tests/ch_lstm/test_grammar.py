@@ -18,16 +18,16 @@ ENGLISH = Grammar(agreement_rules())
 
 
 @on_each_device
-@pytest.mark.parametrize("fused_loss", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_gradients(cell, fused_loss):
+def test_gradients(cell, fast):
     def build():
-        model = CellRnnlm(cell, V, D, H, seed=0, dtype=np.float64, fused_loss=fused_loss)
+        model = CellRnnlm(cell, V, D, H, seed=0, dtype=np.float64, fast=fast)
         for param in unique_params(model.params):
             param[...] = Draw(2).normal(*param.shape, std=0.5)
         return model
 
-    case = model_case("CellRnnlm", cell, build, Draw(3).ids(N, T), Draw(4).ids(N, T), single_backward=fused_loss)
+    case = model_case("CellRnnlm", cell, build, Draw(3).ids(N, T), Draw(4).ids(N, T), single_backward=fast)
     assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
 
 

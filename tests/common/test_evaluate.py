@@ -27,11 +27,11 @@ def naive_perplexity(model, corpus):
     return math.exp(-sum(logs) / len(logs))
 
 
-@pytest.mark.parametrize("fused_loss", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("steps", [500, 10, 7, 52])
-def test_every_token_but_the_first_is_predicted_once_with_the_state_carried(corpus, monkeypatch, steps, fused_loss):
+def test_every_token_but_the_first_is_predicted_once_with_the_state_carried(corpus, monkeypatch, steps, fast):
     monkeypatch.setattr(evaluate, "STEPS_AT_ONCE", steps)
-    model = BetterRnnlm(7, 5, 5, seed=0, dtype=np.float64, fused_loss=fused_loss)
+    model = BetterRnnlm(7, 5, 5, seed=0, dtype=np.float64, fast=fast)
     for param in model.params:
         param *= 3  # so that the state matters
     assert perplexity(model, corpus) == pytest.approx(naive_perplexity(model, corpus), rel=1e-12)

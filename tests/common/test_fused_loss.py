@@ -68,7 +68,7 @@ def test_the_block_size_bounds_the_memory(block, rows, monkeypatch):
     W, b, xs, ts = drawn()
     layer = TimeAffineSoftmaxWithLoss(W, b)
     layer.forward(xs, ts)
-    assert layer.buffers["scores"].size == rows * V
+    assert layer.buffers.memory["scores"].size == rows * V
 
 
 @pytest.mark.parametrize("tile, workers, rows", [

@@ -81,14 +81,14 @@ MODELS = {
 
 
 @on_each_device
-@pytest.mark.parametrize("fused_loss", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model(name, fused_loss):
+def test_every_model(name, fast):
     xs, ts = Draw(3).ids(N, T), Draw(4).ids(N, T)
     xs[0, 0], xs[1, 1], ts[1, 0] = 2, 2, -1
     case = model_case(
-        name, "fused" if fused_loss else "plain",
-        lambda: randomized(MODELS[name](dtype=np.float64, fused_loss=fused_loss)), xs, ts, single_backward=fused_loss)
+        name, "fast" if fast else "plain",
+        lambda: randomized(MODELS[name](dtype=np.float64, fast=fast)), xs, ts, single_backward=fast)
     assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
 
 

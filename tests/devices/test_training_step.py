@@ -17,6 +17,7 @@ from common import clip, layers, lstm, trainer
 from common.batches import StripBatches, WindowBatches
 from common.clip import unique_params
 from common.gru import TimeGRU
+from common.ids import Ids
 from common.layers import Affine, Embedding, SoftmaxWithLoss
 from common.lstm import TimeLSTM
 from common.optimizer import OPTIMIZERS, SGD
@@ -95,6 +96,19 @@ def test_a_training_step_waits_for_nothing_and_moves_nothing(model, optimizer):
 def test_so_does_one_on_windows(model, shuffle):
     windows = WindowBatches(IDS, window=T, batch_size=N, shuffle=shuffle, seed=0)
     assert_device_alone(count_training_step(model(V, H, H, seed=0), windows, SGD(0.1)))
+
+
+@pytest.mark.parametrize("ignore_label, low, high, believed", [
+    (None, 0, 6, True), (None, 1, 5, True), (None, -1, 6, False), (None, 0, 7, False),
+    (-1, -1, 6, True), (-1, 0, 6, True), (-1, 1, 6, True), (-1, -2, 6, False), (-1, -1, 7, False),
+    (0, 0, 6, True), (0, -1, 6, False), (1, -1, 6, False), (-2, -1, 6, False),
+])
+def test_targets_are_looked_at_only_where_their_known_range_leaves_a_doubt(ignore_label, low, high, believed):
+    loss, x, ts = SoftmaxWithLoss(), np.ones((3, 7)), np.array([2, 4, 3])
+    loss.ignore_label = ignore_label
+    with strict_cupy.counting() as counts:
+        loss.forward(x, Ids(ts, low, high))
+    assert (counts.synchronisations == 0) == believed
 
 
 def test_the_trainer_reads_the_loss_once_an_interval(capsys):

@@ -34,7 +34,7 @@ TARGETS = {
     "ids.py": (None, ["test_ids.py"]),
     "segment_sums.py": (None, ["test_segment_sums.py", "test_layers.py", "../devices/test_training_step.py"]),
     "device_random.py": (None, ["test_device_random.py"]),
-    "layers.py": (None, ["test_layers.py", "test_ids.py", "test_layer.py"]),
+    "layers.py": (None, ["test_layers.py", "test_ids.py", "test_layer.py", "../devices/test_training_step.py"]),
     "recurrent.py": ({"RecurrentLayer"}, ["test_rnn.py", "test_lstm.py"]),
     "packing.py": (None, ["test_packing.py"]),
     "rnn.py": (None, ["test_rnn.py", "test_layer.py"]),
