@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help train train-ptb train-better test lint check-gradients test-mutations test-parity bench count-launches test-cupy test-gpu bench-gpu clean
+.PHONY: help train train-ptb train-better test lint check-gradients test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu clean
 
 help:
 	@echo 'make train            a first language model, without a download'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-gpu         the tests of both devices on a GPU, and CPU against GPU'
 	@echo 'make bench-gpu        speed on a GPU'
 	@echo 'make bench            speed and memory against PyTorch and one layer object per time step'
+	@echo 'make growth           time and memory against T, N, H and V, as a picture'
 
 # A stamp for each set of extras, renewed when the requirements change.
 .venv/created:
@@ -56,6 +57,9 @@ test-parity: .venv/installed-dev,parity,safetensors
 # Installs PyTorch; with a build for CPUs in .venv already, only that is used.
 bench: .venv/installed-dev,parity
 	$(BIN)/python tests/benchmarks/speed.py
+
+growth: .venv/installed-dev
+	$(BIN)/python tests/benchmarks/growth.py
 
 # What a training step makes a GPU do, counted on the stand-in for CuPy.
 count-launches: .venv/installed-dev

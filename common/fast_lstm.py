@@ -66,12 +66,13 @@ class FastTimeLSTM(TimeLSTM):
             np.add(c, tanh_c, out=c)
             np.tanh(c, out=tanh_c)  # (4)
             np.multiply(o, tanh_c, out=h)
-        self.h, self.c = packing.last(hs).copy(), packing.last(cs).copy()
+        self.h, self.c = packing.last(hs), packing.last(cs).copy()
         self.cache = packing, xs, hs, cs, gates, tanh_cs
         return packing.unpack(hs[N:])  # (N, T, H)
 
     def _states_array(self, name, rows):
-        return self._take(name, rows, self.hidden_size)
+        """Return memory (rows, H), kept ones for the cells; the states themselves are returned, so theirs are new."""
+        return super()._states_array(name, rows) if name == "h" else self._take(name, rows, self.hidden_size)
 
     def backward(self, dhs, dh=None, dc=None):
         """Map the gradients of the states to those of the input, as `TimeLSTM.backward`; once after a forward."""
@@ -107,7 +108,7 @@ class FastTimeLSTM(TimeLSTM):
         np.matmul(xs.T, da, out=dWx)
         np.matmul(hs_prev.T, da, out=dWh)
         np.matmul(np.ones(len(da), dtype=da.dtype), da, out=db)
-        return np.matmul(da, Wx.T, out=self._take("dxs", *xs.shape))  # (P, D)
+        return da @ Wx.T  # (P, D)
 
 
 def _turn_into_slopes(gates, c_prev, tanh_c, forget):

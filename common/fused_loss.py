@@ -6,6 +6,7 @@ from common.np import np
 from common.threads import run_parallel, worker_count
 
 BLOCK = 8_000_000  # scores of one block: 800 rows of a vocabulary of 10,000, 32 MB
+LEAST_ROWS = 128  # in a block: with fewer, adding up the blocks' dW takes longer than their products
 TILE = 250_000  # scores that stay in a core's cache: 25 such rows, 1 MB
 
 
@@ -58,9 +59,9 @@ class TimeAffineSoftmaxWithLoss(Layer):
         rows = xs.reshape(-1, H)  # (n, H)
         dxs = np.empty(rows.shape, dtype=rows.dtype)  # (n, H)
         losses = np.empty(len(rows), dtype=rows.dtype)  # (n,)
-        block_dW = self.buffers.take("block dW", (V, H), W.dtype).T  # (H, V)
+        block_dW = self._like_dW("block dW")  # (H, V)
 
-        step = max(1, BLOCK // V)
+        step = max(LEAST_ROWS, BLOCK // V)
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
             x = rows[block]  # (m, H)
@@ -80,6 +81,13 @@ class TimeAffineSoftmaxWithLoss(Layer):
                 db += ones @ scores
         self.cache = dxs.reshape(xs.shape) if train_flg else None
         return losses.sum()
+
+    def _like_dW(self, name):
+        """Return kept memory (H, V) that lies as dW does: if that is a transposed view, columns first."""
+        dW = self.grads[0]
+        if dW.flags.c_contiguous:
+            return self.buffers.take(name, dW.shape, dW.dtype)
+        return self.buffers.take(name, dW.T.shape, dW.dtype).T
 
     def _block_loss(self, scores, targets, weights, losses, train_flg):
         """Share the rows of a block out to all cores; parameters as in `_tile_loss`."""

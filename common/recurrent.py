@@ -107,7 +107,7 @@ class RecurrentLayer(Layer):
         return states
 
     def _states_array(self, name, rows):
-        """Return memory (rows, H) for states, not initialised."""
+        """Return memory (rows, H) for the states of a name, not initialised."""
         return np.empty((rows, self.hidden_size), dtype=self.params[0].dtype)
 
     def _start_backward(self, dhs, packing):

@@ -53,18 +53,22 @@ def test_in_float32_it_equals_the_plain_pair_but_for_rounding():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 7), st.integers(1, 60), st.integers(1, 30), st.integers(1, 4))
-def test_any_number_of_blocks_tiles_and_workers(N, T, block, tile, workers):
+@given(st.integers(1, 5), st.integers(1, 7), st.integers(1, 60), st.integers(1, 30), st.integers(1, 4), st.booleans())
+def test_any_number_of_blocks_tiles_and_workers(N, T, block, tile, workers, transposed):
+    W, *others = drawn(N, T)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused_loss, "BLOCK", block)
+        patch.setattr(fused_loss, "LEAST_ROWS", 1)
         patch.setattr(fused_loss, "TILE", tile)
         patch.setattr(fused_loss, "worker_count", lambda: workers)
-        assert_equal(*drawn(N, T))
+        assert_equal(np.ascontiguousarray(W.T).T if transposed else W, *others)
 
 
-@pytest.mark.parametrize("block, rows", [(3 * V, 3), (4 * V - 1, 3), (1, 1)])
-def test_the_block_size_bounds_the_memory(block, rows, monkeypatch):
+@pytest.mark.parametrize("block, least, rows", [
+    (3 * V, 1, 3), (4 * V - 1, 1, 3), (1, 1, 1), (3 * V, 2, 3), (3 * V, 5, 5)])
+def test_the_block_size_bounds_the_memory(block, least, rows, monkeypatch):
     monkeypatch.setattr(fused_loss, "BLOCK", block)
+    monkeypatch.setattr(fused_loss, "LEAST_ROWS", least)
     W, b, xs, ts = drawn()
     layer = TimeAffineSoftmaxWithLoss(W, b)
     layer.forward(xs, ts)
@@ -156,6 +160,7 @@ def test_evaluation_gives_the_same_loss_and_touches_no_gradient():
 
 def test_the_buffers_of_one_call_do_not_leak_into_the_next(monkeypatch):
     monkeypatch.setattr(fused_loss, "BLOCK", 5 * V)
+    monkeypatch.setattr(fused_loss, "LEAST_ROWS", 1)
     W, b, xs, ts = drawn()
     layer = TimeAffineSoftmaxWithLoss(W, b)
     layer.forward(xs, ts)

@@ -39,6 +39,7 @@ TARGETS = {
     "packing.py": (None, ["test_packing.py"]),
     "rnn.py": (None, ["test_rnn.py", "test_layer.py"]),
     "lstm.py": (None, ["test_lstm.py", "test_layer.py"]),
+    "fast_lstm.py": (None, ["test_fast_lstm.py"]),
     "gru.py": (None, ["test_gru.py", "test_layer.py"]),
     "bidirectional.py": (None, ["test_bidirectional.py", "test_layer.py"]),
     "stack.py": (None, ["test_stack.py", "test_layer.py"]),
