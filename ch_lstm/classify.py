@@ -28,6 +28,7 @@ from common.functions import softmax
 from common.ids import known_ids
 from common.np import np
 from common.optimizer import Adam
+from common.packing import pad
 from common.plots import save_matrix
 from common.tables import format_table
 from common.text import Vocabulary, tokenize_words
@@ -122,11 +123,7 @@ class Sequences:
     """
 
     def __init__(self, texts, labels, tokenize, vocabulary, classes):
-        ids = [vocabulary.encode(tokenize(text)) for text in texts]
-        self.lengths = numpy.array([len(sequence) for sequence in ids])  # (n,)
-        self.xs = numpy.zeros((len(ids), self.lengths.max()), dtype=ids[0].dtype)  # (n, T)
-        for row, sequence in zip(self.xs, ids):
-            row[:len(sequence)] = sequence
+        self.xs, self.lengths = pad([vocabulary.encode(tokenize(text)) for text in texts])
         self.ts = numpy.array([classes.index(label) for label in labels])  # (n,)
 
     def batches(self, batch_size, order=None):

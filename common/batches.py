@@ -30,6 +30,7 @@ class StripBatches:
         Ids of the inputs, on any device.
     ts : ndarray (n,) of int, or Ids
         Ids of the targets; for a language model `xs` is ``corpus[:-1]``, `ts` is ``corpus[1:]``.
+        Both are copied.
     batch_size : int
         N, the number of strips.
     time_size : int

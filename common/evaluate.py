@@ -52,7 +52,8 @@ def eval_perplexity(model, corpus, batch_size=10, time_size=35):
     Parameters
     ----------
     model : BaseModel
-        Dropout is switched off where `forward` has an argument `train_flg`.
+        Dropout is switched off where `forward` has an argument `train_flg`. On a GPU it gets
+        `common.ids.Ids`; `.array` is the array.
     corpus : ndarray of int (n,), or Ids
         On any device.
     batch_size, time_size : int

@@ -45,8 +45,9 @@ class FastTimeLSTM(TimeLSTM):
         H, b, scale, shift = self.hidden_size, b[None], self.scale, self.shift  # rows (1, 4H)
         packing, xs = self._start(xs, lengths)  # (P, D)
         N, P = packing.N, packing.P
-        gates = np.matmul(xs, Wx, out=self._take("gates", P, 4 * H))  # (P, 4H)
+        self.cache = None  # what follows writes over the memory of the last forward
         hs, cs = self._states("h", self.h, packing), self._states("c", self.c, packing)  # (N + P, H)
+        gates = np.matmul(xs, Wx, out=self._take("gates", P, 4 * H))  # (P, 4H)
         tanh_cs = self._take("tanh c", P, H)  # (P, H)
         product = self._take("product", N, 4 * H)  # (N, 4H)
         for a, f, g, i, o, h_prev, h, c_prev, c, tanh_c in zip(

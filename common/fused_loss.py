@@ -61,6 +61,8 @@ class TimeAffineSoftmaxWithLoss(Layer):
         losses = np.empty(len(rows), dtype=rows.dtype)  # (n,)
         block_dW = self._like_dW("block dW")  # (H, V)
 
+        if train_flg and not len(rows):
+            dW[...], db[...] = 0, 0
         step = max(LEAST_ROWS, BLOCK // V)
         for start in range(0, len(rows), step):
             block = slice(start, start + step)

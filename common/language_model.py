@@ -35,9 +35,9 @@ class LanguageModel(BaseModel):
         ----------
         layers : list of Layer
         fast : bool
-            Whether to take, over the same weights, `FastTimeLSTM` in the place of each `TimeLSTM`, and for
-            training and evaluation `TimeAffineSoftmaxWithLoss` in the place of the last layer and
-            `TimeSoftmaxWithLoss`. They are faster; the plain ones can be read step by step.
+            Whether to take, over the same weights, `FastTimeLSTM` in the place of each `TimeLSTM` (on a CPU; on a
+            GPU the plain one is fast), and for training and evaluation `TimeAffineSoftmaxWithLoss` in the
+            place of the last layer and `TimeSoftmaxWithLoss`. The plain layers can be read step by step.
         """
         self.fast = fast
         self.layers = [_fast_form(layer) for layer in layers] if fast else layers
@@ -112,5 +112,6 @@ class LanguageModel(BaseModel):
 
 
 def _fast_form(layer):
-    """Return the fast form of a layer, over the same weights, or the layer itself where there is none."""
-    return FastTimeLSTM(*layer.params, layer.stateful) if type(layer) is TimeLSTM else layer
+    """Return the fast form of a layer on a CPU, over the same weights, or the layer itself where there is none."""
+    has_fast_form = type(layer) is TimeLSTM and np.backend == "numpy"
+    return FastTimeLSTM(*layer.params, layer.stateful) if has_fast_form else layer

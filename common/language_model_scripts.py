@@ -82,7 +82,7 @@ def train_parser(prog, models, recipes):
         help=words("lr_decay", "divide the learning rate by this when validation gets worse; 1 leaves it"))
     add("--max-grad", type=cli.positive_float, help=words("max_grad", "clip gradients to this global norm"))
     add("--seed", type=cli.natural, help=words("seed", "of weights and dropout"))
-    add("--plain", action="store_true", help="use the plain loss layer, slower and easy to step through")
+    add("--plain", action="store_true", help="use the plain layers, slower and easy to step through")
     add("--out", type=Path, help="folder of the run (default: a new one under runs/)")
     add("--resume", action="store_true", help="go on with the run in --out")
     add("--smoke", action="store_true", help="a tiny run of a few seconds, to see that everything works")

@@ -160,7 +160,7 @@ def to_gpu(array):
     InputError
         CuPy is missing or finds no GPU.
     """
-    return _import_cupy().asarray(array)
+    return np.asarray(array) if backend == "cupy" else _import_cupy().asarray(array)
 
 
 def to_device(array):

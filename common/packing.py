@@ -131,16 +131,18 @@ def pad(sequences):
     Parameters
     ----------
     sequences : list of ndarray (T_n, ...)
+        Of NumPy or of the backend in use.
 
     Returns
     -------
     xs : ndarray (N, T, ...)
-        Zeros behind each sequence's end.
+        Of the same kind; zeros behind each sequence's end.
     lengths : numpy.ndarray of int (N,)
     """
     lengths = numpy.array([len(sequence) for sequence in sequences])  # (N,)
     first = sequences[0]
-    xs = np.zeros((len(sequences), int(lengths.max())) + first.shape[1:], dtype=first.dtype)  # (N, T, ...)
+    xp = numpy if isinstance(first, numpy.ndarray) else np
+    xs = xp.zeros((len(sequences), int(lengths.max())) + first.shape[1:], dtype=first.dtype)  # (N, T, ...)
     for n, sequence in enumerate(sequences):
         xs[n, :len(sequence)] = sequence
     return xs, lengths

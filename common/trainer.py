@@ -152,7 +152,6 @@ class RnnlmTrainer(BaseTrainer):
     def __init__(self, model, optimizer):
         super().__init__(model, optimizer)
         self.time_idx = 0
-        self._batches = None
 
     @property
     def ppl_list(self):
@@ -160,24 +159,16 @@ class RnnlmTrainer(BaseTrainer):
         return self.curve
 
     def get_batch(self, x, t, batch_size, time_size):
-        """Return the next batch: two arrays of ids, xs and ts, of shape (batch_size, time_size)."""
-        return tuple(map(ids_array, self._next_batch(x, t, batch_size, time_size)))
+        """Return the next batch: two new arrays of ids, xs and ts, of shape (batch_size, time_size)."""
+        batch = self._next_batch(StripBatches(x, t, batch_size, time_size))
+        return tuple(ids_array(ids).copy() for ids in batch)
 
-    def _next_batch(self, x, t, batch_size, time_size):
-        """Return the next batch as it goes into a model, on a GPU as `Ids`."""
-        batches = self._batches_of(x, t, batch_size, time_size)
+    def _next_batch(self, batches):
+        """Return the next batch of strips, from where the last one ended."""
         batches.position = self.time_idx
         batch = batches.next_batch()
         self.time_idx = batches.position
         return batch
-
-    def _batches_of(self, x, t, batch_size, time_size):
-        """Return the strips of a corpus; those of the last call where nothing has changed."""
-        last = self._batches
-        if last is None or last.xs is not x or last.ts is not t or (
-                last.batch_size, last.time_size) != (batch_size, time_size):
-            self._batches = StripBatches(x, t, batch_size, time_size)
-        return self._batches
 
     def fit(self, xs, ts, max_epoch=10, batch_size=20, time_size=35, max_grad=None, eval_interval=20):
         """Train, and print the perplexity every `eval_interval` iterations.
@@ -185,7 +176,8 @@ class RnnlmTrainer(BaseTrainer):
         Parameters
         ----------
         xs, ts : ndarray of int (n,)
-            Token ids, and the id that follows each.
+            Token ids, and the id that follows each. On a GPU the model gets its batches as
+            `common.ids.Ids`, which the layers here take as they take arrays; `.array` is the array.
         max_epoch : int
             Epochs to add.
         batch_size, time_size : int
@@ -195,11 +187,12 @@ class RnnlmTrainer(BaseTrainer):
         eval_interval : int or None
             Iterations between two reports; None reports nothing.
         """
-        iterations = len(self._batches_of(xs, ts, batch_size, time_size))
+        batches = StripBatches(xs, ts, batch_size, time_size)
+        iterations = len(batches)
 
         def batches_of_epoch():
             for _ in range(iterations):
-                yield self._next_batch(xs, ts, batch_size, time_size)
+                yield self._next_batch(batches)
 
         def report(loss):
             perplexity = float(np.exp(loss))

@@ -186,3 +186,11 @@ def test_wrong_inputs_are_refused(change, message):
     W, b, xs, ts = drawn()
     with pytest.raises(ValueError, match=f"^TimeAffineSoftmaxWithLoss: {message}"):
         TimeAffineSoftmaxWithLoss(W, b).forward(*change(xs, ts))
+
+
+def test_no_rows_have_no_gradient():
+    W, b, xs, ts = drawn()
+    layer = TimeAffineSoftmaxWithLoss(W, b)
+    layer.forward(xs, ts)
+    assert float(layer.forward(xs[:0], ts[:0])) == 0
+    assert layer.backward().shape == (0, T, H) and not any(bool(grad.any()) for grad in layer.grads)

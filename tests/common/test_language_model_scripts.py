@@ -88,7 +88,7 @@ def test_a_run_without_out_gets_a_new_folder_each_time(tmp_path):
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["pydoc-rnnlm-1", "pydoc-rnnlm-2"]
 
 
-def test_plain_and_fused_losses_train_alike(tmp_path):
+def test_plain_and_fast_layers_train_alike(tmp_path):
     assert train("--epochs", 1, "--out", "fused") == train("--epochs", 1, "--plain", "--out", "plain") == 0
     for name, array in arrays("fused/last.npz").items():
         numpy.testing.assert_allclose(array, arrays("plain/last.npz")[name], atol=1e-4)
