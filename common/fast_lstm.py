@@ -126,10 +126,7 @@ def _turn_into_slopes(gates, c_prev, tanh_c, forget):
 
 
 def _each_tile(function, *arrays):
-    """Call a function on the same tiles of rows of several arrays, on a CPU on all cores."""
-    if np.backend != "numpy":
-        function(*arrays)
-        return
+    """Call a function on the same tiles of rows of several arrays, on all cores."""
     P, width = arrays[0].shape
     rows = max(1, TILE // width)
     tiles = [slice(start, start + rows) for start in range(0, P, rows)]

@@ -3,6 +3,7 @@
 _ONE_DTYPE = "all parameters of a layer have one dtype; Layer refuses others"
 _TWINS = "the constructor refuses readers whose Wx and Wh differ in shape, so both have one size and one kind of state"
 
+_TILES = "how many rows a tile has changes nothing but the time"
 _MORE_ROUNDS = "in a round more than is needed no row has another of its segment so far before it"
 _ROUNDS = "for power in range((n - 1).bit_length()): # until step reaches n"
 
@@ -15,6 +16,12 @@ EXPLAINED = {
     ("segment_sums.py", "segment_totals", _ROUNDS,
      "for power in range((((1) - (n))).bit_length()): # until step reaches n"):
         "a number has as many bits as its negative",
+    ("fast_lstm.py", "FastTimeLSTM._take",
+     "return self.buffers.take(name, shape, self.params[0].dtype)",
+     "return self.buffers.take(name, shape, self.params[1].dtype)"): _ONE_DTYPE,
+    ("fast_lstm.py", "_each_tile", "P, width = arrays[0].shape", "P, width = arrays[1].shape"): _TILES,
+    ("fast_lstm.py", "_each_tile",
+     "rows = max(1, TILE // width)", "rows = max(2, TILE // width)"): _TILES,
     ("device_random.py", "DeviceGenerator.__init__",
      "self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[0]), 0",
      "self.state = int(numpy.random.SeedSequence(seed).generate_state(2, numpy.uint64)[0]), 0"):
