@@ -23,6 +23,7 @@ from common.trainer import training_step
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.ticker import NullLocator  # noqa: E402
 
 PICTURE = Path(__file__).parents[2] / "docs" / "growth.png"
 SIZES = {"N": 20, "T": 35, "H": 100, "V": 10_000}
@@ -89,11 +90,11 @@ def main(argv=None):
         axis.loglog(sizes, seconds, f"k{marker}-")
         axis.set(xlabel=name, title=f"time ~ {name}^{slope:.2f}", xticks=sizes[::2])
         axis.set_xticks(sizes[::2], [f"{size:,}" for size in sizes[::2]])
-        axis.minorticks_off()
+        axis.xaxis.set_minor_locator(NullLocator())
         axes[-1].loglog(scores, memory, f"k{marker}-", label=f"{name} grows", mfc="white")
     axes[0].set_ylabel("seconds a training step")
     axes[-1].loglog(scores, scores, "k:", label="scores as one array")
-    axes[-1].set(xlabel="4 N T V bytes, in MB", title="memory of output layer and loss", ylabel="MB")
+    axes[-1].set(xlabel="4 N T V bytes, in MB", title="memory of the loss", ylabel="MB")
     axes[-1].legend(fontsize="x-small", loc="upper left")
     print(format_table(rows))
     args.out.parent.mkdir(exist_ok=True)
