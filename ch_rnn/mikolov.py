@@ -4,6 +4,7 @@ from common.language_model import LanguageModel
 from common.layer import Layer
 from common.np import np
 from common.time_layers import TimeAffine, TimeRNN
+from common.word_vectors import one_hot
 
 
 class TimeOneHot(Layer):
@@ -25,7 +26,7 @@ class TimeOneHot(Layer):
     def forward(self, ids):
         """Map ids (N, T) to vectors (N, T, V)."""
         ids = self.expect_ids("ids", ids, ids.shape, self.vocab_size)
-        return (ids[..., None] == np.arange(self.vocab_size)).astype(self.dtype)  # (N, T, V)
+        return one_hot(ids, self.vocab_size, self.dtype)  # (N, T, V)
 
     def backward(self, dout):
         """Return None: ids have no gradient."""

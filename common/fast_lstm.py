@@ -102,15 +102,6 @@ class FastTimeLSTM(TimeLSTM):
         self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
         return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
 
-    def _project_backward(self, xs, hs_prev, da):
-        """As `RecurrentLayer._project_backward`, the sum that is db as a product too."""
-        Wx, _, _ = self.params
-        dWx, dWh, db = self.grads
-        np.matmul(xs.T, da, out=dWx)
-        np.matmul(hs_prev.T, da, out=dWh)
-        np.matmul(np.ones(len(da), dtype=da.dtype), da, out=db)
-        return da @ Wx.T  # (P, D)
-
 
 def _turn_into_slopes(gates, c_prev, tanh_c, forget):
     """Put what the gradients are multiplied by where gates (P, 4H) and tanh_c (P, H) were, and f into `forget`."""

@@ -1,6 +1,4 @@
 """Ids on a GPU that were looked at before training, so that no training step has to wait for them."""
-import numpy
-
 from common.np import np
 
 
@@ -86,4 +84,4 @@ def ids_array(ids):
 
 def ids_on_host(ids):
     """Return ids as a NumPy array."""
-    return numpy.asarray(np.to_cpu(ids_array(ids)))
+    return np.to_cpu(ids_array(ids))

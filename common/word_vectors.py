@@ -46,7 +46,12 @@ def convert_one_hot(corpus, vocab_size):
     if corpus.size and (corpus.min() < 0 or corpus.max() >= vocab_size):
         raise ValueError(f"convert_one_hot: ids go from {corpus.min()} to {corpus.max()}, "
                          f"wanted 0 to {vocab_size - 1}")
-    return (corpus[..., None] == np.arange(vocab_size)).astype(np.int32)  # (..., V)
+    return one_hot(corpus, vocab_size, np.int32)
+
+
+def one_hot(ids, size, dtype):
+    """Write ids of any shape, all known to be from 0 to size - 1, as rows (..., size) with a single 1."""
+    return (ids[..., None] == np.arange(size)).astype(dtype)  # (..., size)
 
 
 def cos_similarity(x, y, eps=1e-8):
