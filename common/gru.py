@@ -36,13 +36,14 @@ from common.recurrent import RecurrentLayer, expect_recurrent_weights
 def reset_forward(ar, h_prev):
     """Return r and r h_prev, all (N, H)."""
     r = sigmoid(ar)  # (2)
-    return r, r * h_prev
+    return r, r * h_prev  # (3)
 
 
 def update_forward(az, ah, h_prev):
     """Return h, z, h_hat, all (N, H), from the pre-activations of update gate and candidate."""
     z, h_hat = sigmoid(az), np.tanh(ah)  # (2) (4)
-    return (1 - z) * h_prev + z * h_hat, z, h_hat  # (5)
+    h = (1 - z) * h_prev + z * h_hat  # (5)
+    return h, z, h_hat
 
 
 def update_backward(dh, z, h_hat, h_prev):
@@ -189,7 +190,8 @@ class GRU(Layer):
         dWhr[...] = h_prev.T @ dar
         np.matmul(x.T, da, out=dWx)
         np.sum(da, axis=0, out=db[:3 * H])
-        return da @ Wx.T, dh_prev  # (N, D), (N, H)
+        dx = da @ Wx.T  # (N, D)
+        return dx, dh_prev
 
 
 class TimeGRU(RecurrentLayer):
@@ -215,6 +217,11 @@ class TimeGRU(RecurrentLayer):
         self.biases = 4 if reset_after else 3
         self.reset_after = reset_after
         super().__init__(Wx, Wh, b, stateful)
+
+    @property
+    def step(self):
+        """One step of this layer, a `GRU` over the same weights."""
+        return GRU(*self.params, reset_after=self.reset_after)
 
     def forward(self, xs, lengths=None):
         """Map xs (N, T, D) to the states hs (N, T, H).

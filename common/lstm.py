@@ -54,7 +54,8 @@ def gates_backward(dh, dc, f, g, i, o, c_prev, c):
     do = dh * tanh_c  # (4)
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
     df, dg, di, dc_prev = dc * c_prev, dc * i, dc * g, dc * f  # (3)
-    return df * f * (1 - f), dg * (1 - g * g), di * i * (1 - i), do * o * (1 - o), dc_prev  # (2)
+    daf, dag, dai, dao = df * f * (1 - f), dg * (1 - g * g), di * i * (1 - i), do * o * (1 - o)  # (2)
+    return daf, dag, dai, dao, dc_prev
 
 
 def step_forward(xf, xg, xi, xo, hf, hg, hi, ho, c_prev):
@@ -111,7 +112,8 @@ class LSTM(Layer):
         np.matmul(x.T, da, out=dWx)  # (1)
         np.matmul(h_prev.T, da, out=dWh)
         np.sum(da, axis=0, out=db)
-        return da @ Wx.T, da @ Wh.T, dc_prev  # (N, D), (N, H), (N, H)
+        dx, dh_prev = da @ Wx.T, da @ Wh.T  # (N, D), (N, H)
+        return dx, dh_prev, dc_prev
 
 
 class TimeLSTM(RecurrentLayer):
@@ -143,6 +145,11 @@ class TimeLSTM(RecurrentLayer):
         super().__init__(Wx, Wh, b, stateful)
         self.c = None
         self.dc = None
+
+    @property
+    def step(self):
+        """One step of this layer, an `LSTM` over the same weights."""
+        return LSTM(*self.params)
 
     @property
     def state(self):

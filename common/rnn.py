@@ -114,7 +114,8 @@ class RNN(Layer):
         np.matmul(x.T, da, out=dWx)  # (1)
         np.matmul(h_prev.T, da, out=dWh)
         np.sum(da, axis=0, out=db)
-        return da @ Wx.T, da @ Wh.T  # (N, D), (N, H)
+        dx, dh_prev = da @ Wx.T, da @ Wh.T  # (N, D), (N, H)
+        return dx, dh_prev
 
 
 class TimeRNN(RecurrentLayer):
@@ -135,8 +136,13 @@ class TimeRNN(RecurrentLayer):
 
     def __init__(self, Wx, Wh, b, stateful=False, activation="tanh"):
         super().__init__(Wx, Wh, b, stateful)
-        self.activation, _ = activation_functions(activation)
+        self.activation = activation
         self.step_forward, self.step_backward = step_functions(activation)
+
+    @property
+    def step(self):
+        """One step of this layer, an `RNN` over the same weights."""
+        return RNN(*self.params, activation=self.activation)
 
     def forward(self, xs, lengths=None):
         """Map xs (N, T, D) to the states hs (N, T, H).
