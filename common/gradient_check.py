@@ -158,6 +158,43 @@ def relative_error(numerical, backward):
     return float(norm(numerical - backward) / numpy.maximum(norm(numerical), norm(backward)))
 
 
+def numerical_gradient(function, array, upstream=1.0):
+    """Return the gradient of a function with respect to an array, by central differences of each element.
+
+    Parameters
+    ----------
+    function : callable
+        Takes nothing, reads the array, and returns a number or an array.
+    array : ndarray of float64
+        Changed while the function runs; at the end it is as it was.
+    upstream : float or ndarray
+        The gradient is that of the sum of upstream times what the function returns.
+
+    Returns
+    -------
+    numpy.ndarray, shape of array
+    """
+    gradient = numpy.empty(array.shape)
+    for index in numpy.ndindex(*array.shape):
+        step = STEP * max(1.0, abs(float(array[index])))
+        gradient[index] = float((upstream * change(function, array, index, step)).sum()) / step
+    return gradient
+
+
+def change(function, array, index, step):
+    """Return by how much what a function returns changes, to first order, when `step` is added to array[index]."""
+    start = array[index].copy()
+    slope = 0
+    for steps, weight in STENCIL:
+        array[index] = start + steps * step
+        after = function()
+        array[index] = start - steps * step
+        # Subtracted first, so that no large sum is rounded and what did not move gives exactly 0.
+        slope = slope + weight * (after - function())
+    array[index] = start
+    return slope
+
+
 def check(case, seed=0, directions=2, elements=True):
     """Compare the gradients of a case with central differences, and see that the layer keeps its contract.
 
@@ -317,34 +354,25 @@ class _Check:
 
     def _check_directions(self, name, array, gradient, directions):
         numerical, backward = numpy.empty((2, directions))  # (directions,), (directions,)
+        upstream = self._joined(self.upstream)
+
+        def outputs():
+            return self._joined(self.forward())
+
         for k in range(directions):
             direction = self._draw(array.shape)
             direction /= np.sqrt((direction * direction).sum())
-            numerical[k] = self._slope(array, ..., STEP * direction) / STEP
+            numerical[k] = float((upstream * change(outputs, array, ..., STEP * direction)).sum()) / STEP
             backward[k] = float((gradient * direction).sum())
         self.result.rows.append(Row(name, "direction", numerical, backward))
 
     def _check_elements(self, name, array, gradient):
-        numerical = numpy.empty(array.shape)
-        for index in numpy.ndindex(*array.shape):
-            step = STEP * max(1.0, abs(float(array[index])))
-            numerical[index] = self._slope(array, index, step) / step
+        numerical = numerical_gradient(lambda: self._joined(self.forward()), array, self._joined(self.upstream))
         self.result.rows.append(Row(name, "element", numerical, np.to_cpu(gradient)))
 
-    def _slope(self, array, index, step):
-        """Return by how much L changes when `step` is added to array[index]."""
-        start = array[index].copy()
-        slopes = {name: 0 for name in self.upstream}
-        for steps, weight in STENCIL:
-            array[index] = start + steps * step
-            after = self.forward()
-            array[index] = start - steps * step
-            before = self.forward()
-            # Subtracted first, so that no large sum is rounded and what did not move gives exactly 0.
-            for name in slopes:
-                slopes[name] = slopes[name] + weight * (after[name] - before[name])
-        array[index] = start
-        return sum(float((self.upstream[name] * slope).sum()) for name, slope in slopes.items())
+    def _joined(self, arrays):
+        """Return the elements of arrays by the names of the outputs, one after the other."""
+        return np.concatenate([np.asarray(arrays[name]).reshape(-1) for name in self.upstream])
 
 
 def copies(arrays):
