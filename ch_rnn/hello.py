@@ -25,6 +25,8 @@ import numpy
 from common import cli
 from common.base_model import BaseModel
 from common.errors import InputError
+from common.fast_rnn import FastTimeRNN
+from common.ids import Ids
 from common.initial import uniform
 from common.np import np
 from common.optimizer import OPTIMIZERS
@@ -58,31 +60,40 @@ class HelloRNN(BaseModel):
         Restarts the random generators, from which the weights and biases are drawn, evenly from +-1 / sqrt(H).
     dtype : dtype
         float32 to train, float64 to check gradients.
+    fast : bool
+        Whether to use `FastTimeRNN` (on a CPU), which is harder to step through.
 
     Attributes
     ----------
+    flat_params, flat_grads : list of one ndarray
+        All parameters one after the other in the same memory as `params`, and their gradients: what updates
+        each number by itself can take them all at once.
     scores : ndarray (N, T, H)
         The states of the last forward.
     """
 
-    def __init__(self, size=LETTERS.size, biases=1, seed=None, dtype=np.float32):
+    def __init__(self, size=LETTERS.size, biases=1, seed=None, dtype=np.float32, fast=False):
         super().__init__()
         if seed is not None:
             np.seed(seed)
         bound = size**-0.5
-        Wx, Wh = uniform((size, size), bound, dtype), uniform((size, size), bound, dtype)  # (D, H), (H, H)
-        self.biases = [uniform(size, bound, dtype) for _ in range(biases)]  # (H,) each
-        self.rnn = TimeRNN(Wx, Wh, sum(self.biases))
+        shapes = [(size, size), (size, size), *[(size,)] * biases]  # of Wx (D, H), Wh (H, H), biases (H,)
+        flat = np.concatenate([uniform(shape, bound, dtype).reshape(-1) for shape in shapes])
+        flat_grad = np.zeros_like(flat)
+        self.flat_params, self.flat_grads = [flat], [flat_grad]
+        self.params, self.grads = _views(flat, shapes), _views(flat_grad, shapes)
+        Wx, Wh, *self.biases = self.params
+        b = self.biases[0] if biases == 1 else sum(self.biases)  # (H,)
+        self.rnn = (FastTimeRNN if fast and np.backend == "numpy" else TimeRNN)(Wx, Wh, b)
+        self.rnn.grads = self.grads[:3]
         self.loss_layer = TimeSoftmaxWithLoss()
-        dWx, dWh, db = self.rnn.grads
-        self.params = [Wx, Wh, *self.biases]
-        self.grads = [dWx, dWh, *[db] * biases]
         self.scores = None
 
     def forward(self, xs, ts):
         """Return the cross entropy in nats, summed over T, of targets ts (N, T) given xs (N, T, D)."""
-        b = self.rnn.params[2]
-        b[...] = sum(self.biases)
+        if len(self.biases) > 1:
+            b = self.rnn.params[2]
+            b[...] = sum(self.biases)
         self.scores = self.rnn.forward(xs)  # (N, T, H)
         return self.loss_layer.forward(self.scores, ts) * ts.shape[1]
 
@@ -90,6 +101,19 @@ class HelloRNN(BaseModel):
         """Set all gradients of the last forward, times dout."""
         T = self.scores.shape[1]
         self.rnn.backward(self.loss_layer.backward(dout * T))
+        _, _, db, *others = self.grads
+        for other in others:
+            other[...] = db
+
+
+def _views(flat, shapes):
+    """Return parts of an array as views of these shapes, one after the other."""
+    views, start = [], 0
+    for shape in shapes:
+        end = start + math.prod(shape)
+        views.append(flat[start:end].reshape(shape))
+        start = end
+    return views
 
 
 def one_hot_task(dtype=np.float32):
@@ -108,10 +132,11 @@ def train(model, optimizer, epochs):
         The loss is not finite.
     """
     xs, ts = one_hot_task()
+    ts = Ids(ts, 0, LETTERS.size - 1)
     for _ in range(epochs):
         loss = float(model.forward(xs, ts))
         model.backward()
-        optimizer.update(model.params, model.grads)
+        optimizer.update(model.flat_params, model.flat_grads)
         if not math.isfinite(loss):
             raise InputError("the loss is not finite: choose a lower --lr")
         yield loss
@@ -155,7 +180,7 @@ def _hello(argv):
 
 
 def _network(args, seed):
-    return HelloRNN(biases=args.biases, seed=seed), OPTIMIZERS[args.optimizer](args.lr)
+    return HelloRNN(biases=args.biases, seed=seed, fast=True), OPTIMIZERS[args.optimizer](args.lr)
 
 
 def print_one(args):

@@ -13,6 +13,11 @@ allocated inside the loops, what is allocated outside is kept for the next call 
 
   These slopes stand where the gates were, and then the gradients da where the slopes were, so a sequence
   of P rows needs one (P, 4H) array for both directions. That uses up what forward kept: a second backward raises.
+
+Two cores share a large layer by the batch: the sequences of one half know nothing of the other half, so each thread
+walks its own through all steps, and they meet at the end. For that the products with Wh must not call the threads of
+BLAS; so Wh is cut into blocks of columns, in products so small that OpenBLAS leaves them to the thread that asks, and
+spends no time on packing Wh anew at every step.
 """
 from common.buffers import Buffers
 from common.lstm import TimeLSTM, split_gates
@@ -20,6 +25,10 @@ from common.np import np
 from common.threads import run_parallel, worker_count
 
 TILE = 65_536  # gates that are turned into slopes at once: 256 kB
+SHARED_PRODUCT = 4_000_000  # multiplications of h Wh from which two threads gain more than they lose to each other
+SHARED_STEPS = 8  # from which it pays to copy Wh block by block
+SINGLE_THREADED = 524_288  # multiplications up to which OpenBLAS takes one thread for a product
+LEAST_COLUMNS = 32  # of a block: with fewer, the product takes longer
 
 
 class FastTimeLSTM(TimeLSTM):
@@ -41,21 +50,49 @@ class FastTimeLSTM(TimeLSTM):
 
     def forward(self, xs, lengths=None):
         """Map xs (N, T, D) to the states hs (N, T, H), as `TimeLSTM.forward`."""
-        Wx, Wh, b = self.params
-        H, b, scale, shift = self.hidden_size, b[None], self.scale, self.shift  # rows (1, 4H)
+        Wx, Wh, _ = self.params
         packing, xs = self._start(xs, lengths)  # (P, D)
-        N, P = packing.N, packing.P
+        N, P, H = packing.N, packing.P, self.hidden_size
         self.cache = None  # what follows writes over the memory of the last forward
         hs, cs = self._states("h", self.h, packing), self._states("c", self.c, packing)  # (N + P, H)
         gates = np.matmul(xs, Wx, out=self._take("gates", P, 4 * H))  # (P, 4H)
         tanh_cs = self._take("tanh c", P, H)  # (P, H)
+        halves, width = self._share(packing, Wh)
+        Wh = self._in_blocks("Wh", Wh, width)  # (4H / width, H, width)
         product = self._take("product", N, 4 * H)  # (N, 4H)
-        for a, f, g, i, o, h_prev, h, c_prev, c, tanh_c in zip(
-                packing.by_step(gates), *map(packing.by_step, split_gates(gates)),
+        run_parallel(self._walk_forward, *(
+            (packing, half, Wh, product[half], gates, hs, cs, tanh_cs) for half in halves))
+        self.h, self.c = packing.last(hs), packing.last(cs).copy()
+        self.cache = packing, xs, hs, cs, gates, tanh_cs
+        return packing.unpack(hs[N:])  # (N, T, H)
+
+    def _walk_forward(self, packing, half, Wh, product, gates, hs, cs, tanh_cs):
+        """Go through all steps with some of the sequences.
+
+        Parameters
+        ----------
+        packing : Packing
+        half : slice
+            The sequences, in the order of the packed rows.
+        Wh : ndarray (B, H, 4H / B)
+            In B blocks of columns.
+        product : ndarray (n, 4H)
+            Memory for h Wh of these sequences.
+        gates : ndarray (P, 4H)
+            x Wx, where the gates are to stand.
+        hs, cs, tanh_cs : ndarray (N + P, H), (N + P, H), (P, H)
+            States, the first N rows those to begin with, and tanh of the cells after each step.
+        """
+        N, b, scale, shift = packing.N, self.params[2][None], self.scale, self.shift  # rows (1, 4H)
+        product_blocks, n = _blocks(product, len(Wh)), None  # (B, n, 4H / B)
+        for a, f, g, i, o, h_prev, h, c_prev, c, tanh_c in _steps(
+                half, packing.by_step(gates), *map(packing.by_step, split_gates(gates)),
                 packing.by_step_before(hs), packing.by_step(hs[N:]),
                 packing.by_step_before(cs), packing.by_step(cs[N:]), packing.by_step(tanh_cs)):
-            h_Wh = product[:len(a)]
-            np.matmul(h_prev, Wh, out=h_Wh)  # (1)
+            if len(a) != n:
+                n = len(a)
+                h_Wh, h_Wh_blocks = product[:n], product_blocks[:, :n]  # (n, 4H), (B, n, 4H / B)
+            np.matmul(h_prev, Wh, out=h_Wh_blocks)  # (1)
             np.add(a, h_Wh, out=a)
             np.add(a, b, out=a)
             np.multiply(a, scale, out=a)  # (2)
@@ -67,9 +104,24 @@ class FastTimeLSTM(TimeLSTM):
             np.add(c, tanh_c, out=c)
             np.tanh(c, out=tanh_c)  # (4)
             np.multiply(o, tanh_c, out=h)
-        self.h, self.c = packing.last(hs), packing.last(cs).copy()
-        self.cache = packing, xs, hs, cs, gates, tanh_cs
-        return packing.unpack(hs[N:])  # (N, T, H)
+
+    def _share(self, packing, W):
+        """Return the shares of the sequences, slices, one for each thread, and the columns of a block of a matrix W."""
+        N, columns = packing.N, W.shape[1]
+        widths = [width for width in range(LEAST_COLUMNS, columns)
+                  if columns % width == 0 and -(-N // 2) * len(W) * width <= SINGLE_THREADED]
+        if (np.backend == "numpy" and worker_count() > 1 and N > 1 and widths
+                and packing.T >= SHARED_STEPS and N * W.size >= SHARED_PRODUCT):
+            return [slice(0, N // 2), slice(N // 2, N)], widths[-1]
+        return [slice(0, N)], columns
+
+    def _in_blocks(self, name, W, width):
+        """Return W (rows, columns) as blocks (columns / width, rows, width), copied if there are several."""
+        if width == W.shape[1]:
+            return W[None]
+        blocks = self._take(name, W.shape[1] // width, len(W), width)  # (B, rows, width)
+        blocks[...] = _blocks(W, len(blocks))
+        return blocks
 
     def _states_array(self, name, rows):
         """Return memory (rows, H), kept ones for the cells; the states themselves are returned, so theirs are new."""
@@ -86,21 +138,62 @@ class FastTimeLSTM(TimeLSTM):
         _each_tile(_turn_into_slopes, gates, packing.before(cs), tanh_cs, forget)
         H, da, dc_of_dh = self.hidden_size, gates, tanh_cs  # slopes so far, (P, 4H), (P, H)
         of_dc, of_dh = da.reshape(-1, 4, H)[:, :3], da[:, 3 * H:]  # (P, 3, H), (P, H)
-        gain = np.empty_like(dh)  # (N, H)
-        Wh_T = self._transposed_Wh()  # (4H, H)
-        for da_t, of_dc_t, of_dh_t, dh_out, dc_of_dh_t, f in reversed(list(zip(
-                *map(packing.by_step, (da, of_dc, of_dh, dhs, dc_of_dh, forget))))):
-            n = len(da_t)
-            dh_t, dc_t, gain_t = dh[:n], dc[:n], gain[:n]
+        halves, width = self._share(packing, self.params[1].T)
+        Wh_T = self._in_blocks("Wh_T", self._transposed_Wh(), width)  # (H / width, 4H, width)
+        run_parallel(self._walk_backward, *(
+            (packing, half, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh[half], dc[half]) for half in halves))
+        self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
+        return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
+
+    def _walk_backward(self, packing, half, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh, dc):
+        """Go back through all steps with some of the sequences.
+
+        Parameters
+        ----------
+        packing : Packing
+        half : slice
+            The sequences, in the order of the packed rows.
+        Wh_T : ndarray (B, 4H, H / B)
+            In B blocks of columns.
+        da : ndarray (P, 4H)
+            Slopes, where the gradients of the pre-activations are to stand.
+        of_dc, of_dh : ndarray (P, 3, H), (P, H)
+            The parts of da that are multiplied by dc and by dh.
+        dhs, dc_of_dh, forget : ndarray (P, H)
+        dh, dc : ndarray (n, H)
+            Gradients at the final states of these sequences; afterwards those at the states to begin with.
+        """
+        gain, dh_blocks, n = np.empty_like(dh), _blocks(dh, len(Wh_T)), None  # (n, H), (B, n, H / B)
+        for da_t, of_dc_t, of_dh_t, dh_out, dc_of_dh_t, f in reversed(list(_steps(
+                half, *map(packing.by_step, (da, of_dc, of_dh, dhs, dc_of_dh, forget))))):
+            if len(da_t) != n:
+                n = len(da_t)
+                dh_t, dc_t, gain_t, dh_t_blocks = dh[:n], dc[:n], gain[:n], dh_blocks[:, :n]
+                dc_t_row = dc_t[:, None]  # (n, 1, H)
             np.add(dh_t, dh_out, out=dh_t)
             np.multiply(dh_t, dc_of_dh_t, out=gain_t)  # (4)
             np.add(dc_t, gain_t, out=dc_t)
-            np.multiply(of_dc_t, dc_t[:, None], out=of_dc_t)  # (3) (2)
+            np.multiply(of_dc_t, dc_t_row, out=of_dc_t)  # (3) (2)
             np.multiply(of_dh_t, dh_t, out=of_dh_t)  # (4) (2)
             np.multiply(dc_t, f, out=dc_t)  # (3)
-            np.matmul(da_t, Wh_T, out=dh_t)  # (1)
-        self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
-        return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
+            np.matmul(da_t, Wh_T, out=dh_t_blocks)  # (1)
+
+
+def _blocks(array, count):
+    """Return an array (rows, columns) as a view of `count` blocks of columns, (count, rows, columns / count)."""
+    return array.reshape(len(array), count, -1).swapaxes(0, 1)
+
+
+def _steps(half, *lists):
+    """Go through lists of the arrays (n, ...) of each step side by side, with those rows that are of some sequences."""
+    if half == slice(0, len(lists[0][0])):  # all of them
+        yield from zip(*lists)
+        return
+    for arrays in zip(*lists):
+        arrays = tuple(array[half] for array in arrays)
+        if not len(arrays[0]):  # the sequences that still run are the first ones
+            return
+        yield arrays
 
 
 def _turn_into_slopes(gates, c_prev, tanh_c, forget):

@@ -11,6 +11,7 @@ import numpy
 from common.attention import Attention, AttentionWeight, TimeAttention, WeightSum
 from common.bidirectional import TimeBidirectional, TimeBiGRU, TimeBiLSTM, TimeBiRNN
 from common.fast_lstm import FastTimeLSTM
+from common.fast_rnn import FastTimeRNN
 from common.fused_loss import TimeAffineSoftmaxWithLoss
 from common.gradient_adapters import layer_case, loss_case, sequence_case, stack_case, step_case
 from common.gradient_check import Case
@@ -193,6 +194,11 @@ def time_rnn(draw):
     for activation in ("relu", "sigmoid"):
         yield sequence_case(TimeRNN, f"stateful, {activation}", draw.recurrent_off_kinks(), draw.bounded(N, T, D),
                             {"h": draw.bounded(N, H)}, activation=activation)
+
+
+@layer
+def fast_time_rnn(draw):
+    yield from sequences(draw, FastTimeRNN, gates=1, states=("h",))
 
 
 @layer

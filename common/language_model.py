@@ -3,9 +3,11 @@ import contextlib
 
 from common.base_model import BaseModel
 from common.fast_lstm import FastTimeLSTM
+from common.fast_rnn import FastTimeRNN
 from common.fused_loss import TimeAffineSoftmaxWithLoss
 from common.lstm import TimeLSTM
 from common.np import np
+from common.rnn import TimeRNN
 from common.time_layers import TimeDropout, TimeSoftmaxWithLoss
 
 
@@ -35,9 +37,10 @@ class LanguageModel(BaseModel):
         ----------
         layers : list of Layer
         fast : bool
-            Whether to take, over the same weights, `FastTimeLSTM` in the place of each `TimeLSTM` (on a CPU; on a
-            GPU the plain one is fast), and for training and evaluation `TimeAffineSoftmaxWithLoss` in the
-            place of the last layer and `TimeSoftmaxWithLoss`. The plain layers can be read step by step.
+            Whether to take, over the same weights, `FastTimeLSTM` in the place of each `TimeLSTM` and `FastTimeRNN`
+            in that of each `TimeRNN` with tanh (on a CPU; on a GPU the plain ones are fast), and for training and
+            evaluation `TimeAffineSoftmaxWithLoss` in the place of the last layer and `TimeSoftmaxWithLoss`. The
+            plain layers can be read step by step.
         """
         self.fast = fast
         self.layers = [_fast_form(layer) for layer in layers] if fast else layers
@@ -113,5 +116,8 @@ class LanguageModel(BaseModel):
 
 def _fast_form(layer):
     """Return the fast form of a layer on a CPU, over the same weights, or the layer itself where there is none."""
-    has_fast_form = type(layer) is TimeLSTM and np.backend == "numpy"
-    return FastTimeLSTM(*layer.params, layer.stateful) if has_fast_form else layer
+    if np.backend == "numpy" and type(layer) is TimeLSTM:
+        return FastTimeLSTM(*layer.params, layer.stateful)
+    if np.backend == "numpy" and type(layer) is TimeRNN and layer.activation == "tanh":
+        return FastTimeRNN(*layer.params, layer.stateful)
+    return layer

@@ -118,7 +118,7 @@ class Embedding(Layer):
         ids = ids.reshape(-1)  # (n,)
         if order is None:
             order = np.argsort(ids, kind="stable")  # (n,)
-        sum_rows_by_id(ids, dout.reshape(-1, D), order, dW)
+        sum_rows_by_id(ids, dout.reshape(-1, D), order, out=dW)
 
 
 class Dropout(Layer):
@@ -281,11 +281,12 @@ def targets_and_weights(layer, t, x, V=None):
     """
     V = x.shape[-1] if V is None else V
     ts = layer.expect_integers("targets", t, x.shape[:-1]).reshape(-1)  # (n,)
-    if layer.ignore_label is None:
+    if layer.ignore_label is None or isinstance(t, Ids) and not t.low <= layer.ignore_label <= t.high:
         counts = np.ones(ts.shape, dtype=x.dtype)  # (n,)
     else:
-        counts = (ts != layer.ignore_label).astype(x.dtype)  # (n,)
-        ts = np.where(ts != layer.ignore_label, ts, 0)
+        is_counted = ts != layer.ignore_label  # (n,)
+        counts = is_counted.astype(x.dtype)  # (n,)
+        ts = np.where(is_counted, ts, 0)
     if not (isinstance(t, Ids) and t.lie_in(-1 if layer.ignore_label == -1 else 0, V - 1)):
         layer.expect_range("targets", ts, V)
     return ts, counts / np.maximum(counts.sum(), 1)

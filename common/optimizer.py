@@ -156,9 +156,8 @@ class Adam(Optimizer):
     def update_one(self, param, grad, m, v):
         m += (1 - self.beta1) * (grad - m)
         v += (1 - self.beta2) * (grad * grad - v)
-        m_hat = m / (1 - self.beta1**self.steps)
         v_hat = v / (1 - self.beta2**self.steps)
-        param -= self.lr * m_hat / (np.sqrt(v_hat) + self.eps)
+        param -= self.lr / (1 - self.beta1**self.steps) * m / (np.sqrt(v_hat) + self.eps)
 
 
 OPTIMIZERS = {

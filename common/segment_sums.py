@@ -3,8 +3,8 @@ from common.elementwise import write
 from common.np import np
 
 
-def sum_rows_by_id(ids, rows, order, sums):
-    """Set row k of `sums` to the sum of the rows whose id is k, added up in the same order every time.
+def sum_rows_by_id(ids, rows, order, out):
+    """Set row k of `out` to the sum of the rows whose id is k, added up in the same order every time.
 
     Parameters
     ----------
@@ -12,19 +12,19 @@ def sum_rows_by_id(ids, rows, order, sums):
     rows : ndarray (n, D)
     order : ndarray of int (n,)
         Sorts the ids.
-    sums : ndarray (V, D)
+    out : ndarray (V, D)
         Zeros for an id that does not come up.
     """
-    sums[...] = 0
+    out[...] = 0
     if not ids.size:
         return
     ids, rows = ids[order], rows[order]  # (n,), (n, D): each id's rows are a segment now
     if np.backend == "numpy":
         is_first = np.concatenate((np.ones_like(ids[:1], dtype=bool), ids[1:] != ids[:-1]))  # (n,)
         starts = np.flatnonzero(is_first)  # (distinct ids,)
-        sums[ids[starts]] = np.add.reduceat(rows, starts, axis=0)
+        out[ids[starts]] = np.add.reduceat(rows, starts, axis=0)
     else:
-        sums[ids] = segment_totals(ids, rows)  # where an id comes up again, the same numbers are written again
+        out[ids] = segment_totals(ids, rows)  # where an id comes up again, the same numbers are written again
 
 
 def segment_totals(ids, rows):

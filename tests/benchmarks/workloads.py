@@ -99,7 +99,7 @@ def hello(contestant, epochs=15):
     """15 epochs of "hello" to "ohlol" with one cell of four units and Adam."""
     tokens = 5 * epochs
     if contestant == OURS:
-        return lambda: list(train_hello(HelloRNN(seed=3), Adam(0.1), epochs)), tokens
+        return lambda: list(train_hello(HelloRNN(seed=3, fast=True), Adam(0.1), epochs)), tokens
     import torch
 
     one_hot, target = torch.eye(LETTERS.size), torch.from_numpy(np.array(LETTERS.encode("ohlol"), dtype=np.int64))

@@ -7,9 +7,11 @@ import pytest
 from any_device import np
 
 from ch_rnn import hello
+from common.fast_rnn import FastTimeRNN
 from common.gradient_adapters import model_case
 from common.gradient_check import assert_gradients
 from common.optimizer import OPTIMIZERS
+from common.rnn import TimeRNN
 
 on_each_device = pytest.mark.usefixtures("device")
 
@@ -47,6 +49,32 @@ def test_weights_and_biases_start_evenly_within_half(biases):
         assert len(values) in (200 * 16, 200 * 4) and abs(values).max() <= 0.5
         shares = numpy.histogram(values, bins=8, range=(-0.5, 0.5))[0] / len(values)
         numpy.testing.assert_allclose(shares, 1 / 8, atol=4 * (1 / 8 * 7 / 8 / len(values))**0.5)  # four deviations
+
+
+@pytest.mark.parametrize("biases", [1, 2])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_fast_network_is_the_plain_one_to_rounding(biases, optimizer):
+    plain, fast = (hello.HelloRNN(biases=biases, seed=3, fast=fast) for fast in (False, True))
+    assert type(plain.rnn) is TimeRNN and type(fast.rnn) is FastTimeRNN
+    losses = [list(hello.train(network, OPTIMIZERS[optimizer](hello.LEARNING_RATES[optimizer]), 30))
+              for network in (plain, fast)]
+    numpy.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+
+
+@on_each_device
+@pytest.mark.parametrize("biases", [1, 2])
+def test_flat_parameters_and_gradients_are_all_of_them_in_the_same_memory(biases):
+    network = hello.HelloRNN(biases=biases, seed=3)
+    network.forward(*hello.one_hot_task())
+    network.backward()
+    for arrays, flat in ((network.params, network.flat_params[0]), (network.grads, network.flat_grads[0])):
+        shapes = [array.shape for array in arrays]
+        assert shapes == [(4, 4), (4, 4), *[(4,)] * biases] and flat.shape == (32 + 4 * biases,)
+        assert [float(number) for array in arrays for number in array.reshape(-1)] == flat.tolist()
+        flat[...] = 0
+        assert not any(bool(array.any()) for array in arrays)
+    if biases == 1:
+        assert network.rnn.params[2] is network.params[2]
 
 
 def spelled_and_loss_by_hand(params, epochs, lr):

@@ -7,6 +7,7 @@ from ch_lstm.better_rnnlm import BetterRnnlm
 from common import fast_lstm
 from common.fast_lstm import FastTimeLSTM
 from common.lstm import TimeLSTM
+from common.packing import Packing
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -40,6 +41,51 @@ def test_it_equals_the_plain_layer_to_rounding(data, dtype):
             assert one.dtype == dtype
             tolerance = 1e-12 if dtype == np.float64 else 1e-5
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def let_two_threads_share(monkeypatch):
+    """Let layers far too small for it be walked by two threads, with Wh in several blocks."""
+    monkeypatch.setattr(fast_lstm, "worker_count", lambda: 2)
+    for name, value in (("SHARED_PRODUCT", 0), ("SHARED_STEPS", 1), ("LEAST_COLUMNS", 1), ("SINGLE_THREADED", 60)):
+        monkeypatch.setattr(fast_lstm, name, value)
+
+
+@pytest.mark.parametrize("N", [2, 3, 5])
+@pytest.mark.parametrize("lengths", [None, "equal", "falling", "one long"])
+def test_two_threads_change_nothing(N, lengths, monkeypatch):
+    T, D, H = 6, 3, 4
+    lengths = {"equal": [T] * N, "falling": list(range(1, N + 1)), "one long": [1] * (N - 1) + [T]}.get(lengths)
+    rng = np.random.default_rng(1)
+    xs, dhs = rng.standard_normal((N, T, D)), rng.standard_normal((N, T, H))
+    states, dstates = rng.standard_normal((2, N, H)), rng.standard_normal((2, N, H))
+    layers = [FastTimeLSTM(*weights(D, H, np.float64), stateful=True) for _ in range(2)]
+    expected = run(layers[0], xs, states, dhs, dstates, lengths)
+    let_two_threads_share(monkeypatch)
+    for one, other in zip(run(layers[1], xs, states, dhs, dstates, lengths), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("N, T, rows, columns, expected", [
+    (20, 500, 256, 1024, ([slice(0, 10), slice(10, 20)], 128)),
+    (21, 8, 256, 1024, ([slice(0, 10), slice(10, 21)], 128)),
+    (32, 8, 256, 1024, ([slice(0, 16), slice(16, 32)], 128)),
+    (33, 8, 256, 1024, ([slice(0, 16), slice(16, 33)], 64)),  # the larger half has 17
+    (20, 35, 650, 2600, ([slice(0, 10), slice(10, 20)], 65)),
+    (20, 500, 1024, 256, ([slice(0, 10), slice(10, 20)], 32)),
+    (20, 35, 2600, 650, ([slice(0, 20)], 650)),  # blocks would be too narrow
+    (20, 35, 251, 1004, ([slice(0, 20)], 1004)),  # no width divides 4H
+    (20, 7, 256, 1024, ([slice(0, 20)], 1024)),  # too few steps
+    (20, 35, 100, 400, ([slice(0, 20)], 400)),  # too small
+    (1, 500, 1100, 4400, ([slice(0, 1)], 4400)),  # one sequence
+])
+def test_how_threads_share_a_layer(N, T, rows, columns, expected, monkeypatch):
+    layer, W = FastTimeLSTM(*weights(3, 4, np.float64)), np.empty((rows, columns))
+    if np.backend != "numpy":  # threads are for a CPU
+        expected = [slice(0, N)], columns
+    monkeypatch.setattr(fast_lstm, "worker_count", lambda: 2)
+    assert layer._share(Packing(N, T), W) == expected
+    monkeypatch.setattr(fast_lstm, "worker_count", lambda: 1)
+    assert layer._share(Packing(N, T), W) == ([slice(0, N)], columns)
 
 
 @pytest.mark.parametrize("N, T", [(2, 5), (1, 5), (2, 1), (1, 1)])

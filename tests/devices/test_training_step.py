@@ -171,7 +171,7 @@ MISTAKES = {  # what holds the function, its name, what is replaced, by what
     "gradients of equal ids assigned, not added": (
         layers, "sum_rows_by_id", "segment_totals(ids, rows)", "rows"),
     "atomic additions": (
-        layers, "sum_rows_by_id", "sums[ids] = segment_totals(ids, rows)", "np.add.at(sums, ids, rows)"),
+        layers, "sum_rows_by_id", "out[ids] = segment_totals(ids, rows)", "np.add.at(out, ids, rows)"),
     "a float() of the loss": (
         SoftmaxWithLoss, "forward", "return ((np.log(totals) - target_scores) * weights).sum()",
         "return float(((np.log(totals) - target_scores) * weights).sum())"),

@@ -38,6 +38,7 @@ TARGETS = {
     "recurrent.py": ({"RecurrentLayer"}, ["test_rnn.py", "test_lstm.py"]),
     "packing.py": (None, ["test_packing.py"]),
     "rnn.py": (None, ["test_rnn.py", "test_layer.py"]),
+    "fast_rnn.py": (None, ["test_fast_rnn.py"]),
     "lstm.py": (None, ["test_lstm.py", "test_layer.py"]),
     "fast_lstm.py": (None, ["test_fast_lstm.py"]),
     "gru.py": (None, ["test_gru.py", "test_layer.py"]),
