@@ -158,7 +158,7 @@ def relative_error(numerical, backward):
     return float(norm(numerical - backward) / numpy.maximum(norm(numerical), norm(backward)))
 
 
-def numerical_gradient(function, array, upstream=1.0):
+def numerical_gradient(function, array, upstream=1.0, step=STEP):
     """Return the gradient of a function with respect to an array, by central differences of each element.
 
     Parameters
@@ -169,6 +169,8 @@ def numerical_gradient(function, array, upstream=1.0):
         Changed while the function runs; at the end it is as it was.
     upstream : float or ndarray
         The gradient is that of the sum of upstream times what the function returns.
+    step : float
+        For elements larger than 1, relative to them.
 
     Returns
     -------
@@ -176,8 +178,8 @@ def numerical_gradient(function, array, upstream=1.0):
     """
     gradient = numpy.empty(array.shape)
     for index in numpy.ndindex(*array.shape):
-        step = STEP * max(1.0, abs(float(array[index])))
-        gradient[index] = float((upstream * change(function, array, index, step)).sum()) / step
+        here = step * max(1.0, abs(float(array[index])))
+        gradient[index] = float(np.asarray(upstream * change(function, array, index, here)).sum()) / here
     return gradient
 
 

@@ -171,12 +171,12 @@ class GRU(Layer):
         H = Wh.shape[0]
         x, h_prev, z, r, h_hat, kept = self.recall()
         self.expect("dh", dh, h_prev.shape)
-        dWhz, dWhr, dWhh = split_blocks(dWh)
         if self.reset_after:
             m = kept
             daz, dar, dah, dm, dh_prev = reset_after_backward(dh, z, r, h_hat, m, h_prev)
-            dh_prev = dh_prev + np.concatenate((daz, dar, dm), axis=1) @ Wh.T
-            dWhh[...] = h_prev.T @ dm
+            dproduct = np.concatenate((daz, dar, dm), axis=1)  # (N, 3H), of h_prev Wh
+            dh_prev = dh_prev + dproduct @ Wh.T  # (1) (3')
+            np.matmul(h_prev.T, dproduct, out=dWh)
             np.sum(dm, axis=0, out=db[3 * H:])
         else:
             rh = kept
@@ -184,10 +184,11 @@ class GRU(Layer):
             Whz, Whr, Whh = split_blocks(Wh)
             dar, dh_gain = reset_backward(dah @ Whh.T, r, h_prev)  # (3) (2)
             dh_prev = dh_prev + dh_gain + daz @ Whz.T + dar @ Whr.T  # (1)
+            dWhz, dWhr, dWhh = split_blocks(dWh)
+            dWhz[...] = h_prev.T @ daz
+            dWhr[...] = h_prev.T @ dar
             dWhh[...] = rh.T @ dah
         da = np.concatenate((daz, dar, dah), axis=1)  # (N, 3H)
-        dWhz[...] = h_prev.T @ daz
-        dWhr[...] = h_prev.T @ dar
         np.matmul(x.T, da, out=dWx)
         np.sum(da, axis=0, out=db[:3 * H])
         dx = da @ Wx.T  # (N, D)

@@ -27,7 +27,8 @@ class Line:
     names : tuple of str
         Of the arrays that it made.
     formula : str
-        The expression as it stands in the source, or after `out=`.
+        The expression as it stands in the source, without `out=`; where a line changes an array, all of it, as
+        `y += b`.
     values : tuple of ndarray
         One for each name; copies.
     file : str
@@ -45,8 +46,13 @@ class Line:
     number: int
     equations: str
 
+    @property
+    def text(self):
+        """What the line does, as `f = sigmoid(af)` or `y += b`."""
+        return self.formula if "= " in self.formula else f"{', '.join(self.names)} = {self.formula}"
 
-def walk(function, *args, replace=None):
+
+def walk(function, *args, names=(), replace=None):
     """Call a function of straight-line code and record its lines.
 
     Parameters
@@ -54,6 +60,8 @@ def walk(function, *args, replace=None):
     function : function or bound method
     *args
         Positional arguments.
+    names : tuple of str
+        Of the results, where the function returns expressions.
     replace : dict of str to ndarray, optional
         For each of these names: the value it gets instead of the computed one, whenever a line makes it.
         The lines after it go on with that, which is how a numerical derivative is taken in the middle.
@@ -71,7 +79,7 @@ def walk(function, *args, replace=None):
         The function has a statement that is no assignment, expression, `if` or `return`.
     """
     walker = _Walker(replace or {})
-    return walker.call(function, args, ()), walker.lines
+    return walker.call(function, args, names), walker.lines
 
 
 class _Walker:
@@ -82,7 +90,9 @@ class _Walker:
     def call(self, function, args, targets):
         """Run a function; `targets` are the names that its caller gives to the results."""
         source = _source(function)
-        scope = dict(zip(source.parameters, [function.__self__, *args] if inspect.ismethod(function) else args))
+        if inspect.ismethod(function):
+            args = function.__self__, *args
+        scope = source.defaults | dict(zip(source.parameters, args))
         return self.run(source.body, scope, source, targets)
 
     def run(self, statements, scope, source, targets):
@@ -112,7 +122,7 @@ class _Walker:
             for k, element in enumerate(value.elts))
 
     def assign(self, statement, scope, source):
-        (target,) = statement.targets
+        *others, target = statement.targets
         several = isinstance(target, ast.Tuple)
         if several and isinstance(statement.value, ast.Tuple):
             results = [self.evaluate(value, scope, source, _names(name))
@@ -120,11 +130,12 @@ class _Walker:
         else:
             results = self.evaluate(statement.value, scope, source, _names(target))
         if several:
-            results = [self.replace.get(name, result) for name, result in zip(_names(target), results)] \
-                if all(isinstance(name, ast.Name) for name in target.elts) else results
+            if all(isinstance(name, ast.Name) for name in target.elts):
+                results = [self.replaced(name, result) for name, result in zip(_names(target), results)]
         elif isinstance(target, ast.Name):
-            results = self.replace.get(target.id, results)
-        source.store(target, results, scope)
+            results = self.replaced(target.id, results)
+        for each in (target, *others):
+            source.store(each, results, scope)
         if isinstance(target, ast.Subscript):
             self.record_in_place(statement, scope, source)
 
@@ -137,7 +148,7 @@ class _Walker:
         if isinstance(value, (ast.Name, ast.Attribute)):
             return result
         if len(names) == 1:
-            result = self.replace.get(names[0], result)
+            result = self.replaced(names[0], result)
             self.record(names, value, (result,), source)
         elif names and isinstance(result, tuple):
             self.record(names, value, result, source)
@@ -151,7 +162,7 @@ class _Walker:
             value = argument.value if starred else argument
             values = source.value(value, scope) if starred else (source.value(value, scope),)
             names = tuple(next(parameters) for _ in values)
-            values = tuple(self.replace.get(name, array) for name, array in zip(names, values))
+            values = tuple(self.replaced(name, array) for name, array in zip(names, values))
             if not isinstance(value, ast.Name):
                 self.record(names, value, values, source)
             args.extend(values)
@@ -162,24 +173,27 @@ class _Walker:
         if isinstance(statement, ast.Assign):
             written, formula = statement.targets[0].value, statement.value
         elif isinstance(statement, ast.AugAssign):
-            written = statement.target
-            formula = ast.BinOp(statement.target, statement.op, statement.value, lineno=statement.lineno)
+            written, formula = statement.target, statement
         else:
             call = statement.value
             outs = [word.value for word in getattr(call, "keywords", ()) if word.arg == "out"]
             if not outs:
                 return
             (written,) = outs
-            formula = ast.Call(call.func, call.args, [word for word in call.keywords if word.arg != "out"],
-                               lineno=call.lineno)
+            formula = _without_out(call)
         name = _root(written)
+        scope[name] = self.replaced(name, scope[name])
         self.record((name,), formula, (scope[name],), source)
 
+    def replaced(self, name, value):
+        """Return what the array of this name is to be: a copy, since lines may write into it."""
+        return np.array(self.replace[name]) if name in self.replace else value
+
     def record(self, names, formula, values, source):
-        formula_text = ast.unparse(formula)
+        formula_text = _text(formula)
         if formula_text != "self.recall()" and all(_is_number(value) for value in values):
             self.lines.append(Line(tuple(names), formula_text, tuple(np.array(value) for value in values),
-                                   source.file, formula.lineno, source.equations(formula.lineno)))
+                                   source.file, formula.lineno, source.equations[formula.lineno]))
 
 
 class _Source:
@@ -192,9 +206,12 @@ class _Source:
         self.path = inspect.getsourcefile(function)
         self.file = pathlib.Path(self.path).name
         self.globals = function.__globals__
-        self.comments = {first + k: line.partition("#")[2] for k, line in enumerate(lines)}
+        self.equations = {first + k: " ".join(re.findall(r"\(\d'?\)", line.partition("#")[2]))
+                          for k, line in enumerate(lines)}
         self.code = {}
         self.parameters = [parameter.arg for parameter in definition.args.args]
+        names, values = self.parameters, function.__defaults__ or ()
+        self.defaults = dict(zip(names[len(names) - len(values):], values))
         self.body = definition.body[1:] if ast.get_docstring(definition) else definition.body
 
     def value(self, expression, scope):
@@ -208,15 +225,15 @@ class _Source:
             self.code[node] = compile(tree, self.path, mode)
         return self.code[node]
 
-    def equations(self, number):
-        return " ".join(re.findall(r"\(\d'?\)", self.comments[number]))
-
     def store(self, target, value, scope):
         """Assign a value to a target as the source has it: a name, several, or places in an array."""
-        assignment = ast.Assign([target], ast.Name("__value", ast.Load()))
-        scope["__value"] = value
-        self.execute(ast.copy_location(ast.fix_missing_locations(assignment), target), scope)
-        del scope["__value"]
+        if isinstance(target, ast.Name):
+            scope[target.id] = value
+        else:
+            scope["__value"] = value
+            self.execute(_assignment(target), scope)
+            del scope["__value"]
+
 
 
 @functools.cache
@@ -232,6 +249,26 @@ def _names(target):
     """Return the plain names in the target of an assignment."""
     targets = target.elts if isinstance(target, ast.Tuple) else [target]
     return tuple(name.id for name in targets if isinstance(name, ast.Name))
+
+
+# The same node of a source gives the same result each time.
+
+
+@functools.cache
+def _text(node):
+    return ast.unparse(node)
+
+
+@functools.cache
+def _without_out(call):
+    words = [word for word in call.keywords if word.arg != "out"]
+    return ast.Call(call.func, call.args, words, lineno=call.lineno)
+
+
+@functools.cache
+def _assignment(target):
+    assignment = ast.Assign([target], ast.Name("__value", ast.Load()))
+    return ast.copy_location(ast.fix_missing_locations(assignment), target)
 
 
 def _is_number(value):

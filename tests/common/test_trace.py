@@ -11,6 +11,7 @@ from ch_rnn.hello import HelloRNN, one_hot_task
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.bidirectional import TimeBiLSTM
 from common.fast_lstm import FastTimeLSTM
+from common.fast_rnn import FastTimeRNN
 from common.gru import TimeGRU
 from common.lstm import TimeLSTM
 from common.rnn import TimeRNN
@@ -23,6 +24,7 @@ N, T, D, H, V = 2, 3, 4, 5, 7
 LAYERS = {
     "TimeRNN": (TimeRNN, 1, 1, {}), "relu": (TimeRNN, 1, 1, {"activation": "relu"}),
     "sigmoid": (TimeRNN, 1, 1, {"activation": "sigmoid"}),
+    "FastTimeRNN": (FastTimeRNN, 1, 1, {}),
     "TimeLSTM": (TimeLSTM, 4, 4, {}), "FastTimeLSTM": (FastTimeLSTM, 4, 4, {}),
     "TimeGRU": (TimeGRU, 3, 3, {}), "reset after": (TimeGRU, 3, 4, {"reset_after": True}),
 }

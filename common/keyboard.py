@@ -1,0 +1,30 @@
+"""Single keys from the terminal, without waiting for the end of a line."""
+import contextlib
+import os
+import sys
+
+
+@contextlib.contextmanager
+def single_keys():
+    """Within the block, keys reach the program one by one, and are not shown.
+
+    Yields
+    ------
+    callable
+        Waits for a key and returns what it sends, "" at the end of the input. Ctrl-C is a KeyboardInterrupt.
+    """
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        import msvcrt
+
+        yield msvcrt.getwch
+        return
+    terminal = sys.stdin.fileno()
+    settings = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal)
+        yield lambda: os.read(terminal, 8).decode(errors="replace")  # an arrow key sends several bytes
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, settings)
