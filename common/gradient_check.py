@@ -25,6 +25,7 @@ import numpy
 
 from common import cli
 from common.clip import remove_duplicate
+from common.errors import InputError
 from common.np import np
 from common.tables import format_table
 
@@ -427,13 +428,19 @@ def _check_all_layers(argv):
     from common import gradient_cases  # it imports this module
 
     parser = cli.Parser(prog="python -m common.gradient_check", description="Check the gradients of every layer.")
+    parser.add_argument("layers", metavar="LAYER", nargs="*", help="class to check, such as TimeLSTM; default: every one")
     parser.add_argument("--seed", type=cli.natural, default=0, help="of all arrays (default: %(default)s)")
     parser.add_argument("--tolerance", type=cli.positive_float, default=TOLERANCE,
                         help="largest relative error allowed (default: %(default)s)")
     cli.add_device(parser)
     args = parser.parse_args(argv)
     cli.use_device(args.device)
-    results = [check(case, args.seed) for case in gradient_cases.layer_cases(args.seed)]
+    cases = gradient_cases.layer_cases(args.seed)
+    known = list(dict.fromkeys(case.layer for case in cases))
+    for name in args.layers:
+        if name not in known:
+            raise InputError(f"there is no layer {name}, but {', '.join(known)}")
+    results = [check(case, args.seed) for case in cases if case.layer in (args.layers or known)]
     print(table(results, args.tolerance))
     failed = [result for result in results if not result.passed(args.tolerance)]
     for result in failed:

@@ -440,6 +440,13 @@ def test_the_command_line_passes_on_all_layers(capsys):
     assert len(printed.splitlines()) == len(NAMES) + 1 and "FAILED" not in printed
 
 
+def test_the_command_line_checks_the_layers_that_it_is_given(capsys):
+    assert main(["TimeRNN", "MatMul"]) == 0
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"layer", "TimeRNN", "MatMul"}
+    assert main(["TimeRNN", "TimeRnn"]) == 2
+    assert "there is no layer TimeRnn, but MatMul, Affine," in capsys.readouterr().err
+
+
 def test_the_command_line_fails_on_a_broken_layer(device, capsys, monkeypatch):
     monkeypatch.setattr(gradient_cases, "MAKERS", [gradient_cases.matmul, lambda draw: [softmax(ZeroSoftmax)]])
     assert main(["--device", device, "--seed", "7"]) == 1
