@@ -321,12 +321,9 @@ def _predict(predict, run=None, task=None, **others):
     if others:
         raise InputError(f"--{next(iter(others)).replace('_', '-')} does not go with --predict")
     folder = run or _newest_run(task or SETTINGS["task"])
-    config = _read_config(folder)
+    config, vocabulary, model = load_run(folder)
     if task not in (None, config["task"]):
         raise InputError(f"the run in {folder} is for the task {config['task']}, not {task}")
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    model = _build(config, vocabulary, config["classes"])
-    model.load_params(folder / "params.npz")
     tokens = TASKS[config["task"]]["tokenize"](predict)
     unknown = [token for token in dict.fromkeys(tokens) if token not in vocabulary]
     if len(unknown) == len(set(tokens)):
@@ -337,6 +334,40 @@ def _predict(predict, run=None, task=None, **others):
     probabilities = np.to_cpu(softmax(scores))[0]  # (K,)
     best = numpy.argsort(-probabilities)[:TOP]
     print(format_table([(config["classes"][k], f"{probabilities[k]:.1%}") for k in best]))
+
+
+def load_run(folder):
+    """Load a trained classifier.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    config : dict
+        The settings of the run.
+    vocabulary : Vocabulary
+    model : SequenceClassifier
+
+    Raises
+    ------
+    InputError
+        There is no such run, or it is damaged.
+    """
+    config = _read_config(folder)
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    model = _build(config, vocabulary, config["classes"])
+    model.load_params(folder / "params.npz")
+    return config, vocabulary, model
+
+
+def confusion_on_test(config, vocabulary, model):
+    """Return the confusion matrix (K, K) of a trained classifier on the test part of its task, as training left it."""
+    task = TASKS[config["task"]]
+    test = task["load"](seed=config["seed"])[2]
+    return evaluate(model, Sequences(*zip(*test), task["tokenize"], vocabulary, config["classes"]),
+                    len(config["classes"]))
 
 
 def _newest_run(task):

@@ -14,18 +14,16 @@ from pathlib import Path
 
 import numpy
 
+from ch_lstm.cell_rnnlm import CellRnnlm
 from common import cli
 from common.batches import StripBatches
 from common.errors import InputError
 from common.evaluate import STEPS_AT_ONCE, perplexity, safe_exp
-from common.initial import affine_weights, embedding_weight, recurrent_weights
-from common.language_model import LanguageModel
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.plots import save_curves
 from common.stack import CELLS
 from common.tables import format_table
-from common.time_layers import TimeAffine, TimeEmbedding
 from common.trainer import training_step
 from dataset.grammar import OTHER_FORM, Grammar, agreement_rules, agreements
 
@@ -33,32 +31,6 @@ DEFAULTS = {"cell": "all", "words": 200_000, "epochs": 6, "wordvec_size": 32, "h
             "optimizer": "adam", "lr": 0.005, "seed": 0, "out": None}
 SMOKE = {"words": 2000, "epochs": 2, "wordvec_size": 8, "hidden_size": 8}
 BATCH_SIZE, TIME_SIZE, MAX_GRAD = 20, 35, 1.0
-
-
-class CellRnnlm(LanguageModel):
-    """Language model with one recurrent layer of any kind: embedding, RNN, GRU or LSTM, affine, softmax.
-
-    Parameters
-    ----------
-    cell : {"rnn", "lstm", "gru"}
-    vocab_size, wordvec_size, hidden_size : int
-        V, D and H.
-    seed : int, optional
-        Restarts the random generators, from which the initial weights are drawn (`np.seed`).
-    dtype : dtype
-        float32 to train, float64 to check gradients.
-    fast : bool
-        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
-    """
-
-    def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32, fast=False):
-        super().__init__(vocab_size, seed)
-        time_layer, gates = CELLS[cell]
-        self.stack([
-            TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype)),
-            time_layer(*recurrent_weights(wordvec_size, hidden_size, gates, dtype), stateful=True),
-            TimeAffine(*affine_weights(hidden_size, vocab_size, dtype)),
-        ], fast)
 
 
 def main(argv=None):

@@ -240,11 +240,36 @@ def _run_parser(prog, description):
 
 
 def _load_run(args, models):
-    """Return the settings, the vocabulary and the trained model of a run."""
-    config = read_config(args.run, models, train_parser("train", models, {"": {}}))
-    vocabulary = Vocabulary.load(args.run / "vocabulary.json")
+    return load_run(args.run, models, args.checkpoint)
+
+
+def load_run(folder, models, checkpoint="best"):
+    """Load a trained model.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    models : dict of str to class
+        The models of the chapter.
+    checkpoint : {"best", "last"}
+
+    Returns
+    -------
+    config : dict
+        The settings of the run.
+    vocabulary : Vocabulary
+    model : LanguageModel
+
+    Raises
+    ------
+    InputError
+        There is no such run, it is damaged, or of another chapter.
+    """
+    config = read_config(folder, models, train_parser("train", models, {"": {}}))
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
     model = build_model(models, config, vocabulary.size)
-    path = args.run / f"{args.checkpoint}.npz"
+    path = folder / f"{checkpoint}.npz"
     arrays, _ = read_checkpoint(path, config["model"], vocabulary)
     restore_params(path, arrays, model)
     return config, vocabulary, model
@@ -264,7 +289,7 @@ def _evaluate(prog, models, argv):
     cli.use_device(args.device)
     config, vocabulary, model = _load_run(args, models)
     if args.text is not None:
-        name, ids = str(args.text), vocabulary.encode(_tokens(config, read_text_file(args.text)))
+        name, ids = str(args.text), vocabulary.encode(tokens_of(read_text_file(args.text), config))
     else:
         corpus = load_corpus(config["corpus"], config["unit"], config["min_freq"], config["max_tokens"])
         if corpus.vocabulary != vocabulary:
@@ -285,7 +310,8 @@ def _tokenizer(config):
     return tokenizer_of(config["corpus"], config["unit"])
 
 
-def _tokens(config, text):
+def tokens_of(text, config):
+    """Return the tokens of a text as the run with these settings splits it."""
     return TOKENIZERS[_tokenizer(config)](text)
 
 
@@ -309,7 +335,7 @@ def _generate(prog, models, argv):
     cli.use_device(args.device)
     config, vocabulary, model = _load_run(args, models)
     prompt = _start_ids(vocabulary) if args.prompt is None else _prompt_ids(args.prompt, config, vocabulary)
-    banned = {*_unknown_ids(vocabulary), *_known_ids(_tokens(config, args.ban), "--ban", vocabulary)}
+    banned = {*_unknown_ids(vocabulary), *ids_of_known(tokens_of(args.ban, config), "--ban", vocabulary)}
     if len(banned) == vocabulary.size:
         raise InputError("--ban leaves no word to draw: ban fewer")
     if args.greedy and args.samples > 1:
@@ -327,14 +353,27 @@ def _generate(prog, models, argv):
 
 
 def _prompt_ids(prompt, config, vocabulary):
-    tokens = _tokens(config, prompt)
+    tokens = tokens_of(prompt, config)
     if not tokens:
         raise InputError("the prompt is empty")
-    return _known_ids(tokens, "the prompt", vocabulary)
+    return ids_of_known(tokens, "the prompt", vocabulary)
 
 
-def _known_ids(tokens, origin, vocabulary):
-    """Return the ids of tokens that must all be known."""
+def ids_of_known(tokens, origin, vocabulary):
+    """Return the ids of tokens (n,).
+
+    Parameters
+    ----------
+    tokens : list of str
+    origin : str
+        Where they come from, for the error message.
+    vocabulary : Vocabulary
+
+    Raises
+    ------
+    InputError
+        The vocabulary lacks one; the message names those that are spelled like it.
+    """
     faults = []
     for token in dict.fromkeys(tokens):
         if token not in vocabulary:

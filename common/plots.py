@@ -1,10 +1,49 @@
-"""Pictures, by matplotlib."""
+"""Pictures, by matplotlib: readable in black and white.
+
+A function `..._figure` returns a matplotlib Figure, and `save` writes it as PNG:
+
+    save(curves_figure({"run 1": (epochs, losses)}, "epoch", "loss"), "loss.png")
+"""
 import itertools
 import math
 
 import numpy
 
 from common.files import replacing
+from common.interpret import principal_components
+
+# Told apart without colour.
+_STYLES = [{"linestyle": line, "marker": marker, "color": color} for line, marker, color in (
+    ("--", "o", "black"), ("-", "s", "black"), (":", "^", "black"), ("-.", "D", "black"),
+    ("--", "v", "0.5"), ("-", "P", "0.5"), (":", "X", "0.5"), ("-.", "*", "0.5"))]
+
+_LIGHT_TO_DARK = "YlGnBu"  # a larger number is always a darker colour, so that it can be printed in grey
+_CHARACTER = 0.079  # inches for one, a little more than its width
+_FONT_SIZE = 8.5
+_VISIBLE = str.maketrans({"\n": "\u21b5", "\t": "\u21e5", " ": "\u2423"})
+
+
+def save(figure, path):
+    """Write a figure to a PNG file.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : str or Path
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(120)
+    canvas.draw()
+    pixels = numpy.asarray(canvas.buffer_rgba())[..., :3]  # (rows, columns, 3)
+    grey = (pixels == pixels[..., :1]).all()
+    with replacing(path, "wb") as file:  # in shades of grey where it has no colour: a third of the size
+        Image.fromarray(pixels[..., 0] if grey else pixels).save(file, "PNG", optimize=True)
+
+
+# Curves
 
 
 def draw_curve(axes, values, xlabel, ylabel, ylim=None):
@@ -22,6 +61,396 @@ def draw_curve(axes, values, xlabel, ylabel, ylim=None):
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if ylim is not None:
         axes.set_ylim(*ylim)
+
+
+def curves_figure(curves, xlabel, ylabel, title="", yscale="linear", ylim=None):
+    """Draw several curves into one picture.
+
+    Parameters
+    ----------
+    curves : dict of str to (sequence, sequence)
+        Name of each curve to its x and y values; the first eight look all different.
+    xlabel, ylabel, title : str
+    yscale : {"linear", "log"}
+        On a log scale, what is not above 0 is left out.
+    ylim : tuple of float, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    return panels_figure({title: dict(curves=curves, xlabel=xlabel, ylabel=ylabel, yscale=yscale, ylim=ylim)})
+
+
+def panels_figure(panels, title=""):
+    """Draw several pictures of curves side by side, two in a row.
+
+    Parameters
+    ----------
+    panels : dict of str to dict
+        Title of each to what `curves_figure` takes; beside that, "pale" may hold more curves, which are drawn in
+        grey in the styles of the first ones.
+    title : str
+        Of the whole.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure((6.4 if columns == 1 else 11, 4 * rows), title, rows, columns)
+    for each, (name, panel) in zip(numpy.ravel(axes), panels.items()):
+        each.set_title(_drawable(name), parse_math=False)
+        _draw_curves(each, **panel)
+    for each in numpy.ravel(axes)[len(panels):]:
+        each.set_axis_off()
+    return figure
+
+
+def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=None):
+    """Draw curves, and others in the same styles, pale."""
+    from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+
+    pale_styles = ({**style, "color": "0.6", "markerfacecolor": "white"} for style in _STYLES)
+    for (name, (xs, ys)), style in [*zip(curves.items(), itertools.cycle(_STYLES)),
+                                    *zip((pale or {}).items(), itertools.cycle(pale_styles))]:
+        if yscale == "log":
+            ys = numpy.where((shown := numpy.asarray(ys, dtype=float)) > 0, shown, numpy.nan)
+        axes.plot(xs, ys, label=_drawable(name), markevery=max(1, len(xs) // 20), **style)
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale, ylim=ylim)
+    if all(float(x).is_integer() for xs, _ in curves.values() for x in xs):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if yscale == "log":
+        values = [y for _, ys in curves.values() for y in ys if 0 < y < math.inf]
+        low, high = ylim or (min(values, default=1), max(values, default=1))
+        decades = math.log10(high / low)
+        if decades < 3:
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter() if decades < 1 else NullFormatter())
+    axes.grid(True, which="both" if yscale == "log" and decades < 2 else "major", color="0.9")
+    if len(curves) + len(pale or {}) > 4:  # too much for a place beside the curves
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=9)
+    else:
+        axes.legend()
+
+
+def gradient_norms_figure(norms, title=""):
+    """Draw how the gradient shrinks or grows on its way back through time.
+
+    Parameters
+    ----------
+    norms : dict of str to array (T,)
+        For each curve the norm of dL/dh_t at each time step, t = 0 first. Where it is 0 there is no point.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    return panels_figure({title: gradient_norms_panel(norms)})
+
+
+def gradient_norms_panel(norms, pale=None):
+    """Return what `gradient_norms_figure` draws, as a panel of `panels_figure`; `pale` as there."""
+    curves, pale = ({name: (range(len(values)), values) for name, values in each.items()}
+                    for each in (norms, pale or {}))
+    return dict(curves=curves, pale=pale, xlabel="time step t", ylabel="norm of dL/dh_t", yscale="log")
+
+
+def singular_values_figure(epochs, values, title=""):
+    """Draw the singular values of a recurrent matrix over training.
+
+    Parameters
+    ----------
+    epochs : sequence of int (E,)
+        0 is before training.
+    values : array (E, K)
+        Each row from the largest to the smallest.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: each value over the epochs. Right: all values of the first and the last epoch.
+    """
+    values = numpy.asarray(values)  # (E, K)
+    K = values.shape[1]
+    figure, (over_time, spectrum) = _figure((9, 3.8), title, columns=2)
+    over_time.plot(epochs, values, color="0.75", linewidth=0.7)
+    named = {"largest": 0, "median": K // 2, "smallest": K - 1}
+    _draw_curves(over_time, {name: (epochs, values[:, k]) for name, k in named.items()},
+                 "epoch", "singular value of Wh", "linear")
+    ranks = range(1, K + 1)
+    _draw_curves(spectrum, {f"epoch {epochs[e]}": (ranks, values[e]) for e in dict.fromkeys((0, len(epochs) - 1))},
+                 "rank", "singular value of Wh", "linear")
+    for axes in over_time, spectrum:
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+# Matrices
+
+
+def matrix_figure(matrix, rows, columns, xlabel, ylabel, title="", numbers=False, shades=None):
+    """Draw a matrix, dark where it is large: attention, or a confusion matrix.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray (R, C)
+        Numbers of at least 0.
+    rows, columns : sequence of str
+        R and C labels.
+    xlabel, ylabel, title : str
+    numbers : bool
+        Whether to write each number into its square.
+    shades : numpy.ndarray (R, C), optional
+        How dark each square is, where that is not the number itself.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    matrix = numpy.asarray(matrix)
+    shades = matrix if shades is None else shades
+    figure, axes = _figure((2 + 0.3 * len(columns), 1.6 + 0.3 * len(rows)), title)
+    axes.imshow(shades, cmap="Greys", vmin=0, aspect="auto")
+    axes.set_xticks(range(len(columns)), map(_drawable, columns), parse_math=False)
+    axes.set_yticks(range(len(rows)), map(_drawable, rows), parse_math=False)
+    if max(map(len, columns)) > 2:
+        axes.tick_params(axis="x", rotation=90)
+    if numbers:
+        middle = shades.max() / 2
+        for (row, column), value in numpy.ndenumerate(matrix):
+            axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=7,
+                      color="white" if shades[row, column] > middle else "black")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure
+
+
+def confusion_figure(matrix, labels, title=""):
+    """Draw a confusion matrix: numbers are counts, shades are shares of the row, so that rare classes show too.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray of int (K, K)
+        Row: true class. Column: predicted class.
+    labels : sequence of str
+        K names.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    matrix = numpy.asarray(matrix)
+    shares = matrix / numpy.maximum(matrix.sum(axis=1, keepdims=True), 1)  # (K, K)
+    return matrix_figure(matrix, labels, labels, "predicted", "true", title, numbers=True, shades=shares)
+
+
+# States over a text
+
+
+def gates_figure(text, gates, title="", units=None):
+    """Draw gates and states over a text as heat maps, one band for each, a row for each unit.
+
+    Parameters
+    ----------
+    text : str or sequence of str
+        T characters or tokens.
+    gates : dict of str to array (T, H)
+        In the order from top to bottom. What has no negative number is drawn on a scale from 0 to 1 or its
+        largest number, all else on one that is symmetric around 0.
+    title : str
+    units : sequence, optional
+        Names of the H units; by default 0 to H - 1, not written out when they are many.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    T, H = next(iter(gates.values())).shape
+    figure, bands = _figure((2.2 + 0.13 * T, 1 + len(gates) * max(0.5, min(0.115 * H, 2))), title, rows=len(gates))
+    bands = numpy.atleast_1d(bands)
+    for axes, (name, values) in zip(bands, gates.items()):
+        values = numpy.asarray(values)  # (T, H)
+        largest = max(1, numpy.abs(values).max())
+        image = axes.imshow(values.T, cmap=_LIGHT_TO_DARK, aspect="auto", interpolation="nearest",
+                            vmin=-largest if values.min() < 0 else 0, vmax=largest)
+        bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, aspect=8)
+        bar.ax.tick_params(labelsize=7)
+        axes.set_ylabel(_drawable(name), rotation=0, ha="right", va="center", labelpad=8)
+        if H <= 20:
+            axes.set_yticks(range(H), range(H) if units is None else units, fontsize=6)
+        else:
+            axes.tick_params(axis="y", labelsize=6)
+        axes.set_xticks([])
+    bands[-1].set_xticks(range(T), [_visible(each) for each in text], parse_math=False, family="monospace",
+                         fontsize=_FONT_SIZE, rotation=0 if max(map(len, text)) == 1 else 90)
+    bands[-1].tick_params(axis="x", length=0)
+    return figure
+
+
+def coloured_text_figure(text, activation, title="", width=96):
+    """Draw a text coloured by the activation of one cell: light for -1, dark for 1.
+
+    Parameters
+    ----------
+    text : str or sequence of str
+        T characters or tokens.
+    activation : array (T,)
+        From -1 to 1.
+    title : str
+    width : int
+        Characters in a line of the picture.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    activation = numpy.asarray(activation)  # (T,)
+    if len(text) != len(activation):
+        raise ValueError(f"coloured_text_figure: {len(text)} characters or tokens, but {len(activation)} activations")
+    places, row, column = [], 0, 0  # (row, column) of each token
+    for token in text:
+        if column and column + len(token) > width:
+            row, column = row + 1, 0
+        places.append((row, column))
+        row, column = (row + 1, 0) if token == "\n" else (row, column + len(token))
+    rows = places[-1][0] + 1
+    columns = max(column + len(token) for token, (_, column) in zip(text, places))
+    colours = numpy.full((rows, columns), numpy.nan)  # (rows, columns)
+    for token, (row, column), value in zip(text, places, activation):
+        colours[row, column:column + len(token)] = value
+
+    figure, axes = _figure((max(0.2 + _CHARACTER * columns, 4.5), 1 + 0.19 * rows), title)
+    image = axes.imshow(colours, cmap=_LIGHT_TO_DARK, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    shade = image.to_rgba(activation)[:, :3] @ (0.299, 0.587, 0.114)  # (T,), how light
+    for token, (row, column), light in zip(text, places, shade):
+        for k, character in enumerate(_visible(token, space=" ")):
+            if character != " ":
+                axes.text(column + k, row + 0.25, character, ha="center", va="baseline", family="monospace",
+                          fontsize=_FONT_SIZE, color="black" if light > 0.5 else "white", parse_math=False)
+    axes.set_axis_off()
+    bar = figure.colorbar(image, ax=axes, location="bottom", shrink=min(1, 3 / figure.get_size_inches()[0]),
+                          aspect=25, pad=0.02, ticks=[-1, 0, 1])
+    bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def states_figure(labels, states, title=""):
+    """Draw states as a path in the plane of their first two principal components.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        T of them.
+    states : array (T, H)
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The path darkens from the first state to the last; a square is the first, a diamond the last.
+    """
+    places, shares = principal_components(states)  # (T, 2), (2,)
+    T = len(places)
+    figure, axes = _figure((7, 5.6), title)
+    for t in range(T - 1):
+        axes.plot(*places[t:t + 2].T, color=str(0.85 - 0.6 * t / max(T - 2, 1)), linewidth=1, zorder=1)
+    axes.scatter(*places.T, color="black", s=9, zorder=2)
+    axes.scatter(*places[0], marker="s", s=70, facecolor="none", edgecolor="black", label="first", zorder=2)
+    axes.scatter(*places[-1], marker="D", s=70, facecolor="none", edgecolor="black", label="last", zorder=2)
+    axes.margins(0.08)
+    figure.draw_without_rendering()  # the labels need to know where the points are
+    for place, label, offset in zip(places, labels, _label_offsets(axes.transData.transform(places), labels, figure)):
+        axes.annotate(_visible(label), place, offset, textcoords="offset points", ha="center", va="center",
+                      fontsize=_FONT_SIZE, family="monospace", parse_math=False, zorder=3)
+    axes.set(xlabel=f"first principal component ({shares[0]:.0%} of the variance)",
+             ylabel=f"second ({shares[1]:.0%})")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _label_offsets(points, labels, figure):
+    """Choose for each label, one after the other, the place around its point that covers the least of the others.
+
+    Parameters
+    ----------
+    points : numpy.ndarray (T, 2)
+        In pixels.
+    labels : sequence of str
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    list of (float, float)
+        In points.
+    """
+    pixels = figure.dpi / 72  # of a point
+    height = _FONT_SIZE * pixels
+    between = numpy.linspace(0, 1, 20)[:, None, None]  # (20, 1, 1)
+    path = (points[:-1] + between * (points[1:] - points[:-1])).reshape(-1, 2)  # (20 (T - 1), 2)
+    centres, sizes, offsets = [], [], []
+    for t, (point, label) in enumerate(zip(points, labels)):
+        size = numpy.array([0.62 * height * len(label), height])
+        gap = (7 if t in (0, len(points) - 1) else 4.5) * pixels  # the first and the last have a larger mark
+        best = None
+        for distance, angle in itertools.product((1, 1.7), numpy.linspace(0, 2 * numpy.pi, 12, endpoint=False)):
+            offset = distance * (size / 2 + gap) * (numpy.cos(angle + 0.8), numpy.sin(angle + 0.8))
+            centre = point + offset
+            cost = sum(_overlap(centre, size, *other) for other in zip(centres, sizes))
+            cost += 8 * height * (numpy.abs(points - centre) < size / 2 + 2 * pixels).all(axis=1).sum()
+            cost += height * (numpy.abs(path - centre) < size / 2).all(axis=1).sum() + distance
+            if best is None or cost < best[0]:
+                best = cost, centre, offset
+        centres.append(best[1])
+        sizes.append(size)
+        offsets.append(tuple(best[2] / pixels))
+    return offsets
+
+
+def _overlap(centre, size, other_centre, other_size):
+    """Return the area that two rectangles share."""
+    shared = (size + other_size) / 2 - numpy.abs(centre - other_centre)
+    return max(shared[0], 0) * max(shared[1], 0)
+
+
+def neighbours_figure(neighbours, title=""):
+    """Draw the nearest words of some words as bars.
+
+    Parameters
+    ----------
+    neighbours : dict of str to list of (str, float)
+        For each word its neighbours and their cosines, nearest first.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = min(3, len(neighbours))
+    rows = -(-len(neighbours) // columns)
+    longest = max(map(len, neighbours.values()))
+    figure, panels = _figure((3 * columns, 0.7 + rows * (0.5 + 0.22 * longest)), title, rows=rows, columns=columns)
+    panels = numpy.ravel(panels)
+    for axes, (word, found) in zip(panels, neighbours.items()):
+        words, cosines = zip(*found)
+        places = range(len(found))
+        axes.barh(places, cosines, color="0.75", edgecolor="black", linewidth=0.6)
+        axes.set_yticks(places, map(_visible, words), parse_math=False)
+        for place, cosine in zip(places, cosines):
+            axes.text(max(cosine, 0) + 0.02, place, f"{cosine:.2f}", va="center", fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlim(min(0, min(cosines) * 1.1), 1.15)
+        axes.set_xlabel("cosine")
+        axes.set_title(f"near {_visible(word)}", parse_math=False, fontsize=10)
+    for axes in panels[len(neighbours):]:
+        axes.set_axis_off()
+    return figure
+
+
+# Straight to a file
 
 
 def save_history(path, history, title):
@@ -42,81 +471,40 @@ def save_history(path, history, title):
     }, "epoch", "perplexity", title, yscale="log")
 
 
-# Told apart without colour.
-_STYLES = [{"linestyle": line, "marker": marker, "color": color} for line, marker, color in (
-    ("--", "o", "black"), ("-", "s", "black"), (":", "^", "black"), ("-.", "D", "black"),
-    ("--", "v", "0.5"), ("-", "P", "0.5"), (":", "X", "0.5"), ("-.", "*", "0.5"))]
-
-
 def save_curves(path, curves, xlabel, ylabel, title, yscale="linear", ylim=None):
-    """Save a picture of several curves, readable in black and white.
-
-    Parameters
-    ----------
-    path : str or Path
-        PNG.
-    curves : dict of str to (sequence, sequence)
-        Name of each curve to its x and y values; the first eight look all different.
-    xlabel, ylabel, title : str
-    yscale : {"linear", "log"}
-    ylim : tuple of float, optional
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
-
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for (name, (xs, ys)), style in zip(curves.items(), itertools.cycle(_STYLES)):
-        axes.plot(xs, ys, label=name, markevery=max(1, len(xs) // 20), **style)
-    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale, ylim=ylim)
-    axes.set_title(title.encode("ascii", "replace").decode(), parse_math=False)
-    if all(float(x).is_integer() for xs, _ in curves.values() for x in xs):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if yscale == "log":
-        values = [y for _, ys in curves.values() for y in ys if y > 0]
-        decades = math.log10(max(values) / min(values)) if values else 0
-        if decades < 3:
-            axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(ScalarFormatter() if decades < 1 else NullFormatter())
-    axes.grid(True, which="both", color="0.9")
-    axes.legend()
-    _save(figure, path)
+    """Save what `curves_figure` draws."""
+    save(curves_figure(curves, xlabel, ylabel, title, yscale, ylim), path)
 
 
 def save_matrix(path, matrix, rows, columns, xlabel, ylabel, title, numbers=False):
-    """Save a picture of a matrix, dark where it is large: attention, or a confusion matrix.
+    """Save what `matrix_figure` draws."""
+    save(matrix_figure(matrix, rows, columns, xlabel, ylabel, title, numbers), path)
 
-    Parameters
-    ----------
-    path : str or Path
-        PNG.
-    matrix : numpy.ndarray (R, C)
-        Numbers of at least 0.
-    rows, columns : sequence of str
-        R and C labels.
-    xlabel, ylabel, title : str
-    numbers : bool
-        Whether to write each number into its square.
-    """
+
+# What all pictures share
+
+
+def _figure(size, title, rows=1, columns=1):
+    """Return a new figure of a size in inches, and its axes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2 + 0.3 * len(columns), 1.6 + 0.3 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(matrix, cmap="Greys", vmin=0, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, parse_math=False)
-    axes.set_yticks(range(len(rows)), rows, parse_math=False)
-    if max(map(len, columns)) > 2:
-        axes.tick_params(axis="x", rotation=90)
-    if numbers:
-        middle = matrix.max() / 2
-        for (row, column), value in numpy.ndenumerate(matrix):
-            axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=7,
-                      color="white" if value > middle else "black")
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, parse_math=False)
-    _save(figure, path)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns)
+    if title and rows == columns == 1:
+        axes.set_title(_drawable(title), parse_math=False)
+    elif title:
+        figure.suptitle(_drawable(title), parse_math=False)
+    return figure, axes
 
 
-def _save(figure, path):
-    with replacing(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=120)
+def _drawable(text):
+    """Return a text with a question mark for each character that the font lacks."""
+    from matplotlib.font_manager import findfont, get_font
+
+    known = get_font(findfont("DejaVu Sans Mono")).get_char_index
+    return "".join(character if known(ord(character)) else "?" for character in str(text))
+
+
+def _visible(text, space="\u2423"):
+    """Return a text whose ends of line, tabs and spaces can be seen."""
+    return _drawable(text.translate(_VISIBLE).replace("\u2423", space))

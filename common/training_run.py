@@ -17,6 +17,7 @@ from common.errors import InputError
 from common.evaluate import perplexity, safe_exp
 from common.files import replacing
 from common.ids import known_ids
+from common.interpret import singular_values
 from common.np import np
 from common.trainer import training_step
 
@@ -51,6 +52,7 @@ class TrainingRun:
             self.batches = StripBatches(train[:-1], train[1:], config["batch_size"], config["time_size"])
         self.history = []
         self.timing = []
+        self.singular_values = []  # of Wh before training and after each epoch
         self.batch = 0  # batches of the current epoch that are done
         self.nats = np.zeros((), dtype=np.float64)  # sum of their losses
         self.seconds = 0.0  # time they took
@@ -71,6 +73,7 @@ class TrainingRun:
             raise InputError(f"cannot use the folder {self.folder}: {error.strerror}") from None
         self._save_config()
         self.corpus.vocabulary.save(self.folder / "vocabulary.json")
+        self._note_singular_values()
         self._save_last()
 
     def resume(self):
@@ -81,6 +84,7 @@ class TrainingRun:
             raise InputError(f"the text of {self.corpus.name} has changed since the run in {self.folder} began")
         try:
             history, timing = list(facts["history"]), list(facts["timing"])
+            noted = list(facts.get("singular_values", []))  # not there in older runs
             batch, nats, seconds = int(facts["batch"]), float(facts["nats"]), float(facts["seconds"])
             position, random_state = int(facts["position"]), facts["random_state"]
             last_epoch = [(row["epoch"], float(row["valid_perplexity"])) for row in history][-1:]
@@ -96,6 +100,7 @@ class TrainingRun:
         rows = None if self.config["windows"] else self.config["batch_size"]
         checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
         self.history, self.timing, self.batch, self.seconds = history, timing, batch, seconds
+        self.singular_values = noted
         self.nats += nats
         self.batches.position = position
         self._save_config()
@@ -195,7 +200,15 @@ class TrainingRun:
         print(words, flush=True)
         self.batch, self.seconds = 0, 0.0
         self.nats = np.zeros((), dtype=np.float64)
+        self._note_singular_values()
         self._save_last()
+
+    def _note_singular_values(self):
+        """Note the epoch and, for each recurrent layer, the singular values of Wh (H,), for a picture."""
+        self.singular_values.append({
+            "epoch": self.epoch,
+            "layers": [[round(float(value), 6) for value in singular_values(np.to_cpu(layer.params[1]))]
+                       for layer in self.model.recurrent_layers]})
 
     def _facts(self):
         return {
@@ -207,7 +220,8 @@ class TrainingRun:
 
     def _save_last(self):
         progress = {
-            "timing": self.timing, "batch": self.batch, "nats": float(self.nats), "seconds": self.seconds,
+            "timing": self.timing, "singular_values": self.singular_values,
+            "batch": self.batch, "nats": float(self.nats), "seconds": self.seconds,
             "position": self.batches.position, "random_state": np.random_state(),
         }
         checkpoint.save_checkpoint(self.folder / "last.npz", self.model, self._facts() | progress, self.optimizer)

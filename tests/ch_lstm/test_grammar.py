@@ -5,7 +5,8 @@ import pytest
 from any_device import checks_elements, np
 
 from ch_lstm import grammar as script
-from ch_lstm.grammar import CellRnnlm, main, prefers_right_form, verbs_by_distance
+from ch_lstm.cell_rnnlm import CellRnnlm
+from ch_lstm.grammar import main, prefers_right_form, verbs_by_distance
 from common.clip import unique_params
 from common.gradient_adapters import model_case
 from common.gradient_cases import D, Draw, H, N, T, V

@@ -1,14 +1,35 @@
-import io
-
-import matplotlib.image
 import numpy
+import PIL.Image
 import pytest
+from matplotlib.colors import to_rgb
 
+from common import plots
+from common.interpret import principal_components
 from common.plots import save_curves, save_matrix
 
 
 def pixels(path):
-    return matplotlib.image.imread(io.BytesIO(path.read_bytes()))[..., :3]  # (rows, columns, 3)
+    return numpy.asarray(PIL.Image.open(path).convert("RGB")) / 255  # (rows, columns, 3)
+
+
+def grey(path):
+    return numpy.asarray(PIL.Image.open(path).convert("L")) / 255  # (rows, columns)
+
+
+def saved(figure, path):
+    """Return the pixels of a figure after a way through a file."""
+    plots.save(figure, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert grey(path).min() < 0.2 and grey(path).max() == 1
+    return pixels(path)
+
+
+def visible_texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def looks(line):
+    return line.get_linestyle(), line.get_marker(), line.get_color(), line.get_markerfacecolor()
 
 
 @pytest.mark.parametrize("yscale", ["linear", "log"])
@@ -21,6 +42,58 @@ def test_curves_are_readable_in_black_and_white(tmp_path, yscale):
     assert picture.min() == 0 and picture.max() == 1
 
 
+def test_curves_show_their_numbers_and_all_look_different(tmp_path):
+    curves = {f"run {i}": ([1, 2, 3], [i + 1, 2 * i + 1, 3]) for i in range(8)}
+    figure = plots.curves_figure(curves, "epoch", "loss", "a_title $", ylim=(0, 20))
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title(), axes.get_ylim()) == (
+        "epoch", "loss", "a_title $", (0, 20))
+    for line, (name, (xs, ys)) in zip(axes.lines, curves.items(), strict=True):
+        assert line.get_label() == name
+        numpy.testing.assert_array_equal(line.get_xydata(), numpy.transpose([xs, ys]))
+    assert len({looks(line)[:3] for line in axes.lines}) == 8
+    for line in axes.lines:
+        assert numpy.ptp(to_rgb(line.get_color())) == 0  # no hue
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(curves)
+    saved(figure, tmp_path / "curves.png")
+
+
+def test_a_large_legend_covers_no_curve():
+    for count in (2, 8):
+        figure = plots.curves_figure({f"run {i}": ([1, 2], [i, i + 1]) for i in range(count)}, "x", "y")
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        box = axes.get_legend().get_window_extent()
+        beside = box.y1 < axes.bbox.y0
+        assert beside == (count == 8)
+        if beside:
+            assert box.y0 >= 0 and box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_on_a_log_scale_what_is_not_above_0_is_left_out():
+    figure = plots.gradient_norms_figure({"RNN": numpy.array([0, 1e-12, 1.0]), "LSTM": numpy.ones(3, numpy.float32)})
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    rnn, lstm = axes.lines
+    numpy.testing.assert_array_equal(rnn.get_xydata(), [[0, numpy.nan], [1, 1e-12], [2, 1]])
+    numpy.testing.assert_array_equal(lstm.get_ydata(), 1)
+    assert looks(rnn) != looks(lstm)
+
+
+def test_pale_curves_have_the_style_of_their_partner_and_another_look(tmp_path):
+    norms = {cell: 10.0 ** -numpy.arange(5) for cell in ("RNN", "LSTM", "GRU")}
+    panel = plots.gradient_norms_panel(norms, {f"{cell} after": values / 2 for cell, values in norms.items()})
+    figure = plots.panels_figure({"one": panel, "two": panel, "three": panel}, "all")
+    assert [axes.get_title() for axes in figure.axes if axes.axison] == ["one", "two", "three"]
+    lines = figure.axes[1].lines
+    assert [line.get_label() for line in lines] == ["RNN", "LSTM", "GRU", "RNN after", "LSTM after", "GRU after"]
+    for dark, pale in zip(lines[:3], lines[3:]):
+        assert looks(dark)[:2] == looks(pale)[:2]
+        assert to_rgb(pale.get_color())[0] > to_rgb(dark.get_color())[0] + 0.3
+    assert len({looks(line) for line in lines}) == 6
+    assert saved(figure, tmp_path / "panels.png").std(axis=2).max() < 1e-6
+
+
 def test_a_matrix_is_dark_where_it_is_large(tmp_path):
     path = tmp_path / "matrix.png"
     save_matrix(path, numpy.eye(12) * 3, "abcdefghijkl", ["$"] * 12, "guessed", "true", "confusion", numbers=True)
@@ -29,3 +102,149 @@ def test_a_matrix_is_dark_where_it_is_large(tmp_path):
     assert picture.std(axis=2).max() < 1e-6
     corner = picture[rows // 4: rows // 2, columns // 2:].mean()  # above the diagonal
     assert corner > 0.8
+
+
+def test_confusion_writes_counts_and_shades_shares_of_the_row(tmp_path):
+    matrix = numpy.array([[90, 10], [1, 3]])
+    figure = plots.confusion_figure(matrix, ["often", "rare"], "names")
+    (axes,) = figure.axes
+    numpy.testing.assert_allclose(axes.images[0].get_array(), [[0.9, 0.1], [0.25, 0.75]])
+    assert visible_texts(axes) == ["90", "10", "1", "3"]
+    assert [text.get_color() for text in axes.texts] == ["white", "black", "black", "white"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["often", "rare"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    saved(figure, tmp_path / "confusion.png")
+    plots.confusion_figure(numpy.array([[0, 0], [1, 3]]), "ab")  # a class that never occurs
+
+
+def test_gates_are_one_band_each_a_row_for_each_unit(tmp_path):
+    rng = numpy.random.default_rng(0)
+    gates = {"f": rng.random((5, 3)), "h": rng.uniform(-0.5, 0.5, (5, 3)), "c": rng.uniform(-4, 4, (5, 3))}
+    figure = plots.gates_figure("a\n b\u4e2d", gates, "gates", units=[7, 8, 30])
+    bands = figure.axes[:3]
+    for axes, (name, values) in zip(bands, gates.items()):
+        (image,) = axes.images
+        numpy.testing.assert_array_equal(image.get_array(), values.T)
+        assert axes.get_ylabel() == name
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["7", "8", "30"]
+    largest = numpy.abs(gates["c"]).max()
+    assert [axes.images[0].get_clim() for axes in bands] == [(0, 1), (-1, 1), (-largest, largest)]
+    assert [label.get_text() for label in bands[-1].get_xticklabels()] == ["a", "\u21b5", "\u2423", "b", "?"]
+    saved(figure, tmp_path / "gates.png")
+    plots.save(plots.gates_figure(["two", "words"], {"h": numpy.zeros((2, 40))}), tmp_path / "one.png")
+
+
+def test_a_darker_place_is_always_a_larger_number():
+    from matplotlib import colormaps
+
+    shades = colormaps[plots._LIGHT_TO_DARK](numpy.linspace(0, 1, 64))[:, :3] @ (0.299, 0.587, 0.114)  # (64,)
+    assert (numpy.diff(shades) < 0.002).all()
+    assert shades[0] > 0.95 and shades[-1] < 0.2
+
+
+def test_a_coloured_text_has_each_character_on_its_shade(tmp_path):
+    text, activation = "ab\ncd ef", numpy.array([-1, 1, 0, 0.5, -0.5, 1, -1, 0.25])
+    figure = plots.coloured_text_figure(text, activation, "cell $3", width=4)
+    axes = figure.axes[0]
+    shown = axes.images[0].get_array().filled(numpy.nan)  # (rows, columns)
+    numpy.testing.assert_array_equal(shown, [[-1, 1, 0, numpy.nan], [0.5, -0.5, 1, -1], [0.25] + 3 * [numpy.nan]])
+    assert axes.images[0].get_clim() == (-1, 1)
+    places = {text.get_text(): tuple(numpy.round(text.get_position()).astype(int)) for text in axes.texts}
+    assert places == {"a": (0, 0), "b": (1, 0), "\u21b5": (2, 0), "c": (0, 1), "d": (1, 1), "e": (3, 1), "f": (0, 2)}
+    assert axes.get_title() == "cell $3"
+    saved(figure, tmp_path / "text.png")
+    with pytest.raises(ValueError, match="8 characters or tokens, but 6"):
+        plots.coloured_text_figure(text, activation[:6])
+
+
+def test_characters_stand_out_from_their_shade_in_grey():
+    activation = numpy.linspace(-1, 1, 41)
+    figure = plots.coloured_text_figure("x" * 41, activation)
+    axes = figure.axes[0]
+    shades = axes.images[0].to_rgba(activation)[:, :3] @ (0.299, 0.587, 0.114)  # (41,)
+    for text, shade in zip(axes.texts, shades, strict=True):
+        assert abs(to_rgb(text.get_color())[0] - shade) > 0.45
+
+
+def test_words_of_a_coloured_text_stay_whole():
+    figure = plots.coloured_text_figure(["one", "three", "two"], [0.1, 0.2, 0.3], width=8)
+    shown = figure.axes[0].images[0].get_array().filled(9)
+    numpy.testing.assert_allclose(shown, [[0.1] * 3 + [0.2] * 5, [0.3] * 3 + [9] * 5])
+
+
+def test_states_are_a_path_through_their_principal_components(tmp_path):
+    states = numpy.random.default_rng(0).normal(size=(9, 4)).cumsum(axis=0)
+    labels = ["The", " ", *"sailor\n"]
+    figure = plots.states_figure(labels, states, "states")
+    (axes,) = figure.axes
+    places, shares = principal_components(states)
+    for t, line in enumerate(axes.lines):
+        numpy.testing.assert_allclose(line.get_xydata(), places[t:t + 2])
+    assert len(axes.lines) == 8
+    greys = [float(line.get_color()) for line in axes.lines]
+    assert greys == sorted(greys, reverse=True) and greys[0] - greys[-1] > 0.5
+    points, first, last = axes.collections
+    numpy.testing.assert_allclose(points.get_offsets(), places)
+    numpy.testing.assert_allclose([*first.get_offsets(), *last.get_offsets()], places[[0, -1]])
+    assert visible_texts(axes) == ["The", "\u2423", *"sailor", "\u21b5"]
+    numpy.testing.assert_allclose([text.xy for text in axes.texts], places)
+    assert f"{shares[0]:.0%}" in axes.get_xlabel() and f"{shares[1]:.0%}" in axes.get_ylabel()
+    saved(figure, tmp_path / "states.png")
+
+
+def test_labels_of_states_stand_apart():
+    """On a circle, where there is room for each."""
+    angles = numpy.linspace(0, 2 * numpy.pi, 24, endpoint=False)
+    figure = plots.states_figure(["word"] * 24, numpy.stack([3 * numpy.cos(angles), 2 * numpy.sin(angles)], axis=1))
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_labels_of_states_that_lie_close_together_stand_apart():
+    places = numpy.array([[i, i % 2 + j / 1000] for i in (0, 1, 2) for j in (0, 1, 2)])
+    figure = plots.states_figure("abcdefghi", places)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    centres = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes]
+    distances = [numpy.hypot(a[0] - b[0], a[1] - b[1]) for i, a in enumerate(centres) for b in centres[:i]]
+    assert min(distances) > 6  # pixels
+
+
+def test_one_state_and_states_that_never_change_can_be_drawn(tmp_path):
+    saved(plots.states_figure("a", numpy.ones((1, 3))), tmp_path / "one.png")
+    saved(plots.states_figure("ab", numpy.ones((2, 3))), tmp_path / "same.png")
+
+
+def test_neighbours_are_bars_with_their_cosines(tmp_path):
+    found = {"cat": [("dog", 0.9), ("a\n", 0.25)], "$": [("b", 0.5), ("c", -0.5)], "x": [("y", 1.0)], "z": [("w", 0.1)]}
+    figure = plots.neighbours_figure(found, "near")
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in panels] == ["near cat", "near $", "near x", "near z"]
+    for axes, near in zip(panels, found.values()):
+        numpy.testing.assert_allclose([bar.get_width() for bar in axes.patches], [cosine for _, cosine in near])
+        assert visible_texts(axes) == [f"{cosine:.2f}" for _, cosine in near]
+        low, high = axes.get_xlim()
+        assert low <= min(cosine for _, cosine in near) and high > 1
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["dog", "a\u21b5"]
+    assert panels[0].yaxis_inverted()  # the nearest on top
+    saved(figure, tmp_path / "near.png")
+
+
+def test_singular_values_over_the_epochs_and_before_and_after(tmp_path):
+    values = numpy.array([[3.0, 2, 1, 0.5], [4, 2, 1, 0.4], [6, 3, 1, 0.3]])
+    figure = plots.singular_values_figure([0, 1, 2], values, "Wh")
+    over_time, spectrum = figure.axes
+    named = {line.get_label(): line.get_ydata().tolist() for line in over_time.lines[4:]}
+    assert named == {"largest": [3, 4, 6], "median": [1, 1, 1], "smallest": [0.5, 0.4, 0.3]}
+    numpy.testing.assert_array_equal([line.get_ydata() for line in over_time.lines[:4]], values.T)
+    assert {line.get_label(): line.get_ydata().tolist() for line in spectrum.lines} == {
+        "epoch 0": [3, 2, 1, 0.5], "epoch 2": [6, 3, 1, 0.3]}
+    assert len({looks(line) for line in spectrum.lines}) == 2
+    assert saved(figure, tmp_path / "values.png").std(axis=2).max() < 1e-6
+    plots.save(plots.singular_values_figure([0], values[:1]), tmp_path / "one.png")
+
+
+def test_a_picture_in_colour_keeps_it(tmp_path):
+    figure = plots.coloured_text_figure("abc", numpy.array([-1, 0, 1.0]))
+    assert saved(figure, tmp_path / "text.png").std(axis=2).max() > 0.05

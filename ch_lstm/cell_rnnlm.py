@@ -1,0 +1,32 @@
+"""A language model whose recurrent layer is an RNN, a GRU or an LSTM: to hold them against each other."""
+from common.initial import affine_weights, embedding_weight, recurrent_weights
+from common.language_model import LanguageModel
+from common.np import np
+from common.stack import CELLS
+from common.time_layers import TimeAffine, TimeEmbedding
+
+
+class CellRnnlm(LanguageModel):
+    """Language model with one recurrent layer of any kind: embedding, RNN, GRU or LSTM, affine, softmax.
+
+    Parameters
+    ----------
+    cell : {"rnn", "lstm", "gru"}
+    vocab_size, wordvec_size, hidden_size : int
+        V, D and H.
+    seed : int, optional
+        Restarts the random generators, from which the initial weights are drawn (`np.seed`).
+    dtype : dtype
+        float32 to train, float64 to check gradients.
+    fast : bool
+        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
+    """
+
+    def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32, fast=False):
+        super().__init__(vocab_size, seed)
+        time_layer, gates = CELLS[cell]
+        self.stack([
+            TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype)),
+            time_layer(*recurrent_weights(wordvec_size, hidden_size, gates, dtype), stateful=True),
+            TimeAffine(*affine_weights(hidden_size, vocab_size, dtype)),
+        ], fast)

@@ -1,0 +1,353 @@
+"""One page that shows an LSTM at work, forwards and backwards: `python -m ch_lstm.microscope --help`.
+
+An LSTM and a simple RNN of the same size learn to predict the characters of a text. Then both read one sentence while
+`common.trace` watches, and everything that it saw goes into one HTML file that needs no network: at each character the
+gates, the cell, the state and the most likely next characters; and for the loss of each character, chosen by the
+reader, the norm of its gradient at every step before. Each quantity comes with its formula and the line of source that
+computes it, as `common.walk` found them.
+
+The gradients of all the losses take one backward pass: the sentence goes in as many times as it has characters to
+predict, and in each copy another one counts.
+"""
+import argparse
+import json
+import linecache
+import math
+import sys
+import time
+from pathlib import Path
+
+import common
+import numpy
+from ch_lstm.cell_rnnlm import CellRnnlm
+from ch_lstm.models import MODELS
+from common import cli
+from common.batches import StripBatches
+from common.clip import unique_params
+from common.errors import InputError
+from common.evaluate import perplexity
+from common.files import replacing
+from common.functions import softmax
+from common.ids import known_ids
+from common.language_model_scripts import load_run
+from common.layers import Affine, SoftmaxWithLoss
+from common.np import np
+from common.optimizer import Adam
+from common.trace import trace
+from common.trainer import training_step
+from common.walk import walk
+from dataset.corpus import load_corpus
+
+DEFAULTS = {"text": "An object is a list (see section Lists) or a string.", "out": Path("microscope.html"),
+            "epochs": 25, "wordvec_size": 16, "hidden_size": 32, "lr": 0.01, "seed": 0}
+SMOKE = {"epochs": 1, "wordvec_size": 4, "hidden_size": 4, "max_tokens": 2000}
+BATCH_SIZE, TIME_SIZE, MAX_GRAD = 20, 50, 1.0
+
+LONGEST = 60  # characters of the sentence: the page grows with the square of it
+LARGEST = 100  # units: each is a row of the page
+LIKELIEST = 6  # next characters that are shown
+
+TEMPLATE = Path(__file__).with_name("microscope.html")
+
+# What the page says of each quantity: its name in words, what it means, and the names of the lines that compute it.
+_SHARED = {
+    "p": ("probabilities of the next character", "The softmax of the scores, which are an affine map of the state h.",
+          ("affine x W", "affine + b", "softmax exp", "softmax sum")),
+    "loss": ("loss of the character that comes", "The negative logarithm of its probability, in nats.", ("loss",)),
+}
+_TO_THE_STATE = "dh_prev", "loss dx", "affine dx"
+QUANTITIES = {
+    "lstm": {
+        "f": ("forget gate", "How much of the old cell is kept: 0 nothing, 1 all of it.", ("a", "af", "f")),
+        "g": ("candidate", "What could be written into the cell, from -1 to 1.", ("a", "ag", "g")),
+        "i": ("input gate", "How much of the candidate is written: 0 nothing, 1 all of it.", ("a", "ai", "i")),
+        "o": ("output gate", "How much of the cell is shown to the outside.", ("a", "ao", "o")),
+        "c_prev": ("cell of the step before", "What was remembered up to here.", ("c",)),
+        "c": ("cell", "What is remembered from here on: the old cell as far as kept, and what is written.", ("c",)),
+        "h": ("state", "What the next step and the output layer see of the cell.", ("h",)),
+        "dh": ("gradient of the state", "What the step after sends back through its gates; at the chosen output, what "
+               "its loss sends through the output layer.", _TO_THE_STATE),
+        "do": ("gradient of the output gate", "How the loss would change with o.", ("do",)),
+        "dc": ("gradient of the cell", "What the step after sends back, its dc_prev, and what comes from the state. "
+               "On this way no matrix stands, only the forget gate.", ("dc", "dc_prev")),
+        "df": ("gradient of the forget gate", "How the loss would change with f.", ("df",)),
+        "dg": ("gradient of the candidate", "How the loss would change with g.", ("dg",)),
+        "di": ("gradient of the input gate", "How the loss would change with i.", ("di",)),
+        "dc_prev": ("gradient sent to the cell before", "Where the forget gate is near 1, it passes almost as it is.",
+                    ("dc_prev",)),
+        "daf": ("gradient before the forget gate's sigmoid", "What the weights of this gate learn from.", ("daf",)),
+        "dag": ("gradient before the candidate's tanh", "What the weights of the candidate learn from.", ("dag",)),
+        "dai": ("gradient before the input gate's sigmoid", "What the weights of this gate learn from.", ("dai",)),
+        "dao": ("gradient before the output gate's sigmoid", "What the weights of this gate learn from.", ("dao",)),
+        "dx": ("gradient of the character's vector", "How much the character read at this step matters to the loss.",
+               ("da", "dx")),
+    } | _SHARED,
+    "rnn": {
+        "a": ("pre-activation", "What the state will be before tanh squashes it.", ("a",)),
+        "h": ("state", "All that is remembered: each step makes it anew.", ("a", "h")),
+        "dh": ("gradient of the state", "What the step after sends back through Wh, the same matrix at every step; at "
+               "the chosen output, what its loss sends through the output layer.", _TO_THE_STATE),
+        "da": ("gradient before tanh", "What the weights learn from.", ("da",)),
+        "dx": ("gradient of the character's vector", "How much the character read at this step matters to the loss.",
+               ("dx",)),
+    } | _SHARED,
+}
+FORWARD = {"lstm": ("af", "ag", "ai", "ao", "f", "g", "i", "o", "c", "h"), "rnn": ("a", "h")}
+BACKWARD = {cell: tuple(name for name in names if name.startswith("d")) for cell, names in QUANTITIES.items()}
+
+
+def main(argv=None):
+    """Train, observe and write the page; returns the exit code."""
+    return cli.run("python -m ch_lstm.microscope", _microscope, argv)
+
+
+def _parser():
+    parser = cli.Parser(
+        prog="python -m ch_lstm.microscope", argument_default=argparse.SUPPRESS,
+        description="Write one HTML page on which to watch an LSTM and an RNN read a sentence, forwards and backwards.")
+
+    def add(flag, text, **options):
+        parser.add_argument(flag, help=f"{text} (default: {DEFAULTS[flag[2:].replace('-', '_')]})", **options)
+
+    add("--text", f"the sentence, of 2 to {LONGEST} characters")
+    add("--out", "the page", type=Path)
+    parser.add_argument("--run", type=Path, help="take the LSTM of this run of ch_lstm.train --unit char, "
+                        "and train only an RNN of its size, on its corpus")
+    parser.add_argument("--checkpoint", choices=("best", "last"), help="of --run (default: best)")
+    add("--epochs", "times through the corpus", type=cli.positive_int)
+    add("--wordvec-size", "D, size of a character's vector", type=cli.positive_int)
+    add("--hidden-size", f"H, units, at most {LARGEST}", type=cli.positive_int)
+    add("--lr", "learning rate of the first epoch, from which it falls evenly", type=cli.positive_float)
+    add("--seed", "of the weights", type=cli.natural)
+    parser.add_argument("--smoke", action="store_true",
+                        help="a tiny run of a few seconds, to see that everything works")
+    cli.add_device(parser)
+    return parser
+
+
+def _microscope(argv):
+    given = vars(_parser().parse_args(argv))
+    cli.use_device(given.pop("device"))
+    smoke = SMOKE if given.pop("smoke", False) else {}
+    config = DEFAULTS | {"run": None, "checkpoint": "best", "max_tokens": None} | smoke | given
+    for name in ("wordvec_size", "hidden_size") if "run" in given else ("checkpoint",):
+        if name in given:
+            raise InputError(f"--{name.replace('_', '-')} {'does not go' if 'run' in given else 'goes'} with --run")
+    if config["out"].is_dir():
+        raise InputError(f"{config['out']} is a folder: give --out the name of a file")
+    models, sources = {}, {}
+    if config["run"] is None:
+        corpus = load_corpus("pydoc", "char")
+    else:
+        models["lstm"], corpus, settings = _lstm_of_run(config)
+        config |= {name: settings[name] for name in ("wordvec_size", "hidden_size")}
+        sources["lstm"] = f"from the run {config['run']}"
+    if config["hidden_size"] > LARGEST:
+        raise InputError(f"{config['hidden_size']} units are too many for a page: at most {LARGEST}")
+    ids = sentence_ids(config["text"], corpus.vocabulary)  # (T,)
+    for cell in QUANTITIES:
+        if cell not in models:
+            models[cell] = _train(cell, corpus, config)
+            sources[cell] = f"trained for {config['epochs']} epoch{'s' * (config['epochs'] > 1)}"
+    facts = {cell: {"source": sources[cell], "perplexity": _perplexity(cell, model, corpus, config)}
+             for cell, model in models.items()}
+    data = page_data(ids, corpus.vocabulary, models)
+    for cell in models:
+        data["models"][cell] |= facts[cell]
+    html = page(data | {"corpus": "the documentation of Python" if corpus.name == "pydoc" else Path(corpus.name).name})
+    with replacing(config["out"]) as file:
+        file.write(html)
+    print(f"{config['out']}: {len(html.encode()) / 1000:,.0f} kB, open it in a browser")
+
+
+def sentence_ids(text, vocabulary):
+    """Return the ids (T,) of a sentence.
+
+    Parameters
+    ----------
+    text : str
+    vocabulary : Vocabulary
+        Of characters.
+
+    Raises
+    ------
+    InputError
+        The sentence is too short or too long, or has a character that the vocabulary has not.
+    """
+    if not 2 <= len(text) <= LONGEST:
+        raise InputError(f"the sentence has {len(text)} characters: give --text from 2 to {LONGEST}")
+    unknown = [character for character in dict.fromkeys(text) if character not in vocabulary]
+    if unknown:
+        raise InputError(f"the models do not know {', '.join(map(ascii, unknown))}, which the training text has not: "
+                         "leave it out of --text")
+    return vocabulary.encode(text)
+
+
+def _lstm_of_run(config):
+    """Return the model of a training run, its corpus and its settings."""
+    settings, vocabulary, model = load_run(config["run"], MODELS, config["checkpoint"])
+    if settings["unit"] != "char":
+        raise InputError(f"the run in {config['run']} reads units of {settings['unit']!r}: train one with --unit char")
+    if settings["model"] != "rnnlm":
+        raise InputError(f"the run in {config['run']} is of the model {settings['model']!r}: the page shows one LSTM "
+                         "layer, train one with --model rnnlm")
+    corpus = load_corpus(settings["corpus"], "char", settings["min_freq"], settings["max_tokens"])
+    if corpus.vocabulary != vocabulary:
+        raise InputError(f"the corpus {settings['corpus']} has changed since the run: its vocabulary is another one")
+    return model, corpus, settings
+
+
+def _train(cell, corpus, config):
+    """Return a trained model."""
+    start = time.perf_counter()
+    train = known_ids(corpus.train[:config["max_tokens"]])
+    model = CellRnnlm(cell, corpus.vocabulary.size, config["wordvec_size"], config["hidden_size"], config["seed"],
+                      fast=np.backend == "numpy")
+    optimizer, batches = Adam(config["lr"]), StripBatches(train[:-1], train[1:], BATCH_SIZE, TIME_SIZE)
+    with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
+        for epoch in range(config["epochs"]):
+            optimizer.lr = config["lr"] * (1 - epoch / config["epochs"])
+            nats = sum(training_step(model, optimizer, *batches.next_batch(), MAX_GRAD) for _ in range(len(batches)))
+            nats = float(nats) / len(batches)
+            if not math.isfinite(nats):
+                raise InputError(f"the loss is not finite in epoch {epoch + 1}: try a lower --lr")
+    print(f"{cell.upper():4} {sum(param.size for param in model.params):,} parameters, {config['epochs']} epochs, "
+          f"training loss {nats:.3f} nats a character, {time.perf_counter() - start:.0f} s", flush=True)
+    return model
+
+
+def _perplexity(cell, model, corpus, config):
+    """Return the perplexity on the validation text, to two decimals."""
+    with numpy.errstate(all="ignore"):
+        result = perplexity(model, known_ids(corpus.valid[:config["max_tokens"]]))
+    if not math.isfinite(result):
+        raise InputError(f"the perplexity of the {cell.upper()} is not finite: try a lower --lr")
+    return round(float(result), 2)
+
+
+def page_data(ids, vocabulary, models):
+    """Observe models reading a sentence.
+
+    Parameters
+    ----------
+    ids : numpy.ndarray of int (T,)
+    vocabulary : Vocabulary
+    models : dict of str to LanguageModel
+        "lstm" and "rnn", with three layers each: embedding, recurrent layer, affine.
+
+    Returns
+    -------
+    dict
+        What the page shows, as JSON can hold it: "text", the T characters, and "models". Of each model: its sizes;
+        "forward", name to T lists of H numbers; "next", T lists of the likeliest characters with their probabilities;
+        of each of the T - 1 characters to come "probability" and "loss"; "norms", name to T - 1 lists, the p-th with
+        the norms of the gradient of loss p at the steps 0 to p; and "quantities", what `QUANTITIES` says of each, with
+        its lines of source.
+    """
+    return {"text": vocabulary.decode(ids),
+            "models": {cell: _model_data(cell, model, ids, vocabulary) for cell, model in models.items()}}
+
+
+def _model_data(cell, model, ids, vocabulary):
+    T = len(ids)
+    record = observe(cell, model, ids)
+    recurrent, scores = record["layers[1]"], record["layers[2]"].arrays["y"][0]  # (T, V)
+    probabilities = numpy.array(np.to_cpu(softmax(np.to_device(scores))))  # (T, V)
+    likeliest = numpy.argsort(-probabilities, axis=1, kind="stable")[:, :LIKELIEST]  # (T, LIKELIEST)
+    to_come = probabilities[numpy.arange(T - 1), ids[1:]]  # (T - 1,)
+    H = recurrent.arrays["h"].shape[-1]
+    lines = recurrent.lines | _output_lines(record)
+    return {
+        "hidden_size": H,
+        "parameters": sum(param.size for param in unique_params(model.params)),
+        "forward": {name: _rounded(recurrent.arrays[name][0]) for name in FORWARD[cell]},
+        "next": [[[character, probability] for character, probability in
+                  zip(vocabulary.decode(best), _rounded(probabilities[t, best]))] for t, best in enumerate(likeliest)],
+        "probability": _rounded(to_come),
+        "loss": _rounded(-numpy.log(to_come)),
+        "norms": {name: [[_three_digits(norm) for norm in numpy.linalg.norm(recurrent.arrays[name][p, :p + 1], axis=1)]
+                         for p in range(T - 1)] for name in BACKWARD[cell]},
+        "quantities": {name: {"title": title, "words": words, "lines": [_source(lines[line]) for line in computed_by]}
+                       for name, (title, words, computed_by) in QUANTITIES[cell].items()},
+    }
+
+
+def observe(cell, model, ids):
+    """Trace a model, in float64, on T - 1 copies of a sentence, in the p-th of which only character p + 1 counts.
+
+    Parameters
+    ----------
+    cell : {"lstm", "rnn"}
+    model : LanguageModel
+        Of three layers.
+    ids : numpy.ndarray of int (T,)
+
+    Returns
+    -------
+    Trace
+        Of arrays (T - 1, T, ...): sequence p has the gradient of the loss of character p + 1 alone.
+    """
+    T = len(ids)
+    Wx, Wh, _ = model.layers[1].params
+    copy = CellRnnlm(cell, model.vocab_size, len(Wx), len(Wh), dtype=np.float64)
+    copy.assign_params([np.to_cpu(param) for param in unique_params(model.params)], type(model).__name__)
+    xs = numpy.tile(ids, (T - 1, 1))  # (T - 1, T)
+    ts = numpy.full_like(xs, -1)  # (T - 1, T)
+    places = numpy.arange(T - 1)  # (T - 1,)
+    ts[places, places] = ids[1:]
+    with trace(copy) as record:
+        copy.forward(np.to_device(xs), np.to_device(ts))
+        copy.backward(T - 1)  # the loss is the mean of the T - 1
+    return record
+
+
+def _output_lines(record):
+    """Return, by the names that `QUANTITIES` uses, the lines between the state and the loss."""
+    affine, loss_layer = Affine(np.zeros((1, 2)), np.zeros(2)), SoftmaxWithLoss()
+    h, t = np.zeros((1, 1)), np.zeros(1, dtype=int)
+    scores, affine_lines = walk(affine.forward, h)
+    _, softmax_lines = walk(softmax, scores)
+    loss, loss_lines = walk(loss_layer.forward, scores, t, names=("loss",))
+    dscores, loss_backward = walk(loss_layer.backward, 1.0)
+    _, affine_backward = walk(affine.backward, dscores, names=("dh",))
+    names = "affine x W", "affine + b", "softmax exp", "softmax sum", "loss", "loss dx", "affine dx"
+    lines = (*affine_lines, *softmax_lines, loss_lines[-1], loss_backward[-1], affine_backward[-1])
+    return dict(zip(names, lines, strict=True))
+
+
+def _source(line):
+    """Return what the page says of a line."""
+    path = Path(common.__file__).with_name(line.file)
+    return {"formula": line.text, "file": f"common/{line.file}",
+            "line": line.number, "code": linecache.getline(str(path), line.number).strip()}
+
+
+def _rounded(array):
+    """Return numbers as nested lists, rounded as the page shows them: to three decimals, fewer from 10 and 100 on."""
+    size = abs(array)
+    return numpy.select([size < 10, size < 100], [array.round(3), array.round(2)], array.round(1)).tolist()
+
+
+def _three_digits(norm):
+    return float(f"{norm:.2e}")
+
+
+def page(data):
+    """Return the HTML page of what `page_data` found.
+
+    Parameters
+    ----------
+    data : dict
+        Of `page_data`, and "corpus", what the models were trained on; of each model "source" and "perplexity" too.
+
+    Returns
+    -------
+    str
+    """
+    # Within <script> only "<" could end the data: every other character is the business of JSON.
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return TEMPLATE.read_text(encoding="utf-8").replace("{{DATA}}", text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

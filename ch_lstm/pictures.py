@@ -1,0 +1,141 @@
+"""Pictures of trained models of the chapter on the LSTM, and of gradients: `python -m ch_lstm.pictures --help`."""
+import sys
+from pathlib import Path
+
+import numpy
+
+from ch_lstm import classify, memory
+from ch_lstm.models import MODELS
+from common import cli, plots
+from common.classification import accuracy
+from common.clip import clip_grads, global_norm
+from common.errors import InputError
+from common.np import np
+from common.optimizer import SGD
+from common.pictures import Picture, pictures
+from common.stack import CELLS
+
+SMALL, LARGE = 0.5, 3.0  # by which the recurrent weights are multiplied, drawn with a standard deviation of 1 / sqrt(H)
+GRADIENTS = {"length": 50, "hidden_size": 64, "batch_size": 50, "memory_bias": 8, "steps": 200, "lr": 0.1,
+             "max_grad": 1.0, "seed": 0}
+
+
+def main(argv=None):
+    """Draw; returns the exit code."""
+    return pictures("python -m ch_lstm.pictures", MODELS, {
+        "gradients": Picture("How gradients vanish and explode in RNN, LSTM and GRU, and what clipping does to them.",
+                             _add_gradients, _draw_gradients),
+        "confusion": Picture("The confusion matrix of a run of ch_lstm.classify, on its test part.",
+                             _add_confusion, _draw_confusion),
+    }, argv)
+
+
+# Gradients
+
+
+def _add_gradients(parser):
+    def add(flag, text, kind):
+        default = GRADIENTS[flag[2:].replace("-", "_")]
+        parser.add_argument(flag, type=kind, default=default, help=f"{text} (default: {default})")
+
+    add("--length", "time steps T of the adding problem", cli.positive_int)
+    add("--hidden-size", "H", cli.positive_int)
+    add("--batch-size", "N", cli.positive_int)
+    add("--memory-bias", "largest bias by which the gates of LSTM and GRU hold on to the state; 0 for none",
+        cli.natural)
+    add("--steps", "updates of the RNN that is trained", cli.positive_int)
+    add("--lr", "learning rate of its SGD", cli.positive_float)
+    add("--max-grad", "clip gradients to this global norm", cli.positive_float)
+    add("--seed", "of weights and sequences", cli.natural)
+
+
+def _draw_gradients(args, models):
+    """Draw the norm of dL/dh_t before training, for small and large recurrent weights, and an RNN's training.
+
+    Before training the answer to "what does clipping change?" is one factor for the whole curve: it lowers a gradient
+    that exploded, keeps its shape, and leaves one that vanished as small as it was. Over training it is what keeps one
+    steep place from throwing all parameters away.
+    """
+    if args.length < 2:
+        raise InputError("the adding problem needs a --length of at least 2, for its two markers")
+    config = memory.DEFAULTS | {name: getattr(args, name) for name in GRADIENTS}
+    panels, first = {}, {}
+    with numpy.errstate(all="ignore"):  # training without clipping is meant to overflow
+        for words, scale in ("small", SMALL), ("large", LARGE):
+            before, after = {}, {}
+            for cell in CELLS:
+                model, _, held_out = _build(cell, config, scale)
+                norms, _, factor = memory.state_gradient_norms(model, held_out, config)
+                before[cell.upper()] = norms
+                after[f"{cell.upper()} after clipping"] = norms * factor
+                first[cell, words] = norms[0]
+            panels[f"{words} recurrent weights: {scale:g} / sqrt(H)"] = plots.gradient_norms_panel(before, after)
+        unclipped, clipped = ([*_train(config, max_grad)] for max_grad in (None, args.max_grad))
+    panels["gradient of all parameters of an RNN in training"] = dict(curves={
+        "without clipping": _curve([norm for norm, _ in unclipped]),
+        "with clipping, before it": _curve([norm for norm, _ in clipped]),
+        "with clipping, after it": _curve([min(norm, args.max_grad) for norm, _ in clipped]),
+    }, xlabel="update", ylabel="global norm", yscale="log", ylim=_within(norm for norm, _ in clipped))
+    panels["loss of the same RNN"] = dict(curves={
+        "without clipping": _curve([loss for _, loss in unclipped]),
+        "with clipping": _curve([loss for _, loss in clipped]),
+    }, xlabel="update", ylabel="mean squared error", yscale="log", ylim=_within(loss for _, loss in clipped))
+    numbers = ", ".join(f"{cell.upper()} {first[cell, 'small']:.0e} and {first[cell, 'large']:.0e}" for cell in CELLS)
+    end = (f"without clipping the loss overflows at update {len(unclipped) + 1}" if len(unclipped) < args.steps
+           else f"without clipping the loss ends at {unclipped[-1][1]:.2g}")
+    return (plots.panels_figure(panels, f"adding problem of {args.length} steps"),
+            f"norm of dL/dh_0 with small and large weights: {numbers}; {end}, with it at {clipped[-1][1]:.2g}")
+
+
+def _curve(values):
+    return range(1, len(values) + 1), values
+
+
+def _within(values):
+    """Return limits of a log scale around the curve with clipping; the one without may leave the picture."""
+    values = list(values)
+    return min(values) / 5, 1000 * max(values)
+
+
+def _build(cell, config, scale):
+    """Return what `memory.build` does, the recurrent weights multiplied by a number."""
+    model, training, held_out = memory.build("adding", cell, config["length"], config)
+    model.recurrent.params[1][...] *= scale
+    return model, training, held_out
+
+
+def _train(config, max_grad):
+    """Train an RNN by plain SGD, and yield the global norm before clipping and the loss of each update.
+
+    Ends early where one of them is no longer finite.
+    """
+    model, training, _ = _build("rnn", config, 1.0)
+    optimizer = SGD(config["lr"])
+    for _ in range(config["steps"]):
+        xs, ts = training.batch(config["batch_size"])
+        loss = float(model.forward(np.to_device(xs), np.to_device(ts)))
+        model.backward()
+        norm = float(global_norm(model.grads) if max_grad is None else clip_grads(model.grads, max_grad))
+        if not (numpy.isfinite(norm) and numpy.isfinite(loss)):
+            return
+        yield norm, loss
+        optimizer.update(model.params, model.grads)
+
+
+# The confusion matrix
+
+
+def _add_confusion(parser):
+    parser.add_argument("run", type=Path, help="folder of a run of ch_lstm.classify")
+
+
+def _draw_confusion(args, models):
+    config, vocabulary, model = classify.load_run(args.run)
+    matrix = classify.confusion_on_test(config, vocabulary, model)  # (K, K)
+    share = f"{accuracy(matrix):.1%} of {matrix.sum():,}"
+    return (plots.confusion_figure(matrix, config["classes"], f"{config['task']}, {config['cell'].upper()}: {share}"),
+            f"{share} right")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,612 @@
+"""The page of ch_lstm.microscope in a headless Chromium, driven by the keyboard and the mouse."""
+import itertools
+import json
+import pathlib
+import re
+import shutil
+
+import numpy
+import pytest
+
+import common
+from ch_lstm import microscope
+from ch_lstm.cell_rnnlm import CellRnnlm
+from common.functions import softmax
+from common.text import Vocabulary
+from common.trace import trace
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs Selenium: pip install -e '.[browser]'")
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs chromium and chromedriver in the PATH")
+
+TEXT = "An item (of a list)\nin </script><b>\"'&ü𝒳. The end of it now."
+T, D, H = len(TEXT), 3, 5
+FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+         "--disable-component-update --disable-sync --force-color-profile=srgb").split()
+CELLS = ("lstm", "rnn")
+COLUMNS = {"lstm": ["f", "c_prev", "g", "i", "c", "o", "h"], "rnn": ["a", "h"]}
+MODES = ("forward", "backward")
+HINT = "Formula and source of what you point at stand here."
+PHONE, DESKTOP = (360, 740), (1200, 900)
+
+every_cell = pytest.mark.parametrize("cell", CELLS)
+every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+@pytest.fixture(scope="module")
+def models():
+    vocabulary = Vocabulary(sorted(set(TEXT)))
+    models = {}
+    for cell in CELLS:
+        models[cell] = CellRnnlm(cell, vocabulary.size, D, H, dtype=numpy.float64)
+        rng = numpy.random.default_rng(1)
+        for param in models[cell].params:
+            param[...] = rng.standard_normal(param.shape)
+    models["rnn"].params[1][:, 0] *= 60  # Wx: some numbers are larger than 10, and some than 100
+    models["lstm"].params[3][:3] += [10, 200, 10]  # b: in unit 0 the forget gate is open, so that the cell grows
+    models["lstm"].params[3][2 * H] += 10
+    models["lstm"].params[3][H] += 10
+    return vocabulary, models
+
+
+@pytest.fixture(scope="module")
+def traced(models):
+    """Return what a model computes, and the gradients of the loss of one character, each straight from the tracer."""
+    vocabulary, by_cell = models
+    ids = vocabulary.encode(TEXT)[None]  # (1, T)
+
+    def arrays(cell, output=0):
+        targets = numpy.full_like(ids, -1)  # (1, T)
+        targets[0, output] = ids[0, output + 1]
+        with trace(by_cell[cell]) as record:
+            by_cell[cell].reset_state()
+            loss = by_cell[cell].forward(ids, targets)
+            by_cell[cell].backward()
+        found = {name: array[0] for name, array in record["layers[1]"].arrays.items()}
+        return found | {"p": softmax(record["layers[2]"].arrays["y"][0]), "loss": loss}
+
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def path(models, tmp_path_factory):
+    vocabulary, by_cell = models
+    data = microscope.page_data(vocabulary.encode(TEXT), vocabulary, by_cell) | {"corpus": "a test"}
+    for model in data["models"].values():
+        model |= {"source": "not trained", "perplexity": 12.34}
+    path = tmp_path_factory.mktemp("page") / "microscope.html"
+    path.write_text(microscope.page(data), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """The page, opened anew, and what one does with it."""
+
+    def __init__(self, driver, path):
+        self.driver, self.path = driver, path
+
+    def open(self, size=DESKTOP, scheme="light"):
+        width, height = size
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+            "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        self.driver.get(self.path.as_uri())
+        return self
+
+    def run(self, script, *args):
+        return self.driver.execute_script(script, *args)
+
+    def all(self, selector):
+        return self.driver.find_elements("css selector", selector)
+
+    def one(self, selector):
+        (found,) = self.all(selector)
+        return found
+
+    def text(self, selector):
+        return self.run("return document.querySelector(arguments[0]).textContent", selector)
+
+    def texts(self, selector):
+        return self.run("return [...document.querySelectorAll(arguments[0])].map(each => each.textContent)", selector)
+
+    def keys(self, *keys):
+        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
+
+    def hover(self, element):
+        self.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        ActionChains(self.driver, duration=0).move_to_element(element).perform()
+
+    def click(self, element):
+        self.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def switch(self, mode):
+        self.click(self.one(f"[name=mode][value={mode}]"))
+        return self
+
+    def move(self, slider, value):
+        """Set a slider as a pointer would."""
+        self.run("arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))",
+                 self.one(slider), value)
+
+    def units(self, cell):
+        """Return the numbers that the table of a cell shows, name to H texts."""
+        rows = numpy.reshape(self.texts(f"#units-{cell} td .number"), (H, -1)).T.tolist()
+        return dict(zip(COLUMNS[cell], rows, strict=True))
+
+    def norms(self, cell):
+        """Return the norms that are shown, name to text."""
+        names = [text.strip("‖") for text in self.texts(f"#norms-{cell} .q")]
+        return dict(zip(names, self.texts(f"#norms-{cell} .number"), strict=True))
+
+    def step(self):
+        return int(self.one("#time").get_attribute("value"))
+
+    def formula(self):
+        return [self.texts(f"#formula .{part}") for part in ("formula", "code")], self.text("#formula div")
+
+
+@pytest.fixture
+def page(chromium, path):
+    page = Page(chromium, path).open()
+    yield page
+    assert chromium.get_log("browser") == []
+
+
+def test_loads_without_a_request(page):
+    page.driver.get_log("performance")
+    page.open()
+    page.switch("backward")
+    messages = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
+    urls = [message["params"]["request"]["url"] for message in messages
+            if message["method"] == "Network.requestWillBeSent"]
+    assert urls == [page.path.as_uri()]
+    assert not any("webSocket" in message["method"] for message in messages)
+
+
+def test_the_sentence_is_text_whatever_is_in_it(page):
+    shown = "".join(page.texts("#tiles button")).replace("␣", " ").replace("↵", "\n")
+    assert shown == TEXT
+    assert page.all("#tiles b") == [] and page.driver.title == "Inside an LSTM"
+    assert "5 units" in page.text("#about") and "perplexity 12.34" in page.text("#about")
+
+
+def shown_numbers(numbers):
+    """Return numbers as the page shows them, four digits if possible."""
+    decimals = [3 if abs(number) < 10 else 2 if abs(number) < 100 else 1 for number in numbers]
+    return [f"{round(number, k) + 0.0:.{k}f}" for number, k in zip(numbers.tolist(), decimals)]
+
+
+def expect_step(page, traced, t):
+    assert page.step() == t
+    assert [page.run("return arguments[0].textContent", each)[0] for each in page.all("#tiles [aria-current]")] == [
+        {" ": "␣", "\n": "↵"}.get(TEXT[t], TEXT[t])]
+    for cell in CELLS:
+        arrays = traced(cell)
+        shown = page.units(cell)
+        for name in COLUMNS[cell]:
+            assert shown[name] == shown_numbers(arrays[name][t]), (cell, name, t)
+        probabilities = page.texts(f"#next-{cell} .number")
+        assert probabilities == shown_numbers(numpy.sort(arrays["p"][t])[::-1][:microscope.LIKELIEST])
+
+
+@pytest.mark.parametrize("t", [0, 1, 17, T - 1])
+def test_the_slider_shows_the_numbers_of_the_tracer(page, traced, t):
+    page.move("#time", t)
+    expect_step(page, traced, t)
+
+
+def test_the_slider_by_keyboard(page, traced):
+    page.run("document.querySelector('#time').focus()")
+    page.keys(Keys.HOME)
+    expect_step(page, traced, 0)
+    page.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    expect_step(page, traced, 2)
+    assert page.one("#time").get_attribute("aria-valuetext") == f"step 2 of {T - 1}, space"
+    page.keys(Keys.END, Keys.ARROW_RIGHT)
+    expect_step(page, traced, T - 1)
+
+
+def test_buttons_keys_and_characters_move_the_step(page, traced):
+    start = page.step()
+    page.click(page.one("#on"))
+    page.click(page.one("#on"))
+    page.click(page.one("#back"))
+    expect_step(page, traced, start + 1)
+    page.click(page.all("#tiles button")[5])
+    expect_step(page, traced, 5)
+    page.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ENTER)  # from tile to tile, then choose
+    expect_step(page, traced, 7)
+    page.run("document.activeElement.blur()")
+    page.keys(Keys.ARROW_LEFT)
+    expect_step(page, traced, 6)
+    for _ in range(8):
+        page.click(page.one("#back"))
+    expect_step(page, traced, 0)
+
+
+def test_what_comes_next_is_marked(page, models, traced):
+    vocabulary, _ = models
+    for t in (3, 11, T - 1):
+        page.move("#time", t)
+        for cell in CELLS:
+            listed = page.run(f"return [...document.querySelectorAll('#next-{cell} li')].map("
+                              "each => [each.firstChild.textContent, each.className])")
+            coming = TEXT[t + 1] if t < T - 1 else None
+            assert [mark for _, mark in listed] == [
+                "comes" if character.replace("␣", " ").replace("↵", "\n") == coming else "" for character, _ in listed]
+            if coming:
+                p = traced(cell)["p"][t, vocabulary.word_to_id[coming]]
+                assert f"probability {p:.3f}: loss {-numpy.log(p):.3f}" in page.text(f"#comes-{cell}")
+            else:
+                assert page.text(f"#comes-{cell}") == "The sentence ends here."
+
+
+def bars(page, selector):
+    """Return the drawn strips below a selector: for each the steps and the heights of its bars."""
+    paths = page.run("return [...document.querySelectorAll(arguments[0])].map(each => each.getAttribute('d'))",
+                     f"{selector} path")
+    return [[(float(x), -float(up)) for x, up in re.findall(r"M(\S+) \S+?v(\S+?)h", path)] for path in paths]
+
+
+def test_the_chosen_unit_along_the_sentence(page, traced):
+    page.click(page.all("#units-lstm tbody tr:nth-child(4) td")[2])
+    assert page.text("#unit-title") == "Unit 3 of the LSTM along the sentence"
+    arrays, names = traced("lstm"), ["f", "g", "i", "c", "o", "h"]
+    assert page.texts("#unit-strips .q") == names
+    for name, strip in zip(names, bars(page, "#unit-strips"), strict=True):
+        numbers = arrays[name][:, 3]
+        scale = 1 if name in "fio" else 2 * max(1, abs(numbers).max())
+        assert [x for x, _ in strip] == pytest.approx(numpy.arange(T) + .1)
+        numpy.testing.assert_allclose([height for _, height in strip], numbers / scale, atol=1e-3)
+    page.click(page.all("#units-rnn tbody tr:nth-child(2) td")[1])
+    assert page.text("#unit-title") == "Unit 1 of the RNN along the sentence"
+    assert page.texts("#unit-strips .q") == ["a", "h"]
+
+
+def expect_gradients(page, traced, output, t):
+    for cell in CELLS:
+        arrays, shown = traced(cell, output), page.norms(cell)
+        assert tuple(shown) == microscope.BACKWARD[cell]
+        for name, text in shown.items():
+            # The three digits of the tracer's norm.
+            norm = numpy.linalg.norm(arrays[name][t])
+            assert float(text) == float(f"{norm:.2e}"), (cell, name, output, t)
+
+
+@pytest.mark.parametrize("output, steps", [(T - 2, (T - 2, 30, 0)), (12, (12, 7, 13)), (0, (0, 1))])
+def test_the_gradient_of_a_chosen_character(page, traced, output, steps):
+    page.switch("backward")
+    assert not page.one("#forward").is_displayed() and page.one("#backward").is_displayed()
+    page.click(page.all("#tiles button")[output + 1])
+    assert page.one("#output").get_attribute("value") == str(output)
+    assert [each.get_attribute("aria-pressed") for each in page.all("#tiles button")].index("true") == output + 1
+    for t in steps:
+        page.move("#time", t)
+        expect_gradients(page, traced, output, t)
+        if t > output:
+            assert f"Step {t} comes after the prediction" in page.text("#summary-text")
+    page.switch("forward")
+    assert page.one("#forward").is_displayed() and not page.one("#backward").is_displayed()
+
+
+def test_the_output_by_keyboard(page, traced):
+    page.run("document.querySelector('[name=mode]').focus()")
+    page.keys(Keys.ARROW_RIGHT)
+    assert page.one("#backward").is_displayed()
+    page.run("document.querySelector('#output').focus()")
+    page.keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    page.move("#time", 1)
+    expect_gradients(page, traced, 2, 1)
+    page.click(page.one("#output-on"))
+    expect_gradients(page, traced, 3, 1)
+    page.click(page.one("#output-back"))
+    assert page.one("#output").get_attribute("aria-valuetext") == "loss of “i”, predicted at step 2"
+
+
+def test_the_first_character_has_no_loss(page):
+    page.switch("backward")
+    before = page.one("#output").get_attribute("value")
+    first = page.all("#tiles button")[0]
+    assert first.get_attribute("aria-disabled") == "true"
+    page.click(first)
+    assert page.one("#output").get_attribute("value") == before
+
+
+def test_how_much_of_the_gradient_is_left(page, traced):
+    page.switch("backward")
+    page.move("#output", 30)
+    page.move("#time", 20)
+    rows = numpy.reshape(page.texts("#summary tbody :is(th, td)"), (3, 5)).tolist()
+    assert [row[0] for row in rows] == ["LSTM ‖dc‖", "LSTM ‖dh‖", "RNN ‖dh‖"]
+    for (_, at_output, here, left, factor), (cell, name) in zip(
+            rows, (("lstm", "dc"), ("lstm", "dh"), ("rnn", "dh"))):
+        start, end = (numpy.linalg.norm(traced(cell, 30)[name][t]) for t in (30, 20))
+        assert float(at_output) == float(f"{start:.2e}") and float(here) == float(f"{end:.2e}")
+        ratio = float(left.removesuffix("%")) / (100 if left.endswith("%") else 1)
+        assert ratio == pytest.approx(end / start, rel=0.06)  # two digits where it is small
+        assert float(factor.removeprefix("× ")) == pytest.approx((end / start) ** 0.1, abs=0.0051)
+
+
+def test_the_chart_is_logarithmic(page, traced):
+    page.switch("backward")
+    page.move("#output", 30)
+    curves = page.run("""return [...document.querySelectorAll('#chart .curve')].map(each =>
+        each.getAttribute('d').slice(1).split('L').map(point => point.split(' ').map(Number)))""")
+    labels = page.run("""return [...document.querySelectorAll('#chart text[text-anchor=end]')].map(each =>
+        [Number(each.textContent), Number(each.getAttribute('y')) - 4])""")
+    (high, y_high), (low, y_low) = labels[-1], labels[0]
+    for curve, (cell, name) in zip(curves, (("lstm", "dc"), ("lstm", "dh"), ("rnn", "dh")), strict=True):
+        norms = numpy.linalg.norm(traced(cell, 30)[name][:31], axis=1)
+        height = (numpy.log10(norms) - numpy.log10(low)) / (numpy.log10(high) - numpy.log10(low))
+        numpy.testing.assert_allclose([y for _, y in curve], y_low + height * (y_high - y_low), atol=0.5)
+        assert numpy.ptp(numpy.diff([x for x, _ in curve])) < 0.01
+    assert "logarithmic" in page.one("#chart").get_attribute("aria-label")
+
+
+def test_a_click_into_a_picture_moves_the_step(page):
+    for mode, picture in (("forward", "#unit-strips svg"), ("backward", "#norms-rnn svg"), ("backward", "#chart")):
+        page.open().switch(mode)
+        picture = page.all(picture)[0]
+        page.hover(picture)  # its middle
+        ActionChains(page.driver, duration=0).move_by_offset(picture.size["width"] // 4, 0).click().perform()
+        assert page.step() == pytest.approx(3 * T / 4, abs=2.5)
+
+
+def expect_formula(page, cell, q):
+    """Expect formula and source, the source as it stands in the file."""
+    (formulas, codes), text = page.formula()
+    lines = [line["formula"] for line in page.run(
+        "return data.models[arguments[0]].quantities[arguments[1]].lines", cell, q)]
+    assert formulas == lines and len(codes) == len(lines) > 0, (cell, q)
+    assert text.startswith(f"{q} ") and {"lstm": "(LSTM, ", "rnn": "(RNN, "}[cell] in text
+    places = re.findall(r"common/(\w+\.py), line (\d+): ", text)
+    for (file, number), code in zip(places, codes, strict=True):
+        source = (pathlib.Path(common.__file__).parent / file).read_text(encoding="utf-8").splitlines()
+        assert source[int(number) - 1].strip() == code != ""
+
+
+@every_mode
+def test_every_quantity_tells_its_formula_on_hover_and_on_focus(page, mode):
+    page.switch(mode)
+    seen = {}
+    for element in page.all(f"#{mode} [data-q]"):
+        seen.setdefault((element.get_attribute("data-cell"), element.get_attribute("data-q")), element)
+    wanted = {(cell, name) for cell in CELLS for name in microscope.QUANTITIES[cell]}
+    assert set(seen) == {(cell, q) for cell, q in wanted if (q in microscope.BACKWARD[cell]) == (mode == "backward")}
+    for cell, q in seen:
+        page.keys(Keys.ESCAPE)
+        assert page.text("#formula div") == HINT
+        page.run("arguments[0].focus()", seen[cell, q])
+        expect_formula(page, cell, q)
+        assert seen[cell, q].get_attribute("aria-describedby") == "formula"
+    for cell, q in seen:
+        page.keys(Keys.ESCAPE)
+        page.run("document.activeElement.blur()")
+        page.hover(page.one("h1"))
+        page.hover(seen[cell, q])
+        expect_formula(page, cell, q)
+
+
+def test_a_change_of_direction_clears_the_formula(page):
+    page.run("arguments[0].focus()", page.all("#units-rnn [data-q]")[0])
+    expect_formula(page, "rnn", "a")
+    page.switch("backward")
+    assert page.text("#formula div") == HINT
+
+
+def test_the_formula_of_a_unit_has_its_numbers(page):
+    unit, shown = 2, page.units("lstm")
+    cells = dict(zip(COLUMNS["lstm"], page.all(f"#units-lstm tr[data-unit='{unit}'] td")))
+    at = {name: texts[unit] for name, texts in shown.items()}
+    af = page.run("return data.models.lstm.forward.af[state.t][arguments[0]].toFixed(3)", unit)
+    for name, put in (("c", "{f} * {c_prev} + {g} * {i}"), ("h", "{o} * np.tanh({c})"), ("f", f"sigmoid({af})")):
+        page.run("arguments[0].focus()", cells[name])
+        numbers = page.texts("#formula .numbers")[-1]
+        assert numbers.split("\n  = ") == ["", put.format(**at), at[name]]
+    page.keys(Keys.ARROW_UP)
+    assert "unit 1" in page.text("#formula") and page.text("#unit-title").startswith("Unit 1 of the LSTM")
+    page.click(page.one("#on"))  # what is told moves on with the step
+    assert f"step {page.step()}" in page.text("#formula")
+    page.click(page.one("#close"))
+    assert page.text("#formula div") == HINT and not page.one("#close").is_displayed()
+
+
+def focused(page):
+    """Describe what has the focus."""
+    return page.run("""const at = document.activeElement;
+        return at.id || at.value || (at.closest('[id]') || {}).id || at.tagName""")
+
+
+TAB_ORDER = {
+    "forward": ["forward", "tiles", "back", "time", "on", "next", "comes-lstm", "next", "comes-rnn", "units-lstm",
+                "units-rnn", "unit-strips"],
+    "backward": ["backward", "tiles", "output-back", "output", "output-on", "back", "time", "on", "legend",
+                 "norms-lstm", "norms-rnn"],
+}
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+@every_mode
+def test_tab_goes_through_all_parts_and_shows_where_it_is(page, mode, size):
+    page.open(size)
+    order = []
+    for _ in TAB_ORDER[mode]:
+        page.keys(Keys.TAB)
+        if not order and mode == "backward":
+            page.keys(Keys.ARROW_RIGHT)
+        order.append(focused(page))
+        # Outlined, the radio button by way of its label, and covered by neither bar.
+        assert page.run("""const at = document.activeElement;
+            const style = getComputedStyle(at.type === 'radio' ? at.nextElementSibling : at);
+            return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2"""), order[-1]
+        assert page.run("""const at = document.activeElement, box = at.getBoundingClientRect();
+            const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+            return at.contains(top)"""), order[-1]
+    assert order == TAB_ORDER[mode]
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_arrow_keys_go_through_a_table_and_nothing_covers_them(page, size):
+    page.open(size)
+    page.run("document.querySelector('#units-lstm [tabindex=\"0\"]').focus()")
+    seen = set()
+    for keys in ([Keys.ARROW_RIGHT] * 6, [Keys.ARROW_DOWN] * H, [Keys.HOME], [Keys.ARROW_UP] * H, [Keys.END]):
+        for key in keys:
+            page.keys(key)
+            seen.add(page.run("const at = document.activeElement; return [at.dataset.q, at.dataset.unit].join()"))
+            assert page.run("""const at = document.activeElement, box = at.getBoundingClientRect();
+                return at.contains(document.elementFromPoint(box.left + box.width / 2, box.top + 4))""")
+    assert seen == {f"{name},{unit}" for name in ("f", "h") for unit in range(H)} | {
+        f"{name}," for name in COLUMNS["lstm"]}
+    assert len(page.all("#units-lstm [tabindex='0']")) == 1
+
+
+CONTRAST = """
+const numbers = color => color.match(/[\\d.]+/g).map(Number);
+const luminance = color => numbers(color).slice(0, 3).map(part => part / 255)
+  .map(part => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
+  .reduce((sum, part, k) => sum + part * [.2126, .7152, .0722][k], 0);
+function behind(element) {
+  for (; element; element = element.parentElement) {
+    const color = getComputedStyle(element).backgroundColor, [, , , alpha = 1] = numbers(color);
+    if (alpha === 1) return color;
+    if (alpha !== 0) throw new Error("half transparent");
+  }
+  return "rgb(255, 255, 255)";
+}
+const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const element = walker.currentNode.parentElement, style = getComputedStyle(element);
+  if (!walker.currentNode.textContent.trim() || !element.getClientRects().length) continue;
+  const color = element.ownerSVGElement ? style.fill : style.color;
+  const [low, high] = [luminance(color), luminance(behind(element))].sort((a, b) => a - b);
+  found.push([(high + .05) / (low + .05), walker.currentNode.textContent.trim(), color, behind(element)]);
+}
+return found;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@every_mode
+def test_all_text_has_contrast(page, mode, scheme):
+    page.open(scheme=scheme).switch(mode)
+    page.run("document.querySelector(`#${arguments[0]} [data-q]`).focus()", mode)
+    found = page.run(CONTRAST)
+    assert len(found) > 100
+    # 4.5 is what WCAG 2.2 asks for (1.4.3, level AA).
+    assert [each for each in found if each[0] < 4.5] == []
+    (page_color,) = {each[3] for each in found if each[1] == "Inside an LSTM"}
+    assert (page_color == "rgb(21, 22, 26)") == (scheme == "dark")
+
+
+@every_mode
+def test_a_phone_shows_it_without_scrolling_sideways(page, mode):
+    page.open(PHONE).switch(mode)
+    for t in (0, T - 1):
+        page.move("#time", t)
+        assert page.run("return document.documentElement.scrollWidth") == 360
+        assert page.run("""return [...document.body.querySelectorAll('*')].filter(each => {
+            const box = each.getBoundingClientRect();
+            return box.width && (box.left < -.5 || box.right > 360.5) && !each.ownerSVGElement;
+        }).map(each => each.outerHTML.slice(0, 80))""") == []
+        # Numbers stay within their cells.
+        assert page.run("""return [...document.querySelectorAll('td, th')].filter(each =>
+            each.getClientRects().length && each.scrollWidth > Math.ceil(each.getBoundingClientRect().width))
+            .map(each => each.textContent)""") == []
+
+
+@every_mode
+def test_targets_are_large_enough_for_a_finger(page, mode):
+    page.open(PHONE).switch(mode)
+    sizes = page.run("""return [...document.querySelectorAll('button, input, [tabindex]')]
+        .filter(each => each.getClientRects().length)
+        .map(each => [each.id || each.className, each.getBoundingClientRect().width,
+                      each.getBoundingClientRect().height])""")
+    assert len(sizes) > T
+    assert {what for what, _, height in sizes if height < 32} == set()
+    main = [(width, height) for what, width, height in sizes if what in ("back", "on", "output-back", "output-on")]
+    assert len(main) == (2 if mode == "forward" else 4) and {size for each in main for size in each} == {44}
+    assert min(page.run("return [...document.querySelectorAll('#tiles button')].map("
+                        "each => each.getBoundingClientRect().width)")) >= 24
+
+
+@every_mode
+def test_everything_has_an_accessible_name(page, mode):
+    page.switch(mode)
+    page.driver.execute_cdp_cmd("Accessibility.enable", {})
+    nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    named = {"button", "radio", "slider", "group", "grid", "gridcell", "columnheader", "rowheader", "heading", "image",
+             "img", "complementary", "region"}
+    counts = {}
+    for node in nodes:
+        role = node.get("role", {}).get("value")
+        focusable = any(each["name"] == "focusable" and each["value"]["value"] for each in node.get("properties", []))
+        if not node["ignored"] and (role in named or focusable) and role != "RootWebArea":
+            # In words: a sign such as an arrow is no name. Cells of the table are named by their numbers.
+            assert re.search("[0-9]" if role == "gridcell" else "[A-Za-z]", node["name"]["value"]), node
+            counts[role] = counts.get(role, 0) + 1
+    assert counts["slider"] == (1 if mode == "forward" else 2) and counts["button"] > T and counts["radio"] == 2
+    assert page.run("return document.documentElement.lang") == "en"
+    ids = page.run("return [...document.querySelectorAll('[id]')].map(each => each.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_headings_are_in_order(page):
+    levels = page.run("""return [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')]
+        .filter(each => each.getClientRects().length).map(each => Number(each.tagName[1]))""")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_without_colour_the_signs_and_the_curves_differ(page):
+    """Negative bars are broken and go to the other side; the three curves have dashes and markers of their own."""
+    drawn = page.run("""return [...document.querySelectorAll('#units-lstm td[data-q=h]')].map(each => {
+        const bar = each.querySelector('i'), box = bar.getBoundingClientRect(), whole = each.getBoundingClientRect();
+        return [Number(each.textContent), getComputedStyle(bar).backgroundImage !== 'none',
+                box.left + box.width / 2 < whole.left + whole.width / 2];
+    })""")
+    assert {number < 0 for number, *_ in drawn} == {True, False}
+    assert all(number == 0 or broken == left == (number < 0) for number, broken, left in drawn)
+    page.switch("backward")
+    for place in ("#chart", "#legend"):
+        curves = page.run("""return [...document.querySelectorAll(arguments[0])].map(each =>
+            [each.getAttribute('stroke-dasharray'),
+             each.nextElementSibling.tagName + each.nextElementSibling.classList.contains('hollow')])""",
+                          f"{place} .curve")
+        dashes, markers = zip(*curves)
+        assert len(set(dashes)) == len(set(markers)) == 3
+
+
+@pytest.mark.parametrize("text", ["ab", "a" * microscope.LONGEST])
+def test_the_shortest_and_the_longest_sentence(chromium, tmp_path, text):
+    vocabulary = Vocabulary(["a", "b"])
+    models = {cell: CellRnnlm(cell, 2, D, H, seed=0) for cell in CELLS}
+    data = microscope.page_data(vocabulary.encode(text), vocabulary, models) | {"corpus": "a test"}
+    for model in data["models"].values():
+        model |= {"source": "not trained", "perplexity": 2.0}
+    path = tmp_path / "page.html"
+    path.write_text(microscope.page(data), encoding="utf-8")
+    page = Page(chromium, path).open(PHONE)
+    for mode in MODES:
+        page.switch(mode)
+        page.click(page.all("#tiles button")[-1])
+        page.click(page.one("#back"))
+        assert page.run("return document.documentElement.scrollWidth") == 360
+    assert chromium.get_log("browser") == []
