@@ -2,14 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help train train-ptb train-better test lint check-gradients test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu clean
+.PHONY: help step train train-ptb train-better microscope test lint check-gradients notebooks test-notebooks \
+	test-browser test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu clean
 
 help:
+	@echo 'make step             a tiny LSTM, one line of arithmetic a key'
 	@echo 'make train            a first language model, without a download'
 	@echo 'make train-ptb        the LSTM of chapter 6 on the Penn Treebank, 4 epochs'
 	@echo 'make train-better     the improved LSTM of chapter 6, 40 epochs'
+	@echo 'make microscope       one page that shows a trained LSTM at work: TEXT="a sentence"'
 	@echo 'make test             lint and all quick tests'
 	@echo 'make check-gradients  every layer against numerical derivatives'
+	@echo 'make notebooks        run all notebooks and store their outputs'
+	@echo 'make test-notebooks   every notebook from a clean start, and its exercises'
+	@echo 'make test-browser     the page of make microscope in Chromium'
 	@echo 'make test-mutations   break the formulas one edit at a time and see the tests notice'
 	@echo 'make test-parity      every layer and optimizer against PyTorch'
 	@echo 'make count-launches   what a training step makes a GPU do, counted without one'
@@ -29,6 +35,14 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(patsubst -%,[%],$*)'
 	@touch $@
 
+step: .venv/installed-download
+	@$(BIN)/python -m ch_lstm.step
+
+# Not by $(TEXT): a sentence may hold anything that a shell would read.
+export TEXT
+microscope: .venv/installed-download
+	$(BIN)/python -m ch_lstm.microscope $${TEXT:+--text "$$TEXT"}
+
 train: .venv/installed-download
 	$(BIN)/python -m ch_lstm.train
 
@@ -46,6 +60,16 @@ test: lint
 
 check-gradients: .venv/installed-dev
 	$(BIN)/python -m common.gradient_check
+
+notebooks: .venv/installed-dev,notebooks
+	$(BIN)/python notebooks/execute.py
+
+test-notebooks: .venv/installed-dev,notebooks
+	$(BIN)/python -m pytest tests/notebooks
+
+# With Chromium and its driver on the machine; skipped, with the reason, where they are not.
+test-browser: .venv/installed-dev,browser
+	$(BIN)/python -m pytest tests/browser
 
 # EVERY=20 makes every twentieth edit only.
 test-mutations: .venv/installed-dev

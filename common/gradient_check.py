@@ -428,7 +428,7 @@ def _check_all_layers(argv):
     from common import gradient_cases  # it imports this module
 
     parser = cli.Parser(prog="python -m common.gradient_check", description="Check the gradients of every layer.")
-    parser.add_argument("layers", metavar="LAYER", nargs="*", help="class to check, such as TimeLSTM; default: every one")
+    parser.add_argument("layers", metavar="LAYER", nargs="*", help="class to check, as TimeLSTM (default: every one)")
     parser.add_argument("--seed", type=cli.natural, default=0, help="of all arrays (default: %(default)s)")
     parser.add_argument("--tolerance", type=cli.positive_float, default=TOLERANCE,
                         help="largest relative error allowed (default: %(default)s)")

@@ -14,6 +14,18 @@ hypothesis.settings.register_profile("devices", suppress_health_check=[hypothesi
 hypothesis.settings.load_profile("devices")
 
 
+TESTS = pathlib.Path(__file__).parent
+ON_REQUEST = [TESTS / "notebooks", TESTS / "browser"]  # make test-notebooks, make test-browser: a minute or more each
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out what runs on request, unless pytest is given that folder or something in it."""
+    given = [(config.invocation_params.dir / arg.partition("::")[0]).resolve() for arg in config.args]
+    if collection_path in ON_REQUEST:
+        return not any(collection_path in (path, *path.parents) for path in given) or None
+    return None
+
+
 def pytest_addoption(parser):
     parser.addoption("--devices", default="numpy,stand-in", help=(
         "where the tests of layers, models and training run: numpy, stand-in (a strict CuPy without a GPU), cupy"))

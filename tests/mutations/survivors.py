@@ -4,6 +4,8 @@ _ONE_DTYPE = "all parameters of a layer have one dtype; Layer refuses others"
 _TWINS = "the constructor refuses readers whose Wx and Wh differ in shape, so both have one size and one kind of state"
 
 _TILES = "how many rows a tile has changes nothing but the time"
+_SHARES = "who computes which sequences, and in how many blocks of columns, changes nothing but the time"
+_SAME_ROWS = "the arrays of a step all have one row for each sequence"
 _MORE_ROUNDS = "in a round more than is needed no row has another of its segment so far before it"
 _ROUNDS = "for power in range((n - 1).bit_length()): # until step reaches n"
 
@@ -22,6 +24,16 @@ EXPLAINED = {
     ("fast_lstm.py", "_each_tile", "P, width = arrays[0].shape", "P, width = arrays[1].shape"): _TILES,
     ("fast_lstm.py", "_each_tile",
      "rows = max(1, TILE // width)", "rows = max(2, TILE // width)"): _TILES,
+    ("fast_lstm.py", "FastTimeLSTM._share",
+     'if (np.backend == "numpy" and worker_count() > 1 and N > 1 and widths',
+     'if (np.backend == "numpy" and worker_count() > 1 and N > 2 and widths'): _SHARES,
+    ("fast_lstm.py", "FastTimeLSTM._in_blocks", "if width == W.shape[1]:", "if (width != W.shape[1]):"): _SHARES,
+    ("fast_lstm.py", "_steps",
+     "if half == slice(0, len(lists[0][0])): # all of them",
+     "if half == slice(0, len(lists[1][0])): # all of them"): _SAME_ROWS,
+    ("fast_lstm.py", "_steps",
+     "if not len(arrays[0]): # the sequences that still run are the first ones",
+     "if not len(arrays[1]): # the sequences that still run are the first ones"): _SAME_ROWS,
     ("device_random.py", "DeviceGenerator.__init__",
      "self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[0]), 0",
      "self.state = int(numpy.random.SeedSequence(seed).generate_state(2, numpy.uint64)[0]), 0"):
