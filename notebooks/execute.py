@@ -1,0 +1,91 @@
+"""Run the notebooks from clean kernels and store what they print and draw: `python notebooks/execute.py [01 ...]`.
+
+`make notebooks` runs them all. The tests then hold what is stored against a run of their own.
+"""
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from common import cli
+from common.errors import InputError
+
+FOLDER = Path(__file__).parent
+
+
+def notebook_paths():
+    """Return the paths of all notebooks, in the order of reading."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+
+
+def clean_client(path):
+    """Read a notebook without its outputs.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    nbclient.NotebookClient
+        Its kernel starts with `setup_kernel()` or `execute()`; `.nb` is the notebook.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    # Times of each cell would be another change at each run.
+    return NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False,
+                          extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no word about how it is reached
+                          resources={"metadata": {"path": str(FOLDER)}})
+
+
+def merge_prints(notebook):
+    """Make one output of the prints of a cell that follow each other, however the kernel sent them."""
+    for cell in notebook.cells:
+        merged = []
+        for output in cell.get("outputs", ()):
+            last = merged[-1] if merged else {}
+            if output.output_type == "stream" and output.name == last.get("name"):
+                last.text += output.text
+            else:
+                merged.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = merged
+
+
+def main(argv=None):
+    """Execute notebooks and store their outputs; returns the exit code."""
+    return cli.run("python notebooks/execute.py", _execute, argv)
+
+
+def _execute(argv):
+    parser = cli.Parser(prog="python notebooks/execute.py",
+                        description="Run notebooks from clean kernels and store their outputs.")
+    parser.add_argument("numbers", nargs="*", metavar="NN", help="such as 01 (default: all)")
+    parser.add_argument("--dry-run", action="store_true", help="store nothing")
+    args = parser.parse_args(argv)
+    paths = {path.name[:2]: path for path in notebook_paths()}
+    for number in args.numbers:
+        if number not in paths:
+            raise InputError(f"there is no notebook {number}, but {', '.join(paths)}")
+    for number in args.numbers or paths:
+        client = clean_client(paths[number])
+        start = time.perf_counter()
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            print(error, file=sys.stderr)
+            return 1
+        print(f"{paths[number].name}: {time.perf_counter() - start:.1f} seconds", flush=True)
+        if not args.dry_run:
+            merge_prints(client.nb)
+            client.nb.metadata.language_info.pop("version", None)  # that of the Python it ran on
+            nbformat.write(client.nb, paths[number])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

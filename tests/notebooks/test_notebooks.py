@@ -1,0 +1,188 @@
+"""Every notebook, from a clean kernel: it runs, its stored outputs are those of this run, its checks tell right from
+wrong. `answers_NN.py` has a right and a wrong answer to each exercise of notebook NN, in order:
+
+    ANSWERS = [(right source, wrong source), ...]
+"""
+import ast
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from execute import clean_client, merge_prints, notebook_paths
+
+PROJECT = ("common", "ch_rnn", "ch_lstm", "dataset")
+ROOT = Path(__file__).parents[2]
+NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?|\b(?:nan|inf)\b")
+SECONDS = re.compile(r"\bseconds?\b|\bms\b")
+
+
+class Run:
+    """A notebook as it is stored, and as it comes out of a clean kernel."""
+
+    def __init__(self, path):
+        self.number = path.name[:2]
+        self.stored = nbformat.read(path, as_version=4)
+        self.client = clean_client(path)
+
+    def cells(self, tag=None):
+        """Return the indices of the code cells, or of those with a tag."""
+        return [index for index, cell in enumerate(self.stored.cells) if cell.cell_type == "code"
+                and (tag is None or tag in cell.metadata.get("tags", ()))]
+
+    def execute(self, index, source=None):
+        """Run a cell, or another source in its place, and return the text that it prints."""
+        cell = self.client.nb.cells[index]
+        original = cell.source
+        cell.source = original if source is None else source
+        try:
+            self.client.execute_cell(cell, index)
+        finally:
+            cell.source = original
+        return printed(cell)
+
+
+def printed(cell):
+    return "".join(output.text if output.output_type == "stream" else output.data.get("text/plain", "") + "\n"
+                   for output in cell.outputs if output.output_type != "error")
+
+
+@pytest.fixture(scope="module", params=notebook_paths(), ids=lambda path: path.stem)
+def run(request):
+    """A notebook that has run from its first cell to its last, its kernel still alive."""
+    run = Run(request.param)
+    with run.client.setup_kernel():
+        run.client.execute(reset_kc=False, cleanup_kc=False)
+        merge_prints(run.client.nb)
+        yield run
+
+
+def test_stored_outputs_are_those_of_a_fresh_run(run):
+    for index in run.cells():
+        stored, fresh = run.stored.cells[index], run.client.nb.cells[index]
+        where = f"code cell {index} of notebook {run.number}: run `make notebooks`\n{fresh.source}"
+        assert kinds(stored) == kinds(fresh), where
+        for kept, new in zip(lines(stored), lines(fresh), strict=True):
+            assert same_line(kept, new), f"{where}\n\nstored: {kept}\nfresh:  {new}"
+
+
+def kinds(cell):
+    """Return what kinds of output a cell has, in order: what printed it, or in which formats it is shown."""
+    return [output.get("name") or sorted(output.data) for output in cell.outputs]
+
+
+def lines(cell):
+    # A picture's text/plain is the name of its class and its size.
+    return [line for line in printed(cell).splitlines() if line.strip()]
+
+
+def same_line(stored, fresh):
+    """Whether two lines say the same, their numbers up to the last digits; seconds may be any number."""
+    if NUMBER.sub("#", stored).split() != NUMBER.sub("#", fresh).split():
+        return False
+    if SECONDS.search(fresh):
+        return True
+    return all(map(same_number, NUMBER.findall(stored), NUMBER.findall(fresh)))
+
+
+def same_number(stored, fresh):
+    """Whether two numbers differ by at most 1%, or by one in the last digit; what is below 1e-8 is rounding."""
+    a, b = (float(text.replace(",", "")) for text in (stored, fresh))
+    return (stored == fresh or abs(a - b) <= 0.01 * max(abs(a), abs(b)) + max(last_digit(stored), last_digit(fresh))
+            or max(abs(a), abs(b)) < 1e-8)
+
+
+def last_digit(text):
+    mantissa, _, exponent = text.partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    # Of numbers with fewer digits the last one says too much.
+    return 1.01 * 10.0 ** (int(exponent or 0) - decimals) if decimals > 1 or exponent else 0.0
+
+
+@pytest.mark.parametrize("stored, fresh, same", [
+    ("loss 1.234", "loss 1.235", True),
+    ("loss 1.234", "loss  1.24", True),
+    ("loss 1.234", "loss 1.334", False),
+    ("loss 1.234", "cost 1.234", False),
+    ("12 cells", "13 cells", False),
+    ("error 3.1e-12", "error 8e-13", True),
+    ("error 3.1e-12", "error 8e-3", False),
+    ("[0.1 0.2]", "[0.1 0.3]", False),
+    ("took 3.1 seconds", "took 8.2 seconds", True),
+    ("took 3.1 seconds", "lost 3.1 seconds", False),
+    ("nan", "1.0", False),
+])
+def test_same_line(stored, fresh, same):
+    assert same_line(stored, fresh) == same
+
+
+def test_each_exercise_has_a_check_and_answers(run):
+    exercises, checks = run.cells("exercise"), run.cells("check")
+    assert len(exercises) >= 3
+    code = run.cells()
+    assert [code[code.index(index) + 1] for index in exercises] == checks
+    assert len(answers(run)) == len(exercises)
+
+
+def answers(run):
+    return runpy.run_path(str(Path(__file__).with_name(f"answers_{run.number}.py")))["ANSWERS"]
+
+
+def test_checks_tell_right_from_wrong(run):
+    for check in run.cells("check"):
+        verdicts = printed(run.client.nb.cells[check]).splitlines()
+        assert verdicts and all(verdict.startswith("Nothing here yet") for verdict in verdicts), verdicts
+    for exercise, check, (right, wrong) in zip(run.cells("exercise"), run.cells("check"), answers(run), strict=True):
+        run.execute(exercise, wrong)
+        verdicts = run.execute(check).splitlines()
+        assert verdicts and any(verdict.startswith("Not yet") for verdict in verdicts), f"{wrong}\n{verdicts}"
+        run.execute(exercise, right)  # last, so that later exercises can build on it
+        verdicts = run.execute(check).splitlines()
+        assert verdicts and all(verdict.startswith("Right") for verdict in verdicts), f"{right}\n{verdicts}"
+
+
+@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
+def test_notebooks_import_from_the_project_and_define_nothing_that_it_has(path):
+    ours = {name for room in PROJECT for file in (ROOT / room).glob("*.py") for name in definitions(file.read_text())}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        source = re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE)
+        allowed = {*PROJECT, "numpy", *sys.stdlib_module_names}
+        assert imported(source) <= allowed, f"{imported(source) - allowed} in\n{source}"
+        if "exercise" not in cell.metadata.get("tags", ()):
+            assert not definitions(source) & ours, f"the project has {definitions(source) & ours}\n{source}"
+
+
+def definitions(source):
+    """Return the names of the functions and classes that a source defines."""
+    return {node.name for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+
+
+def imported(source):
+    """Return the packages that a source imports from."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
+
+
+def test_no_penn_treebank_text_is_stored(ptb_dir):
+    runs = {}
+    for path in notebook_paths():
+        for cell in nbformat.read(path, as_version=4).cells:
+            for text in (cell.source, printed(cell) if cell.cell_type == "code" else ""):
+                runs |= dict.fromkeys(runs_of_words(text), path.name)
+    found = {run: runs[run] for run in runs_of_words((ptb_dir / "ptb.train.txt").read_text()) if run in runs}
+    assert not found
+
+
+def runs_of_words(text, length=8):
+    words = re.findall("[a-z]+", text.lower())
+    return (" ".join(words[k:k + length]) for k in range(len(words) - length + 1))
+
+
+def test_notebooks_are_small():
+    assert all(path.stat().st_size < 10**6 for path in notebook_paths())
