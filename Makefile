@@ -38,10 +38,10 @@ help:
 step: .venv/installed-download
 	@$(BIN)/python -m ch_lstm.step
 
-# Not by $(TEXT): a sentence may hold anything that a shell would read.
-export TEXT
+# As it stands, by the environment: a sentence may hold anything that make or a shell would read.
+override export TEXT := $(value TEXT)
 microscope: .venv/installed-download
-	$(BIN)/python -m ch_lstm.microscope $${TEXT:+--text "$$TEXT"}
+	$(BIN)/python -m ch_lstm.microscope $${TEXT:+--text="$$TEXT"}
 
 train: .venv/installed-download
 	$(BIN)/python -m ch_lstm.train

@@ -57,22 +57,22 @@ class FastTimeLSTM(TimeLSTM):
         hs, cs = self._states("h", self.h, packing), self._states("c", self.c, packing)  # (N + P, H)
         gates = np.matmul(xs, Wx, out=self._take("gates", P, 4 * H))  # (P, 4H)
         tanh_cs = self._take("tanh c", P, H)  # (P, H)
-        halves, width = self._share(packing, Wh)
+        shares, width = self._share(packing, Wh)
         Wh = self._in_blocks("Wh", Wh, width)  # (4H / width, H, width)
         product = self._take("product", N, 4 * H)  # (N, 4H)
         run_parallel(self._walk_forward, *(
-            (packing, half, Wh, product[half], gates, hs, cs, tanh_cs) for half in halves))
+            (packing, share, Wh, product[share], gates, hs, cs, tanh_cs) for share in shares))
         self.h, self.c = packing.last(hs), packing.last(cs).copy()
         self.cache = packing, xs, hs, cs, gates, tanh_cs
         return packing.unpack(hs[N:])  # (N, T, H)
 
-    def _walk_forward(self, packing, half, Wh, product, gates, hs, cs, tanh_cs):
+    def _walk_forward(self, packing, share, Wh, product, gates, hs, cs, tanh_cs):
         """Go through all steps with some of the sequences.
 
         Parameters
         ----------
         packing : Packing
-        half : slice
+        share : slice
             The sequences, in the order of the packed rows.
         Wh : ndarray (B, H, 4H / B)
             In B blocks of columns.
@@ -86,7 +86,7 @@ class FastTimeLSTM(TimeLSTM):
         N, b, scale, shift = packing.N, self.params[2][None], self.scale, self.shift  # rows (1, 4H)
         product_blocks, n = _blocks(product, len(Wh)), None  # (B, n, 4H / B)
         for a, f, g, i, o, h_prev, h, c_prev, c, tanh_c in _steps(
-                half, packing.by_step(gates), *map(packing.by_step, split_gates(gates)),
+                share, packing.by_step(gates), *map(packing.by_step, split_gates(gates)),
                 packing.by_step_before(hs), packing.by_step(hs[N:]),
                 packing.by_step_before(cs), packing.by_step(cs[N:]), packing.by_step(tanh_cs)):
             if len(a) != n:
@@ -108,12 +108,14 @@ class FastTimeLSTM(TimeLSTM):
     def _share(self, packing, W):
         """Return the shares of the sequences, slices, one for each thread, and the columns of a block of a matrix W."""
         N, columns = packing.N, W.shape[1]
+        all_of_it = [slice(0, N)], columns
+        if N < 2 or packing.T < SHARED_STEPS or N * W.size < SHARED_PRODUCT:
+            return all_of_it
+        if np.backend != "numpy" or worker_count() < 2:
+            return all_of_it
         widths = [width for width in range(LEAST_COLUMNS, columns)
                   if columns % width == 0 and -(-N // 2) * len(W) * width <= SINGLE_THREADED]
-        if (np.backend == "numpy" and worker_count() > 1 and N > 1 and widths
-                and packing.T >= SHARED_STEPS and N * W.size >= SHARED_PRODUCT):
-            return [slice(0, N // 2), slice(N // 2, N)], widths[-1]
-        return [slice(0, N)], columns
+        return ([slice(0, N // 2), slice(N // 2, N)], widths[-1]) if widths else all_of_it
 
     def _in_blocks(self, name, W, width):
         """Return W (rows, columns) as blocks (columns / width, rows, width), copied if there are several."""
@@ -138,20 +140,20 @@ class FastTimeLSTM(TimeLSTM):
         _each_tile(_turn_into_slopes, gates, packing.before(cs), tanh_cs, forget)
         H, da, dc_of_dh = self.hidden_size, gates, tanh_cs  # slopes so far, (P, 4H), (P, H)
         of_dc, of_dh = da.reshape(-1, 4, H)[:, :3], da[:, 3 * H:]  # (P, 3, H), (P, H)
-        halves, width = self._share(packing, self.params[1].T)
+        shares, width = self._share(packing, self.params[1].T)
         Wh_T = self._in_blocks("Wh_T", self._transposed_Wh(), width)  # (H / width, 4H, width)
         run_parallel(self._walk_backward, *(
-            (packing, half, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh[half], dc[half]) for half in halves))
+            (packing, share, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh[share], dc[share]) for share in shares))
         self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
         return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
 
-    def _walk_backward(self, packing, half, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh, dc):
+    def _walk_backward(self, packing, share, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh, dc):
         """Go back through all steps with some of the sequences.
 
         Parameters
         ----------
         packing : Packing
-        half : slice
+        share : slice
             The sequences, in the order of the packed rows.
         Wh_T : ndarray (B, 4H, H / B)
             In B blocks of columns.
@@ -165,7 +167,7 @@ class FastTimeLSTM(TimeLSTM):
         """
         gain, dh_blocks, n = np.empty_like(dh), _blocks(dh, len(Wh_T)), None  # (n, H), (B, n, H / B)
         for da_t, of_dc_t, of_dh_t, dh_out, dc_of_dh_t, f in reversed(list(_steps(
-                half, *map(packing.by_step, (da, of_dc, of_dh, dhs, dc_of_dh, forget))))):
+                share, *map(packing.by_step, (da, of_dc, of_dh, dhs, dc_of_dh, forget))))):
             if len(da_t) != n:
                 n = len(da_t)
                 dh_t, dc_t, gain_t, dh_t_blocks = dh[:n], dc[:n], gain[:n], dh_blocks[:, :n]
@@ -184,13 +186,13 @@ def _blocks(array, count):
     return array.reshape(len(array), count, -1).swapaxes(0, 1)
 
 
-def _steps(half, *lists):
+def _steps(share, *lists):
     """Go through lists of the arrays (n, ...) of each step side by side, with those rows that are of some sequences."""
-    if half == slice(0, len(lists[0][0])):  # all of them
+    if share == slice(0, len(lists[0][0])):  # all of them
         yield from zip(*lists)
         return
     for arrays in zip(*lists):
-        arrays = tuple(array[half] for array in arrays)
+        arrays = tuple(array[share] for array in arrays)
         if not len(arrays[0]):  # the sequences that still run are the first ones
             return
         yield arrays

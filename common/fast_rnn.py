@@ -17,7 +17,7 @@ from common.rnn import TimeRNN
 class FastTimeRNN(TimeRNN):
     """`TimeRNN` with tanh, equal to it but for rounding, in less time on a CPU.
 
-    Parameters and attributes are those of `TimeRNN`.
+    Parameters and attributes are those of `TimeRNN`, without `activation`.
     """
 
     def __init__(self, Wx, Wh, b, stateful=False):

@@ -165,7 +165,7 @@ def numerical_gradient(function, array, upstream=1.0, step=STEP):
     Parameters
     ----------
     function : callable
-        Takes nothing, reads the array, and returns a number or an array.
+        Takes nothing, reads the array, and returns a number or a new array.
     array : ndarray of float64
         Changed while the function runs; at the end it is as it was.
     upstream : float or ndarray
@@ -176,25 +176,35 @@ def numerical_gradient(function, array, upstream=1.0, step=STEP):
     Returns
     -------
     numpy.ndarray, shape of array
+
+    Raises
+    ------
+    ValueError
+        The array is not float64.
     """
+    if array.dtype != np.float64:
+        raise ValueError(f"numerical_gradient: the array is {array.dtype}, wanted float64")
     gradient = numpy.empty(array.shape)
     for index in numpy.ndindex(*array.shape):
         here = step * max(1.0, abs(float(array[index])))
-        gradient[index] = float(np.asarray(upstream * change(function, array, index, here)).sum()) / here
+        change = first_order_change(function, array, index, here)
+        gradient[index] = float(np.asarray(upstream * change).sum()) / here
     return gradient
 
 
-def change(function, array, index, step):
+def first_order_change(function, array, index, step):
     """Return by how much what a function returns changes, to first order, when `step` is added to array[index]."""
     start = array[index].copy()
     slope = 0
-    for steps, weight in STENCIL:
-        array[index] = start + steps * step
-        after = function()
-        array[index] = start - steps * step
-        # Subtracted first, so that no large sum is rounded and what did not move gives exactly 0.
-        slope = slope + weight * (after - function())
-    array[index] = start
+    try:
+        for steps, weight in STENCIL:
+            array[index] = start + steps * step
+            after = function()
+            array[index] = start - steps * step
+            # Subtracted first, so that no large sum is rounded and what did not move gives exactly 0.
+            slope = slope + weight * (after - function())
+    finally:
+        array[index] = start
     return slope
 
 
@@ -365,7 +375,8 @@ class _Check:
         for k in range(directions):
             direction = self._draw(array.shape)
             direction /= np.sqrt((direction * direction).sum())
-            numerical[k] = float((upstream * change(outputs, array, ..., STEP * direction)).sum()) / STEP
+            change = first_order_change(outputs, array, ..., STEP * direction)
+            numerical[k] = float((upstream * change).sum()) / STEP
             backward[k] = float((gradient * direction).sum())
         self.result.rows.append(Row(name, "direction", numerical, backward))
 

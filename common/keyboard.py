@@ -4,6 +4,13 @@ import os
 import sys
 
 
+def _windows_key(read):
+    key = read()
+    if key == "\x03":
+        raise KeyboardInterrupt
+    return key + read() if key in "\x00\xe0" else key  # an arrow key sends two characters
+
+
 @contextlib.contextmanager
 def single_keys():
     """Within the block, keys reach the program one by one, and are not shown.
@@ -19,7 +26,7 @@ def single_keys():
     except ImportError:  # Windows
         import msvcrt
 
-        yield msvcrt.getwch
+        yield lambda: _windows_key(msvcrt.getwch)
         return
     terminal = sys.stdin.fileno()
     settings = termios.tcgetattr(terminal)

@@ -40,6 +40,11 @@ class RecurrentLayer(Layer):
         return self.params[1].shape[0]
 
     @property
+    def step(self):
+        """One step of this layer over the same weights, to be walked and traced (`common.walk`, `common.trace`)."""
+        raise NotImplementedError(f"{self._name} has no step cell for `common.trace`: give it a property `step`")
+
+    @property
     def state(self):
         """What `set_state` takes: (h,)."""
         return (self.h,)

@@ -176,8 +176,8 @@ class UnrolledNetwork:
     def _run(self, direction, shown, t, replace, layer, result=(), /, **inputs):
         """Walk a layer of time step t, some of its arrays replaced, and keep the lines."""
         instead = {name: array for (*place, name), array in replace.items() if place == [t, layer]}
-        args = [instead.get(name, array) for name, array in inputs.items()]
-        returned, lines = walk(getattr(self.layers[t][layer], direction), *args, names=result, replace=instead)
+        function = getattr(self.layers[t][layer], direction)
+        returned, lines = walk(function, *inputs.values(), names=result, replace=instead)
         shown.extend(Shown(t, layer, line) for line in lines)
         return returned
 
@@ -222,7 +222,7 @@ def _step(prog, description, add_flags, make_layer, argv):
         raise InputError(f"--text has {len(args.text)} characters, wanted 2 to {LONGEST}")
     if args.wordvec_size > 20 or args.hidden_size > 20:
         raise InputError("--wordvec-size and --hidden-size go up to 20: more would not fit a terminal")
-    if not args.all and not sys.stdin.isatty():
+    if not args.all and not (sys.stdin and sys.stdin.isatty()):
         raise InputError("stepping needs a terminal: take --all to print everything at once")
     cli.use_device(args.device)
     np.seed(args.seed)

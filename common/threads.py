@@ -5,7 +5,7 @@ elementwise work: BLAS has threads of its own.
 """
 import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 
 @functools.cache
@@ -35,4 +35,20 @@ def run_parallel(function, *arguments):
         The results, in the order of `arguments`.
     """
     futures = [_pool().submit(function, *args) for args in arguments[1:]]
-    return [function(*arguments[0]), *(future.result() for future in futures)]
+    try:
+        first = function(*arguments[0])
+    finally:
+        _wait(futures)  # after Ctrl-C too: the others still write into arrays that the next call may use
+    return [first, *(future.result() for future in futures)]
+
+
+def _wait(futures):
+    """Wait for all futures; a Ctrl-C meanwhile is raised at the end."""
+    interrupted = None
+    while not all(future.done() for future in futures):
+        try:
+            wait(futures)
+        except KeyboardInterrupt as error:
+            interrupted = error
+    if interrupted:
+        raise interrupted

@@ -12,6 +12,8 @@ what came out. What a sequence layer computes inside its loop is computed once m
 cell (`common.walk`) over the time steps, so that each array comes with the formula and the line of source behind it.
 """
 import contextlib
+import inspect
+import re
 
 import numpy
 
@@ -24,7 +26,7 @@ from common.recurrent import RecurrentLayer
 from common.tables import format_table
 from common.walk import walk
 
-_WEIGHTS = ("W", "b", "dW", "db")  # how the names of what has no time axis begin
+_WEIGHT = re.compile(r"d?(W[a-z]{0,2}|b)")  # weights, their blocks and gradients: W, Wxz, dWh, db
 
 
 class LayerTrace:
@@ -42,7 +44,11 @@ class LayerTrace:
         What was computed, by name, in the order of computation, on the host. Of a recurrent layer (N, T, ...), zeros
         where a sequence has ended: pre-activations, gates and states, then their gradients. A gradient dy is that of
         the loss with respect to y, everything that depends on y taken into account; dh_prev and dc_prev are
-        what a step sends to the one before it. Of another layer, what went in and came out.
+        what a step sends to the one before it. Of another layer, what went into forward, by the names of
+        its parameters, what came out, y, and the gradients dy and dx. The time steps of a layer that reads
+        backwards are in the order in which it reads.
+    in_time : set of str
+        The names of the arrays that have a time axis, their second.
     grads : dict of str to numpy.ndarray
         Gradients of the weights, summed over the time steps.
     grad_norms : dict of str to numpy.ndarray (T,)
@@ -53,7 +59,7 @@ class LayerTrace:
 
     def __init__(self, path, layer):
         self.path, self.layer = path, type(layer).__name__
-        self.T = None
+        self.T, self.in_time = None, set()
         self.arrays, self.grads, self.grad_norms, self.lines = {}, {}, {}, {}
 
     def at(self, t):
@@ -61,24 +67,21 @@ class LayerTrace:
         self._expect_steps()
         if not 0 <= t < self.T:
             raise ValueError(f"{self.path} has the time steps 0 to {self.T - 1}, got {t}")
-        return {name: array[:, t] for name, array in self.arrays.items() if self._in_time(array)}
+        return {name: array[:, t] for name, array in self.arrays.items() if name in self.in_time}
 
     def norms(self, name):
         """Return the norm of an array over the batch at each time step, (T,)."""
         self._expect_steps()
         if name in self.grad_norms:
             return self.grad_norms[name]
-        if name not in self.arrays or not self._in_time(self.arrays[name]):
-            steps = [name for name, array in self.arrays.items() if self._in_time(array)]
+        if name not in self.in_time:
+            steps = [name for name in self.arrays if name in self.in_time]
             raise ValueError(f"{self.path} has no {name!r} with time steps, but {', '.join(steps)}")
         return numpy.array([numpy.linalg.norm(self.arrays[name][:, t]) for t in range(self.T)])
 
     def _expect_steps(self):
         if self.T is None:
             raise ValueError(f"{self.path}, {self.layer}, has no time axis")
-
-    def _in_time(self, array):
-        return array.ndim > 1 and array.shape[1] == self.T
 
 
 class Trace:
@@ -126,9 +129,7 @@ class Trace:
                 if array.dtype.kind != "f":
                     rows.append((label, name, "", _shape(array), "", *("" for _ in shown)))
                 else:
-                    in_time = name in layer.grad_norms or (name not in layer.grads and layer.T is not None
-                                                           and layer._in_time(array))
-                    norms = layer.norms(name) if in_time else ()
+                    norms = layer.norms(name) if name in layer.grad_norms or name in layer.in_time else ()
                     formula = layer.lines[name].formula if name in layer.lines else ""
                     rows.append((label, name, formula, _shape(array), f"{numpy.linalg.norm(array):.3g}",
                                  *(f"{norms[t]:.3g}" if t < len(norms) else "" for t in shown)))
@@ -164,14 +165,15 @@ def trace(model):
         raise ValueError(f"trace: {type(model).__name__} has no layers to watch")
     if any("forward" in vars(layer) for layer in layers.values()):
         raise ValueError(f"trace: this {type(model).__name__} is being traced already")
-    for path, layer in layers.items():
-        watch = _WatchRecurrent if isinstance(layer, RecurrentLayer) else _Watch
-        watch(record, path, layer)
     try:
+        for path, layer in layers.items():
+            watch = _WatchRecurrent if isinstance(layer, RecurrentLayer) else _Watch
+            watch(record, path, layer)
         yield record
     finally:
         for layer in layers.values():
-            del layer.forward, layer.backward
+            vars(layer).pop("forward", None)
+            vars(layer).pop("backward", None)
 
 
 def _layers_of(owner, path=""):
@@ -184,6 +186,9 @@ def _layers_of(owner, path=""):
         if isinstance(value, (list, tuple)):
             for k, each in enumerate(value):
                 yield from search(each, f"{path}[{k}]")
+        elif isinstance(value, dict):
+            for key, each in value.items():
+                yield from search(each, f"{path}[{key!r}]")
         elif isinstance(value, Layer) and not _inner_recurrent(value):
             seen.add(id(value))
             yield path or type(value).__name__, value
@@ -229,21 +234,25 @@ class _Watch:
         pass
 
     def after_forward(self, result, *args, **options):
-        arrays = self.pass_.arrays
-        for k, arg in enumerate(args):
-            if hasattr(ids_array(arg), "shape"):
-                arrays["x" if k == 0 else "t" if k == 1 else f"input {k}"] = _host(ids_array(arg))
-        arrays["y"] = _host(result)
-        if self.pass_.layer.startswith("Time") and arrays["x"].ndim > 1:
-            self.pass_.T = arrays["x"].shape[1]
+        inputs = inspect.signature(self.run_forward).bind(*args, **options).arguments
+        inputs = {name: ids_array(value) for name, value in inputs.items() if hasattr(ids_array(value), "shape")}
+        outputs = _numbered("y", result)
+        self.pass_.arrays |= {name: _host(value) for name, value in (inputs | outputs).items()}
+        first = next(iter(inputs.values()), None)
+        if self.pass_.layer.startswith("Time") and first is not None and first.ndim > 1:
+            self.pass_.T = first.shape[1]
+            self.keep_times(inputs, 2)
+            self.keep_times(outputs, 3)
 
     def after_backward(self, result, *args, **options):
-        if args and hasattr(args[0], "shape"):
-            self.pass_.arrays["dy"] = _host(args[0])
-        if result is not None:
-            results = result if isinstance(result, tuple) else (result,)
-            for k, each in enumerate(results):
-                self.pass_.arrays["dx" if k == 0 else f"dx {k}"] = _host(each)
+        gradients = _numbered("dy", args) | _numbered("dx", result)
+        self.pass_.arrays |= {name: _host(value) for name, value in gradients.items()}
+        self.keep_times(gradients, 3)
+
+    def keep_times(self, arrays, least_axes):
+        """Note which arrays have a time axis; with fewer axes the second is another one that happens to be as long."""
+        self.pass_.in_time |= {name for name, array in arrays.items()
+                               if array.ndim >= least_axes and array.shape[1] == self.pass_.T}
 
     def weight_names(self):
         count = len(self.layer.params)
@@ -294,10 +303,11 @@ class _WatchRecurrent(_Watch):
         arrays = dict(inputs)
         for line in lines:
             for name, value in zip(line.names, line.values):
-                if not name.startswith(_WEIGHTS):
+                if not _WEIGHT.fullmatch(name):
                     arrays[name] = value
                     self.pass_.lines[name] = line
         for name, value in arrays.items():
+            self.pass_.in_time.add(name)
             if name not in self.pass_.arrays:
                 self.pass_.arrays[name] = numpy.zeros((*self.shape, *value.shape[1:]), dtype=value.dtype)
             self.pass_.arrays[name][np.to_cpu(rows), t] = np.to_cpu(value)
@@ -310,6 +320,13 @@ def _running(lengths, N, T):
     """Return for each time step the sequences that still run, as indices."""
     lengths = numpy.full(N, T) if lengths is None else checked_lengths(lengths, N, T)
     return [np.to_device(numpy.flatnonzero(lengths > t)) for t in range(T)]
+
+
+def _numbered(name, arrays):
+    """Return the arrays among some by name: name, name 1, name 2, ..."""
+    arrays = arrays if isinstance(arrays, tuple) else (arrays,)
+    arrays = [array for array in arrays if hasattr(array, "shape")]
+    return {name if k == 0 else f"{name} {k}": array for k, array in enumerate(arrays)}
 
 
 def _host(array):

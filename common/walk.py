@@ -25,12 +25,13 @@ class Line:
     Attributes
     ----------
     names : tuple of str
-        Of the arrays that it made.
+        Of the arrays that it made or changed.
     formula : str
-        The expression as it stands in the source, without `out=`; where a line changes an array, all of it, as
-        `y += b`.
+        The expression behind the `=`, as it stands in the source but without `out=`.
+    text : str
+        What the line does, such as `f = sigmoid(af)`, `y += b` or `db[:H] = da.sum(axis=0)`.
     values : tuple of ndarray
-        One for each name; copies.
+        One for each name, copies; all of an array that was changed in part.
     file : str
         Name of the source file, such as lstm.py.
     number : int
@@ -41,15 +42,11 @@ class Line:
 
     names: tuple
     formula: str
+    text: str
     values: tuple
     file: str
     number: int
     equations: str
-
-    @property
-    def text(self):
-        """What the line does, as `f = sigmoid(af)` or `y += b`."""
-        return self.formula if "= " in self.formula else f"{', '.join(self.names)} = {self.formula}"
 
 
 def walk(function, *args, names=(), replace=None):
@@ -58,12 +55,13 @@ def walk(function, *args, names=(), replace=None):
     Parameters
     ----------
     function : function or bound method
+        Written with `def`.
     *args
         Positional arguments.
     names : tuple of str
         Of the results, where the function returns expressions.
     replace : dict of str to ndarray, optional
-        For each of these names: the value it gets instead of the computed one, whenever a line makes it.
+        For each of these names, of a parameter or of what a line makes: the value it gets instead, every time.
         The lines after it go on with that, which is how a numerical derivative is taken in the middle.
 
     Returns
@@ -71,29 +69,40 @@ def walk(function, *args, names=(), replace=None):
     result
         What the function returned.
     lines : list of Line
-        In the order in which they ran; those that make no array are left out.
+        In the order in which they ran; those that make no floating array are left out.
 
     Raises
     ------
     ValueError
-        The function has a statement that is no assignment, expression, `if` or `return`.
+        The function is not written with `def`, or has a statement that is no assignment, expression, `if` or
+        `return`; or nothing made a name of `replace`.
+    TypeError
+        The arguments do not fit the function.
     """
     walker = _Walker(replace or {})
-    return walker.call(function, args, names), walker.lines
+    result = walker.call(function, args, names)
+    unknown = walker.replace.keys() - walker.met
+    if unknown:
+        raise ValueError(f"walk: no line makes {', '.join(sorted(unknown))}, which is to be replaced")
+    return result, walker.lines
+
+
+_NOT_YET = object()  # no return statement was reached
 
 
 class _Walker:
     def __init__(self, replace):
         self.replace = replace
+        self.met = set()  # names that could be replaced
         self.lines = []
 
     def call(self, function, args, targets):
-        """Run a function; `targets` are the names that its caller gives to the results."""
+        """Run a function; `targets` are the names, or None, that its caller gives to the results."""
         source = _source(function)
-        if inspect.ismethod(function):
-            args = function.__self__, *args
-        scope = source.defaults | dict(zip(source.parameters, args))
-        return self.run(source.body, scope, source, targets)
+        inputs = source.bind(function, args)
+        scope = source.globals | {name: self.replaced(name, value) for name, value in inputs.items()}
+        result = self.run(source.body, scope, source, targets)
+        return None if result is _NOT_YET else result
 
     def run(self, statements, scope, source, targets):
         for statement in statements:
@@ -102,56 +111,64 @@ class _Walker:
             if isinstance(statement, ast.If):
                 branch = statement.body if source.value(statement.test, scope) else statement.orelse
                 result = self.run(branch, scope, source, targets)
-                if result is not None:
+                if result is not _NOT_YET:
                     return result
             elif isinstance(statement, ast.Assign):
                 self.assign(statement, scope, source)
-            elif isinstance(statement, (ast.AugAssign, ast.Expr)):
+            elif isinstance(statement, ast.AugAssign):
                 source.execute(statement, scope)
-                self.record_in_place(statement, scope, source)
+                self.record_changed(statement.target, statement, scope, source)
+            elif isinstance(statement, ast.Expr):
+                source.execute(statement, scope)
+                for word in getattr(statement.value, "keywords", ()):
+                    if word.arg == "out":
+                        self.record_changed(word.value, statement, scope, source)
             else:
                 raise ValueError(f"walk: line {statement.lineno} of {source.file} is no straight-line code")
-        return None
+        return _NOT_YET
 
     def results(self, value, scope, source, targets):
         """Evaluate what a function returns, recording expressions under the names of its caller."""
+        if value is None:
+            return None
         if not isinstance(value, ast.Tuple):
             return self.evaluate(value, scope, source, targets[:1])
-        return tuple(
-            self.evaluate(element, scope, source, () if isinstance(element, ast.Name) else targets[k:k + 1])
-            for k, element in enumerate(value.elts))
+        returned = []
+        for element in value.elts:
+            if isinstance(element, ast.Starred):
+                returned.extend(source.value(element.value, scope))
+            else:
+                named = () if isinstance(element, ast.Name) else targets[len(returned):len(returned) + 1]
+                returned.append(self.evaluate(element, scope, source, named))
+        return tuple(returned)
 
     def assign(self, statement, scope, source):
         *others, target = statement.targets
-        several = isinstance(target, ast.Tuple)
-        if several and isinstance(statement.value, ast.Tuple):
-            results = [self.evaluate(value, scope, source, _names(name))
-                       for name, value in zip(target.elts, statement.value.elts, strict=True)]
+        names = _names(target)
+        if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple) and names:
+            results = [self.evaluate(value, scope, source, (name,))
+                       for name, value in zip(names, statement.value.elts, strict=True)]
         else:
-            results = self.evaluate(statement.value, scope, source, _names(target))
-        if several:
-            if all(isinstance(name, ast.Name) for name in target.elts):
-                results = [self.replaced(name, result) for name, result in zip(_names(target), results)]
-        elif isinstance(target, ast.Name):
-            results = self.replaced(target.id, results)
+            results = self.evaluate(statement.value, scope, source, names)
         for each in (target, *others):
-            source.store(each, results, scope)
-        if isinstance(target, ast.Subscript):
-            self.record_in_place(statement, scope, source)
+            source.store(each, self.replaced_all(_names(each), results, isinstance(each, ast.Tuple)), scope)
+            if isinstance(each, ast.Subscript):
+                self.record_changed(each, statement, scope, source)
 
     def evaluate(self, value, scope, source, names):
         """Return an expression's value; a call of a formula's function is walked, all else is one line."""
-        called = source.value(value.func, scope) if isinstance(value, ast.Call) else None
+        called = source.value(value.func, scope) if isinstance(value, ast.Call) and _is_plain(value.func) else None
         if getattr(called, "__name__", "").endswith(("_forward", "_backward")) and not value.keywords:
             return self.descend(called, value.args, scope, source, names)
         result = source.value(value, scope)
         if isinstance(value, (ast.Name, ast.Attribute)):
             return result
-        if len(names) == 1:
-            result = self.replaced(names[0], result)
-            self.record(names, value, (result,), source)
-        elif names and isinstance(result, tuple):
-            self.record(names, value, result, source)
+        result = self.replaced_all(names, result, len(names) > 1)
+        if names and None not in names:
+            text = _text(value)
+            values = result if len(names) > 1 else (result,)
+            if text != "self.recall()":  # which makes nothing: it returns what forward kept
+                self.record(names, text, f"{', '.join(names)} = {text}", values, value.lineno, source)
         return result
 
     def descend(self, function, arguments, scope, source, targets):
@@ -162,63 +179,80 @@ class _Walker:
             value = argument.value if starred else argument
             values = source.value(value, scope) if starred else (source.value(value, scope),)
             names = tuple(next(parameters) for _ in values)
-            values = tuple(self.replaced(name, array) for name, array in zip(names, values))
+            values = tuple(map(self.replaced, names, values))
             if not isinstance(value, ast.Name):
-                self.record(names, value, values, source)
+                text = _text(value)
+                self.record(names, text, f"{', '.join(names)} = {text}", values, value.lineno, source)
             args.extend(values)
         return self.call(function, args, targets)
 
-    def record_in_place(self, statement, scope, source):
+    def record_changed(self, target, statement, scope, source):
         """Record what a statement wrote into an array: `out=a`, `a[...] =`, `a +=`."""
-        if isinstance(statement, ast.Assign):
-            written, formula = statement.targets[0].value, statement.value
-        elif isinstance(statement, ast.AugAssign):
-            written, formula = statement.target, statement
-        else:
-            call = statement.value
-            outs = [word.value for word in getattr(call, "keywords", ()) if word.arg == "out"]
-            if not outs:
-                return
-            (written,) = outs
-            formula = _without_out(call)
-        name = _root(written)
+        name = _root(target)
+        if name is None:
+            return
         scope[name] = self.replaced(name, scope[name])
-        self.record((name,), formula, (scope[name],), source)
+        if isinstance(statement, ast.AugAssign):
+            formula, text = _text(statement.value), _text(statement)
+        else:
+            value = _without_out(statement.value) if isinstance(statement, ast.Expr) else statement.value
+            whole = isinstance(target, ast.Name) or _text(target) == f"{name}[...]"
+            formula = _text(value)
+            text = f"{name if whole else _text(target)} = {formula}"
+        self.record((name,), formula, text, (scope[name],), statement.lineno, source)
+
+    def replaced_all(self, names, results, several):
+        """Return the results with those replaced whose names are to be."""
+        if not several:
+            return self.replaced(names[0], results) if names else results
+        if not names:
+            return results
+        return type(results)(map(self.replaced, names, results)) if isinstance(results, (list, tuple)) else results
 
     def replaced(self, name, value):
         """Return what the array of this name is to be: a copy, since lines may write into it."""
+        self.met.add(name)
         return np.array(self.replace[name]) if name in self.replace else value
 
-    def record(self, names, formula, values, source):
-        formula_text = _text(formula)
-        if formula_text != "self.recall()" and all(_is_number(value) for value in values):
-            self.lines.append(Line(tuple(names), formula_text, tuple(np.array(value) for value in values),
-                                   source.file, formula.lineno, source.equations[formula.lineno]))
+    def record(self, names, formula, text, values, number, source):
+        if all(getattr(value, "dtype", None) is not None and value.dtype.kind == "f" for value in values):
+            self.lines.append(Line(tuple(names), formula, text, tuple(np.array(value) for value in values),
+                                   source.file, number, source.equations[number]))
 
 
 class _Source:
     """The statements of a function, and how to run each."""
 
     def __init__(self, function):
-        lines, first = inspect.getsourcelines(function)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        try:
+            lines, first = inspect.getsourcelines(function)
+            tree = ast.parse(textwrap.dedent("".join(lines)))
+        except (TypeError, OSError, SyntaxError):
+            tree = ast.Module([], [])
+        if not (inspect.isfunction(function) and tree.body and isinstance(tree.body[0], ast.FunctionDef)):
+            raise ValueError(f"walk: {function!r} is not a function written with def")
         (definition,) = ast.increment_lineno(tree, first - 1).body
         self.path = inspect.getsourcefile(function)
         self.file = pathlib.Path(self.path).name
-        self.globals = function.__globals__
+        self.signature = inspect.signature(function)
+        self.parameters = list(self.signature.parameters)
+        self.globals = function.__globals__ | inspect.getclosurevars(function).nonlocals
         self.equations = {first + k: " ".join(re.findall(r"\(\d'?\)", line.partition("#")[2]))
                           for k, line in enumerate(lines)}
         self.code = {}
-        self.parameters = [parameter.arg for parameter in definition.args.args]
-        names, values = self.parameters, function.__defaults__ or ()
-        self.defaults = dict(zip(names[len(names) - len(values):], values))
         self.body = definition.body[1:] if ast.get_docstring(definition) else definition.body
 
+    def bind(self, function, args):
+        """Return the arguments of a call by the names of the parameters."""
+        bound = self.signature.bind(*((function.__self__, *args) if inspect.ismethod(function) else args))
+        bound.apply_defaults()
+        return bound.arguments
+
     def value(self, expression, scope):
-        return eval(self.compiled(expression, ast.Expression(expression), "eval"), self.globals, scope)
+        return eval(self.compiled(expression, ast.Expression(expression), "eval"), scope)
 
     def execute(self, statement, scope):
-        exec(self.compiled(statement, ast.Module([statement], []), "exec"), self.globals, scope)
+        exec(self.compiled(statement, ast.Module([statement], []), "exec"), scope)
 
     def compiled(self, node, tree, mode):
         if node not in self.code:
@@ -235,7 +269,6 @@ class _Source:
             del scope["__value"]
 
 
-
 @functools.cache
 def _source_of(function):
     return _Source(function)
@@ -246,9 +279,25 @@ def _source(function):
 
 
 def _names(target):
-    """Return the plain names in the target of an assignment."""
+    """Return the name of each place in the target of an assignment, None for a place without; () if one is starred."""
     targets = target.elts if isinstance(target, ast.Tuple) else [target]
-    return tuple(name.id for name in targets if isinstance(name, ast.Name))
+    if any(isinstance(each, ast.Starred) for each in targets):
+        return ()
+    return tuple(each.id if isinstance(each, ast.Name) else None for each in targets)
+
+
+def _is_plain(function):
+    """Whether looking a function up runs nothing: a name, or attributes of one."""
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    return isinstance(function, ast.Name)
+
+
+def _root(expression):
+    """Return the name of the array that an expression such as `dW[:, :H]` is a part of, or None."""
+    while isinstance(expression, (ast.Subscript, ast.Attribute)):
+        expression = expression.value
+    return expression.id if isinstance(expression, ast.Name) else None
 
 
 # The same node of a source gives the same result each time.
@@ -262,21 +311,10 @@ def _text(node):
 @functools.cache
 def _without_out(call):
     words = [word for word in call.keywords if word.arg != "out"]
-    return ast.Call(call.func, call.args, words, lineno=call.lineno)
+    return ast.Call(call.func, call.args, words)
 
 
 @functools.cache
 def _assignment(target):
     assignment = ast.Assign([target], ast.Name("__value", ast.Load()))
     return ast.copy_location(ast.fix_missing_locations(assignment), target)
-
-
-def _is_number(value):
-    return getattr(value, "dtype", None) is not None and value.dtype.kind == "f"
-
-
-def _root(expression):
-    """Return the name of the array that an expression such as `dW[:, :H]` is a part of."""
-    while not isinstance(expression, ast.Name):
-        expression = expression.value
-    return expression.id

@@ -2,6 +2,7 @@ import io
 import os
 import pathlib
 import re
+import select
 import subprocess
 import sys
 
@@ -37,7 +38,7 @@ def test_every_gradient_has_its_numerical_one_beside_it(name, capsys):
     printed = capsys.readouterr().out
     for t in range(3):
         (cell,) = re.findall(rf"--- backward, t = {t} .*, cell\n(.*?)\n---", printed + "\n---", re.DOTALL)
-        checked = re.findall(r"^\S+\s+(?:\([\d']+\) *)*(\w+) (?:\+|-)?=.*\n    backward", cell, re.MULTILINE)
+        checked = re.findall(r"^\S+\s+(?:\([\d']+\) *)*(\w+)(?:\[.*?\])? [+-]?=.*\n    backward", cell, re.MULTILINE)
         assert sorted(set(checked)) == sorted(gradients.split())
     errors = [float(error) for error in re.findall(r"relative error (\S+)", printed)]
     assert len(errors) == 3 * (len(gradients.split()) + 5) + 6  # of the loss, affine and embedding, and the six sums
@@ -100,6 +101,15 @@ def test_a_wrong_backward_shows_where_it_is_wrong():
     assert errors["dao"] > 0.1 and errors["dx"] > 0.1
 
 
+def test_a_wrong_backward_is_printed_with_its_error(capsys, monkeypatch):
+    monkeypatch.setattr(TimeLSTM, "step", property(lambda self: WrongLSTM(*self.params)))
+    lstm_step.main(["--all"])
+    printed = capsys.readouterr().out
+    last_step = printed.partition("--- backward, t = 2")[2].partition("--- backward, t = 1")[0]
+    errors = dict(re.findall(r" (d\w+) = .*\n(?:    .*\n)*?    relative error (\S+)", last_step))
+    assert float(errors["dao"]) > 0.1 and float(errors["do"]) < 1e-6
+
+
 @pytest.mark.parametrize("flags, message", [
     ([], "stepping needs a terminal: take --all to print everything at once"),
     (["--all", "--text", "a"], "--text has 1 characters, wanted 2 to 20"),
@@ -115,8 +125,10 @@ def test_wrong_use_is_one_line(flags, message, capsys, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_one_key_shows_one_line():
     import pty
+    import termios
 
     ours, theirs = pty.openpty()
+    settings = termios.tcgetattr(theirs)
     process = subprocess.Popen([sys.executable, "-m", "ch_lstm.step"], stdin=theirs, stdout=subprocess.PIPE,
                                cwd=ROOT, text=True)
     try:
@@ -129,6 +141,8 @@ def test_one_key_shows_one_line():
         os.write(ours, b"q")
         assert "sigmoid" not in process.stdout.read()
         assert process.wait(60) == 0
+        assert termios.tcgetattr(theirs) == settings
+        assert not select.select([ours], [], [], 0)[0]  # no key was echoed
     finally:
         process.kill()
         process.stdout.close()

@@ -9,14 +9,17 @@ from ch_lstm.memory_model import MemoryModel
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.hello import HelloRNN, one_hot_task
 from ch_rnn.simple_rnnlm import SimpleRnnlm
+from common.base_model import BaseModel
 from common.bidirectional import TimeBiLSTM
 from common.fast_lstm import FastTimeLSTM
 from common.fast_rnn import FastTimeRNN
 from common.gru import TimeGRU
+from common.layer import Layer
 from common.lstm import TimeLSTM
 from common.rnn import TimeRNN
 from common.squared_error import MeanSquaredError
 from common.stack import TimeStack
+from common.time_layers import TimeLast
 from common.trace import trace
 
 N, T, D, H, V = 2, 3, 4, 5, 7
@@ -188,3 +191,79 @@ def test_wrong_use_is_named():
     with pytest.raises(RuntimeError, match="broken"), trace(layer):
         raise RuntimeError("broken")
     assert "forward" not in vars(layer)
+
+
+def test_each_step_has_its_own_norm_of_the_weights_gradient():
+    layer = made("TimeLSTM")
+    rng = numpy.random.default_rng(7)
+    xs, dhs = rng.standard_normal((N, T, D)), rng.standard_normal((N, T, H))
+    dhs[:, 0] *= 100
+    with trace(layer) as record:
+        layer.forward(xs)
+        layer.backward(dhs)
+    found = record.layers[0]
+    da, x = found.arrays["da"], found.arrays["x"]
+    expected = [numpy.linalg.norm(x[:, t].T @ da[:, t]) for t in range(T)]
+    numpy.testing.assert_allclose(found.norms("dWx"), expected, rtol=1e-12)
+    columns = next(line for line in record.table().splitlines() if line.split()[0] == "dWx").split()[-T:]
+    assert columns == [f"{norm:.3g}" for norm in expected]
+
+
+def test_a_layer_without_state_begins_each_forward_with_zeros():
+    layer = made("TimeRNN", stateful=False)
+    xs = numpy.random.default_rng(8).standard_normal((N, T, D))
+    with trace(layer) as record:
+        first = layer.forward(xs)
+        layer.forward(xs)
+    for found in record.layers:
+        numpy.testing.assert_allclose(found.arrays["h"], first, rtol=1e-12)
+
+
+def test_a_record_is_a_copy():
+    layer = made("TimeRNN")
+    xs = numpy.ones((N, T, D))
+    with trace(layer) as record:
+        layer.forward(xs)
+        layer.backward(numpy.ones((N, T, H)))
+    before = record.layers[0].arrays["x"].copy(), record.layers[0].grads["dWx"].copy()
+    xs[...] = 0
+    layer.grads[0][...] = 0
+    numpy.testing.assert_array_equal(record.layers[0].arrays["x"], before[0])
+    numpy.testing.assert_array_equal(record.layers[0].grads["dWx"], before[1])
+
+
+def test_a_step_cell_is_recorded_by_the_names_of_its_parameters(device):
+    cell = made("TimeLSTM").step
+    rng = np.random.default_rng(9)
+    x, h_prev, c_prev, dh, dc = (rng.standard_normal((N, size)) for size in (D, H, H, H, H))
+    with trace(cell) as record:
+        h, c = cell.forward(x, h_prev, c_prev)
+        cell.backward(dh, dc)
+    arrays = record.layers[0].arrays
+    assert list(arrays) == ["x", "h_prev", "c_prev", "y", "y 1", "dy", "dy 1", "dx", "dx 1", "dx 2"]
+    np.testing.assert_array_equal(arrays["y 1"], c)
+    assert record.layers[0].T is None
+
+
+def test_a_second_axis_that_happens_to_be_as_long_is_no_time_axis():
+    layer = TimeLast()
+    with trace(layer) as record:
+        layer.forward(numpy.ones((N, T, T)))
+    assert record.layers[0].in_time == {"xs"}
+
+
+class NoBackward(Layer):
+    def forward(self, x):
+        return x
+
+
+def test_a_layer_that_cannot_be_watched_leaves_the_others_as_they_were():
+    model = BaseModel()
+    model.layers = [made("TimeRNN"), NoBackward()]
+    with pytest.raises(AttributeError), trace(model):
+        pass
+    assert "forward" not in vars(model.layers[0])
+    model.layers = {"first": made("TimeRNN")}
+    with trace(model) as record:
+        model.layers["first"].forward(numpy.ones((N, T, D)))
+    assert record.layers[0].path == "layers['first']"
