@@ -203,7 +203,9 @@ def _train(cell, corpus, config):
     train = known_ids(corpus.train[:config["max_tokens"]])
     model = CellRnnlm(cell, corpus.vocabulary.size, config["wordvec_size"], config["hidden_size"], config["seed"],
                       fast=np.backend == "numpy")
-    optimizer, batches = Adam(config["lr"]), StripBatches(train[:-1], train[1:], BATCH_SIZE, TIME_SIZE)
+    time_size = max(1, min(TIME_SIZE, len(train) - 1))  # a short corpus has a smaller batch, but it has one
+    batch_size = max(1, min(BATCH_SIZE, (len(train) - 1) // time_size))
+    optimizer, batches = Adam(config["lr"]), StripBatches(train[:-1], train[1:], batch_size, time_size)
     with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
         for epoch in range(config["epochs"]):
             optimizer.lr = config["lr"] * (1 - epoch / config["epochs"])

@@ -71,6 +71,8 @@ def _draw_gradients(args, models):
                 first[cell, words] = norms[0]
             panels[f"{words} recurrent weights: {scale:g} / sqrt(H)"] = plots.gradient_norms_panel(before, after)
         unclipped, clipped = ([*_train(config, max_grad)] for max_grad in (None, args.max_grad))
+    if len(clipped) < args.steps:
+        raise InputError(f"even with clipping the loss overflows, at update {len(clipped) + 1}: try a lower --lr")
     panels["gradient of all parameters of an RNN in training"] = dict(curves={
         "without clipping": _curve([norm for norm, _ in unclipped]),
         "with clipping, before it": _curve([norm for norm, _ in clipped]),

@@ -59,7 +59,7 @@ def check_gradient(backward, forward, *inputs, names=None, wrt=None, tolerance=T
     ----------
     backward : callable
         The answer: `backward(*G, *inputs)` returns a tuple of the gradients of L with respect to the inputs, in
-        their order; or one array, where one is asked for.
+        their order; or one array, where one is asked for. Nested lists of numbers are arrays too.
     forward : callable
         `forward(*inputs)` returns an array or a tuple of arrays.
     *inputs : array_like
@@ -141,12 +141,12 @@ def _call(function, inputs):
         raise _NotYetError(f"{where} raised {type(error).__name__}: {words}".rstrip(": ")) from None
     if any(isinstance(x, numpy.ndarray) and not numpy.array_equal(x, y) for x, y in zip(given, inputs)):
         raise _NotYetError("it writes into an array that was given to it; make a new one")
-    return _as_tuple(result)
+    return result
 
 
 def _arrays(function, inputs, count, names):
     """Return what an answer returns as arrays by name."""
-    results = _call(function, inputs)
+    results = _as_tuple(_call(function, inputs), count)
     empty = [each is None or each is ... for each in results]
     if all(empty):
         raise _NothingYetError
@@ -159,7 +159,7 @@ def _arrays(function, inputs, count, names):
 
 def _outputs(forward, inputs):
     """Return what a forward returns, a tuple of arrays; the notebook's own, or the reader's."""
-    results = _call(forward, inputs)
+    results = _as_tuple(_call(forward, inputs))
     if any(each is None or each is ... for each in results):
         raise _NothingYetError
     return tuple(_as_numbers("the output", each) for each in results)
@@ -208,8 +208,16 @@ def _counted(count):
     return "1 array" if count == 1 else f"{count} arrays"
 
 
-def _as_tuple(result):
+def _as_tuple(result, count=None):
+    """Return what a function returned as a tuple of arrays, of which `count` are wanted, if it is known."""
+    if isinstance(result, list) and count == 1 and not _holds_one(result):
+        return (result,)  # an array, written as a list
     return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def _holds_one(results):
+    """Tell whether a list is not an array itself, but holds one, or a place for one."""
+    return len(results) == 1 and (results[0] is None or results[0] is ... or isinstance(results[0], numpy.ndarray))
 
 
 def _as_float64(x):

@@ -211,13 +211,15 @@ def _add_cell(parser):
         "and their correlations measured on its test part, or on the text that is given"))
     parser.add_argument("--text", help="what the model reads, from a state of zeros")
     parser.add_argument("--text-file", type=Path, help="the same, from a file")
-    parser.add_argument("--search-length", type=cli.positive_int, default=SEARCH_LENGTH,
+    parser.add_argument("--search-length", type=cli.positive_int,
                         help=f"characters of each text that a search reads (default: {SEARCH_LENGTH})")
 
 
 def _draw_cell(args, models):
     if (args.cell is None) == (args.follow is None):
         raise InputError("give one of --cell and --follow")
+    if args.follow is None and args.search_length is not None:
+        raise InputError("--search-length goes with --follow only")
     if args.text is not None and args.text_file is not None:
         raise InputError("give one of --text and --text-file")
     config, vocabulary, model = load_run(args.run, models, args.checkpoint)
@@ -270,9 +272,9 @@ def _draw_following_cell(args, config, vocabulary, model):
         raise InputError(f"the corpus {config['corpus']} has changed since the run: its vocabulary is another one")
     layers = list(range(len(model.recurrent_layers))) if args.layer is None else [args.layer]
     cells = [(layer, cell) for layer in layers for cell in range(model.recurrent_layers[layer].hidden_size)]
-    choosing = _characters(vocabulary.decode(corpus.valid)[:args.search_length], vocabulary)
-    measuring = _characters((_given_tokens(args, config) or vocabulary.decode(corpus.test))[:args.search_length],
-                            vocabulary)
+    length = args.search_length or SEARCH_LENGTH
+    choosing = _characters(vocabulary.decode(corpus.valid)[:length], vocabulary)
+    measuring = _characters((_given_tokens(args, config) or vocabulary.decode(corpus.test))[:length], vocabulary)
     (chosen_on, what), (measured_on, _) = (
         _activations(model, vocabulary.encode(text), layers) for text in (choosing, measuring))
 

@@ -96,7 +96,13 @@ def panels_figure(panels, title=""):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        There is no panel.
     """
+    _expect_some("panels_figure", panels)
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = _figure((6.4 if columns == 1 else 11, 4 * rows), title, rows, columns)
@@ -108,9 +114,9 @@ def panels_figure(panels, title=""):
     return figure
 
 
-def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=None):
+def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=None, legend_below=False):
     """Draw curves, and others in the same styles, pale."""
-    from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     pale_styles = ({**style, "color": "0.6", "markerfacecolor": "white"} for style in _STYLES)
     for (name, (xs, ys)), style in [*zip(curves.items(), itertools.cycle(_STYLES)),
@@ -126,10 +132,12 @@ def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=
         low, high = ylim or (min(values, default=1), max(values, default=1))
         decades = math.log10(high / low)
         if decades < 3:
-            axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(ScalarFormatter() if decades < 1 else NullFormatter())
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        digits = "123456789" if decades < 1 else "25"  # that a labelled tick between the decades begins with
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if f"{y:.0e}"[0] in digits else "")
+                                       if decades < 2 else NullFormatter())
     axes.grid(True, which="both" if yscale == "log" and decades < 2 else "major", color="0.9")
-    if len(curves) + len(pale or {}) > 4:  # too much for a place beside the curves
+    if legend_below or len(curves) + len(pale or {}) > 4:  # too much for a place beside the curves
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=9)
     else:
         axes.legend()
@@ -177,13 +185,13 @@ def singular_values_figure(epochs, values, title=""):
     values = numpy.asarray(values)  # (E, K)
     K = values.shape[1]
     figure, (over_time, spectrum) = _figure((9, 3.8), title, columns=2)
-    over_time.plot(epochs, values, color="0.75", linewidth=0.7)
+    over_time.plot(epochs, values, color="0.75", linewidth=0.7)  # curves everywhere: no place for a legend
     named = {"largest": 0, "median": K // 2, "smallest": K - 1}
     _draw_curves(over_time, {name: (epochs, values[:, k]) for name, k in named.items()},
-                 "epoch", "singular value of Wh", "linear")
+                 "epoch", "singular value of Wh", legend_below=True)
     ranks = range(1, K + 1)
     _draw_curves(spectrum, {f"epoch {epochs[e]}": (ranks, values[e]) for e in dict.fromkeys((0, len(epochs) - 1))},
-                 "rank", "singular value of Wh", "linear")
+                 "rank", "singular value of Wh")
     for axes in over_time, spectrum:
         axes.set_ylim(bottom=0)
     return figure
@@ -198,7 +206,7 @@ def matrix_figure(matrix, rows, columns, xlabel, ylabel, title="", numbers=False
     Parameters
     ----------
     matrix : numpy.ndarray (R, C)
-        Numbers of at least 0.
+        Numbers of at least 0; a square that is NaN stays empty.
     rows, columns : sequence of str
         R and C labels.
     xlabel, ylabel, title : str
@@ -220,9 +228,9 @@ def matrix_figure(matrix, rows, columns, xlabel, ylabel, title="", numbers=False
     if max(map(len, columns)) > 2:
         axes.tick_params(axis="x", rotation=90)
     if numbers:
-        middle = shades.max() / 2
-        for (row, column), value in numpy.ndenumerate(matrix):
-            axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=7,
+        middle = numpy.nanmax(shades, initial=0) / 2
+        for row, column in numpy.argwhere(~numpy.isnan(matrix)):
+            axes.text(column, row, f"{matrix[row, column]:g}", ha="center", va="center", fontsize=7,
                       color="white" if shades[row, column] > middle else "black")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure
@@ -268,12 +276,22 @@ def gates_figure(text, gates, title="", units=None):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        There is no text or no gate, or one is not (T, H).
     """
-    T, H = next(iter(gates.values())).shape
+    _expect_some("gates_figure", text, gates)
+    gates = {name: numpy.asarray(values) for name, values in gates.items()}
+    T, H = len(text), next(iter(gates.values())).shape[-1]
+    for name, values in gates.items():
+        if values.shape != (T, H):
+            raise ValueError(f"gates_figure: {name} has the shape {values.shape}, wanted {(T, H)} for "
+                             f"{T} characters or tokens")
     figure, bands = _figure((2.2 + 0.13 * T, 1 + len(gates) * max(0.5, min(0.115 * H, 2))), title, rows=len(gates))
     bands = numpy.atleast_1d(bands)
     for axes, (name, values) in zip(bands, gates.items()):
-        values = numpy.asarray(values)  # (T, H)
         largest = max(1, numpy.abs(values).max())
         image = axes.imshow(values.T, cmap=_LIGHT_TO_DARK, aspect="auto", interpolation="nearest",
                             vmin=-largest if values.min() < 0 else 0, vmax=largest)
@@ -307,10 +325,15 @@ def coloured_text_figure(text, activation, title="", width=96):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        The text is empty, or has not one activation for each character or token.
     """
     activation = numpy.asarray(activation)  # (T,)
-    if len(text) != len(activation):
-        raise ValueError(f"coloured_text_figure: {len(text)} characters or tokens, but {len(activation)} activations")
+    _expect_some("coloured_text_figure", "".join(text))
+    _expect_as_many("coloured_text_figure", text, "characters or tokens", activation, "activations")
     places, row, column = [], 0, 0  # (row, column) of each token
     for token in text:
         if column and column + len(token) > width:
@@ -352,7 +375,14 @@ def states_figure(labels, states, title=""):
     -------
     matplotlib.figure.Figure
         The path darkens from the first state to the last; a square is the first, a diamond the last.
+
+    Raises
+    ------
+    ValueError
+        There is no state, or not one label for each.
     """
+    _expect_some("states_figure", states)
+    _expect_as_many("states_figure", labels, "labels", states, "states")
     places, shares = principal_components(states)  # (T, 2), (2,)
     T = len(places)
     figure, axes = _figure((7, 5.6), title)
@@ -428,7 +458,13 @@ def neighbours_figure(neighbours, title=""):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        There is no word, or one without neighbours.
     """
+    _expect_some("neighbours_figure", neighbours, *neighbours.values())
     columns = min(3, len(neighbours))
     rows = -(-len(neighbours) // columns)
     longest = max(map(len, neighbours.values()))
@@ -482,6 +518,16 @@ def save_matrix(path, matrix, rows, columns, xlabel, ylabel, title, numbers=Fals
 
 
 # What all pictures share
+
+
+def _expect_some(function, *given):
+    if not all(map(len, given)):
+        raise ValueError(f"{function}: there is nothing to draw")
+
+
+def _expect_as_many(function, some, their_name, others, their_other_name):
+    if len(some) != len(others):
+        raise ValueError(f"{function}: {len(some)} {their_name}, but {len(others)} {their_other_name}")
 
 
 def _figure(size, title, rows=1, columns=1):

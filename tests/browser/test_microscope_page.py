@@ -185,6 +185,7 @@ def test_the_sentence_is_text_whatever_is_in_it(page):
     assert shown == TEXT
     assert page.all("#tiles b") == [] and page.driver.title == "Inside an LSTM"
     assert "5 units" in page.text("#about") and "perplexity 12.34" in page.text("#about")
+    assert "Perplexity is per character, on the validation part of the text." in page.text("#about")
 
 
 def shown_numbers(numbers):
@@ -426,6 +427,23 @@ def test_the_formula_of_a_unit_has_its_numbers(page):
     assert f"step {page.step()}" in page.text("#formula")
     page.click(page.one("#close"))
     assert page.text("#formula div") == HINT and not page.one("#close").is_displayed()
+
+
+@pytest.mark.parametrize("t", [1, 2, 17])
+def test_the_cell_of_the_step_before_has_the_numbers_of_that_step(page, t):
+    unit = 2
+
+    def at(step):
+        page.move("#time", step)
+        return {name: texts[unit] for name, texts in page.units("lstm").items()}
+
+    before, here = at(t - 1), at(t)
+    page.run("arguments[0].focus()", page.one(f"#units-lstm td[data-unit='{unit}'][data-q=c_prev]"))
+    put = "{f} * {c_prev} + {g} * {i}".format(**before)
+    assert page.texts("#formula .numbers") == [f"\n  at step {t - 1}\n  = {put}\n  = {here['c_prev']}"]
+    assert here["c_prev"] == before["c"] != here["c"]
+    page.move("#time", 0)
+    assert page.texts("#formula .numbers") == ["\n  before step 0: 0.000"]
 
 
 def focused(page):

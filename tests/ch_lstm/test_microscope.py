@@ -8,6 +8,7 @@ import pytest
 import common
 from ch_lstm import microscope, train
 from ch_lstm.cell_rnnlm import CellRnnlm
+from common.batches import StripBatches
 from common.functions import softmax
 from common.gradient_check import numerical_gradient
 from common.text import Vocabulary
@@ -255,6 +256,24 @@ def test_the_lstm_of_a_run(capsys, tmp_path):
     assert microscope.main([*flags, str(tmp_path / "char-rnnlm")]) == 2
     assert "has changed since the run" in capsys.readouterr().err
     assert out.read_bytes() == page
+
+
+@pytest.mark.parametrize("lines, batch", [(40, (12, 50)), (2, (1, 29))])
+def test_a_short_corpus_has_smaller_batches(lines, batch, tmp_path, monkeypatch):
+    corpus, run, out = tmp_path / "text.txt", tmp_path / "run", tmp_path / "page.html"
+    corpus.write_text("one line of a list\n" * lines, encoding="utf-8")
+    assert train.main(["--corpus", str(corpus), "--unit", "char", "--out", str(run), "--hidden-size", "4",
+                       "--wordvec-size", "4", "--batch-size", "2", "--time-size", "5", "--epochs", "1"]) == 0
+    batches = []
+
+    def strip_batches(xs, ts, *sizes):
+        batches.append(sizes)
+        return StripBatches(xs, ts, *sizes)
+
+    monkeypatch.setattr(microscope, "StripBatches", strip_batches)
+    assert microscope.main(["--run", str(run), "--epochs", "1", "--text", "a line", "--out", str(out)]) == 0
+    assert batches == [batch]
+    assert parsed(out.read_text(encoding="utf-8"))["models"]["rnn"]["perplexity"] > 1
 
 
 @pytest.mark.parametrize("flags, message", [

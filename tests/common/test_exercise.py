@@ -108,6 +108,28 @@ def test_some_of_the_gradients_and_other_names(capsys):
     assert "dscale, element" in line
 
 
+@pytest.mark.parametrize("one", [np.ndarray.tolist, lambda dw: [dw], lambda dw: (dw,), lambda dw: (dw.tolist(),)])
+def test_one_array_as_a_list(capsys, one):
+    def dx(G, x, w):
+        return one(right(G, x, w)[0])
+
+    assert gradient_verdict(capsys, dx, wrt=("x",)) == "Right."
+    check_values(lambda x: one(np.tanh(x)), np.tanh, X)
+    assert one_line(capsys) == "Right."
+    assert "dx, element" in gradient_verdict(capsys, lambda *inputs: one(-right(*inputs)[0]), wrt=("x",))
+
+
+@pytest.mark.parametrize("answer, words", [
+    ([None], "Nothing here yet"), ([...], "Nothing here yet"), ([[1.0], [1.0, 2.0]], "Not yet: dx is of type list"),
+    ([1.0, 2.0], "Not yet: dx has the shape (2,), wanted (2, 3)"), ((X, X), "Not yet: it returns 2 arrays, wanted 1")])
+def test_a_list_that_is_no_right_array(capsys, answer, words):
+    assert gradient_verdict(capsys, lambda *_: answer, wrt=("x",)).startswith(words)
+
+
+def test_several_arrays_as_lists(capsys):
+    assert gradient_verdict(capsys, lambda *inputs: [each.tolist() for each in right(*inputs)]) == "Right."
+
+
 def test_a_forward_that_is_the_readers(capsys):
     assert gradient_verdict(capsys, right, function=lambda x, w: None).startswith("Nothing here yet")
     assert "raised ZeroDivisionError" in gradient_verdict(capsys, right, function=raises(ZeroDivisionError()))

@@ -1,3 +1,5 @@
+import re
+
 import numpy
 import PIL.Image
 import pytest
@@ -70,6 +72,26 @@ def test_a_large_legend_covers_no_curve():
             assert box.y0 >= 0 and box.x0 >= 0 and box.x1 <= figure.bbox.x1
 
 
+def minor_and_major_labels(values):
+    """Return the labels that are seen along a log axis."""
+    figure = plots.curves_figure({"x": (range(len(values)), values)}, "x", "y", yscale="log")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    ticks = [*zip(axes.get_yticks(minor=True), axes.get_yticklabels(minor=True)),
+             *zip(axes.get_yticks(), axes.get_yticklabels())]
+    return {label.get_text() for place, label in ticks if low <= place <= high} - {""}
+
+
+@pytest.mark.parametrize("values, labels", [
+    ([2, 4], {"2", "3", "4"}),
+    ([0.0007, 0.03], {"0.001", "0.002", "0.005", "0.01", "0.02"}),
+    ([0.002, 0.5], {"0.01", "0.1"}),
+    ([1e-5, 1], {f"$\\mathdefault{{10^{{{power}}}}}$" for power in range(-5, 1)})])
+def test_a_log_axis_is_labelled_between_its_decades_where_it_has_few(values, labels):
+    assert minor_and_major_labels(values) == labels
+
+
 def test_on_a_log_scale_what_is_not_above_0_is_left_out():
     figure = plots.gradient_norms_figure({"RNN": numpy.array([0, 1e-12, 1.0]), "LSTM": numpy.ones(3, numpy.float32)})
     (axes,) = figure.axes
@@ -102,6 +124,22 @@ def test_a_matrix_is_dark_where_it_is_large(tmp_path):
     assert picture.std(axis=2).max() < 1e-6
     corner = picture[rows // 4: rows // 2, columns // 2:].mean()  # above the diagonal
     assert corner > 0.8
+
+
+def test_a_square_that_is_nan_stays_empty(tmp_path):
+    nan = numpy.nan
+    matrix = numpy.array([[8, nan, 1], [nan, nan, 3]])
+    figure = plots.matrix_figure(matrix, "ab", "cde", "x", "y", numbers=True)
+    (axes,) = figure.axes
+    written = {tuple(map(int, reversed(text.get_position()))): text for text in axes.texts}
+    assert {place: text.get_text() for place, text in written.items()} == {(0, 0): "8", (0, 2): "1", (1, 2): "3"}
+    assert [text.get_color() for text in written.values()] == ["white", "black", "black"]
+    picture = saved(figure, tmp_path / "matrix.png")
+    for (row, column), value in numpy.ndenumerate(matrix):
+        x, y = axes.transData.transform((column - 0.3, row - 0.3))  # beside the number
+        shade = picture[len(picture) - 1 - round(y), round(x)]
+        assert (shade == 1).all() == numpy.isnan(value), (row, column)
+    assert not plots.matrix_figure(matrix * nan, "ab", "cde", "x", "y", numbers=True).axes[0].texts
 
 
 def test_confusion_writes_counts_and_shades_shares_of_the_row(tmp_path):
@@ -153,8 +191,6 @@ def test_a_coloured_text_has_each_character_on_its_shade(tmp_path):
     assert places == {"a": (0, 0), "b": (1, 0), "\u21b5": (2, 0), "c": (0, 1), "d": (1, 1), "e": (3, 1), "f": (0, 2)}
     assert axes.get_title() == "cell $3"
     saved(figure, tmp_path / "text.png")
-    with pytest.raises(ValueError, match="8 characters or tokens, but 6"):
-        plots.coloured_text_figure(text, activation[:6])
 
 
 def test_characters_stand_out_from_their_shade_in_grey():
@@ -242,7 +278,27 @@ def test_singular_values_over_the_epochs_and_before_and_after(tmp_path):
         "epoch 0": [3, 2, 1, 0.5], "epoch 2": [6, 3, 1, 0.3]}
     assert len({looks(line) for line in spectrum.lines}) == 2
     assert saved(figure, tmp_path / "values.png").std(axis=2).max() < 1e-6
+    assert over_time.get_legend().get_window_extent().y1 < over_time.bbox.y0  # curves are everywhere above
     plots.save(plots.singular_values_figure([0], values[:1]), tmp_path / "one.png")
+
+
+@pytest.mark.parametrize("draw, message", [
+    (lambda: plots.panels_figure({}), "panels_figure: there is nothing to draw"),
+    (lambda: plots.neighbours_figure({}), "neighbours_figure: there is nothing to draw"),
+    (lambda: plots.neighbours_figure({"cat": []}), "neighbours_figure: there is nothing to draw"),
+    (lambda: plots.gates_figure("abc", {}), "gates_figure: there is nothing to draw"),
+    (lambda: plots.gates_figure("", {"f": numpy.ones((0, 2))}), "gates_figure: there is nothing to draw"),
+    (lambda: plots.gates_figure("abc", {"f": numpy.ones((5, 2))}),
+     "gates_figure: f has the shape (5, 2), wanted (3, 2) for 3 characters or tokens"),
+    (lambda: plots.gates_figure("abc", {"f": numpy.ones((3, 2)), "h": numpy.ones((3, 4))}), "h has the shape (3, 4)"),
+    (lambda: plots.coloured_text_figure("", []), "coloured_text_figure: there is nothing to draw"),
+    (lambda: plots.coloured_text_figure("abc", [0, 1]), "3 characters or tokens, but 2 activations"),
+    (lambda: plots.states_figure("", numpy.ones((0, 2))), "states_figure: there is nothing to draw"),
+    (lambda: plots.states_figure("ab", numpy.ones((3, 2))), "states_figure: 2 labels, but 3 states"),
+])
+def test_what_cannot_be_drawn_is_said(draw, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        draw()
 
 
 def test_a_picture_in_colour_keeps_it(tmp_path):
