@@ -1,4 +1,4 @@
-"""A right and a wrong answer to each exercise of notebook 04, in order."""
+"""A right answer and wrong ones to each exercise of notebook 04, in order."""
 
 STEP = """
 def lstm_step(x, h_prev, c_prev, Wx, Wh, b):
@@ -29,9 +29,20 @@ def peephole_gradients(dc, a, p, c_prev, u):
     return da, (da * c_prev).sum(axis=0), dc * f{second_way}, dc
 """
 
+GRU = """
+def gru_gradients(dh, a, z, r, h_prev, Whh):
+    h_hat = np.tanh(a + (r * h_prev) @ Whh)
+    da = dh * z * (1 - h_hat**2)
+    d_reset = da @ Whh.T
+    return da, dh * {of_z}, d_reset * h_prev, dh * (1 - z){second_way}, (r * h_prev).T @ da
+"""
+OF_Z, SECOND_WAY = "(h_hat - h_prev)", " + d_reset * r"
+
 ANSWERS = [
     (STEP.format(order="af, ag, ai, ao"), STEP.format(order="ai, af, ag, ao")),
     (GATES.format(through_h=" + dh * o * (1 - tanh_c**2)"), GATES.format(through_h="")),
     (FORGET_BIAS.format(forget=":len(b) // 4"), FORGET_BIAS.format(forget=":")),
     (PEEPHOLE.format(second_way=" + da * p"), PEEPHOLE.format(second_way="")),
+    (GRU.format(of_z=OF_Z, second_way=SECOND_WAY), GRU.format(of_z=OF_Z, second_way=""),
+     GRU.format(of_z="h_hat", second_way=SECOND_WAY)),
 ]

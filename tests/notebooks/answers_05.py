@@ -25,15 +25,22 @@ def tied_backward(dscores, W, ids):
     dW[ids] += dscores @ W
     return dW
 """),
-    # 3. Clipping. Wrong: each gradient by its own norm.
+    # 3. The temperature. Wrong: the scores of a row taken as independent; the gradient of 1 / tau forgotten.
     ("""
-def clipped(dW, db, max_norm):
-    norm = math.sqrt((dW**2).sum() + (db**2).sum())
-    rate = min(max_norm / norm, 1)
-    return dW * rate, db * rate
+def tempered_backward(dp, s, tau):
+    p = softmax(s / tau)  # (n, V)
+    dq = p * (dp - (p * dp).sum(axis=1, keepdims=True))  # (n, V), q = s / tau
+    return dq / tau, -(dq * s).sum() / tau**2
 """, """
-def clipped(dW, db, max_norm):
-    return tuple(grad * min(max_norm / numpy.linalg.norm(grad), 1) for grad in (dW, db))
+def tempered_backward(dp, s, tau):
+    p = softmax(s / tau)
+    dq = p * (1 - p) * dp
+    return dq / tau, -(dq * s).sum() / tau**2
+""", """
+def tempered_backward(dp, s, tau):
+    p = softmax(s / tau)
+    dq = p * (dp - (p * dp).sum(axis=1, keepdims=True))
+    return dq / tau, (dq * s).sum()
 """),
     # 4. Perplexities do not average. Wrong: their mean.
     ("both = math.exp((1000 * math.log(50) + 3000 * math.log(200)) / 4000)",

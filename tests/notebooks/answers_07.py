@@ -1,5 +1,16 @@
 """Right and wrong answers to the exercises of notebook 07."""
 
+WITHOUT = """
+def without(states, w):
+    w = {w}
+    return states - numpy.outer(states @ w, w)
+"""
+
+WITHOUT_BACKWARD = """
+def without_backward(dout, states, w):
+    return dout - numpy.outer(dout @ w, w) / (w @ w)
+"""
+
 ANSWERS = [
     # 1. A probe by hand. Wrong: the 2 of the square is forgotten.
     ("""
@@ -35,13 +46,10 @@ def correlation_of_each(states, signal):
 def correlation_of_each(states, signal):
     return signal @ states / (numpy.linalg.norm(states, axis=0) * numpy.linalg.norm(signal))
 """),
-    # 4. Making it forget. Wrong: as if w were of length 1.
-    ("""
-def without(states, w):
-    w = w / numpy.linalg.norm(w)
-    return states - numpy.outer(states @ w, w)
-""", """
-def without(states, w):
-    return states - numpy.outer(states @ w, w)
+    # 4. Making it forget. Wrong: as if w were of length 1; the gradient comes back along w.
+    (WITHOUT.format(w="w / numpy.linalg.norm(w)") + WITHOUT_BACKWARD, WITHOUT.format(w="w") + WITHOUT_BACKWARD,
+     WITHOUT.format(w="w / numpy.linalg.norm(w)") + """
+def without_backward(dout, states, w):
+    return dout
 """),
 ]

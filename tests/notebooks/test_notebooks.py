@@ -1,7 +1,9 @@
 """Every notebook, from a clean kernel: it runs, its stored outputs are those of this run, its checks tell right from
-wrong. `answers_NN.py` has a right and a wrong answer to each exercise of notebook NN, in order:
+wrong. `answers_NN.py` has a right answer and at least one wrong answer to each exercise of notebook NN, in order:
 
-    ANSWERS = [(right source, wrong source), ...]
+    ANSWERS = [(right source, wrong source, ...), ...]
+
+Where a check prints several verdicts, the wrong answers together must turn each of them to "Not yet".
 """
 import ast
 import re
@@ -17,6 +19,12 @@ PROJECT = ("common", "ch_rnn", "ch_lstm", "dataset")
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?|\b(?:nan|inf)\b")
 SECONDS = re.compile(r"\bseconds?\b|\bms\b")
+SOURCE_LINE = re.compile(r"\.py:\d+")  # a line of the project's source
+UNFINISHED = {  # answers that do not answer: the body of each function, and the value of each name
+    "that raises": ("raise ValueError('from the answer')", "'no number'"),
+    "that returns None": ("return None", "None"),
+    "that returns ...": ("return ...", "..."),
+}
 
 
 class Run:
@@ -79,7 +87,12 @@ def lines(cell):
 
 
 def same_line(stored, fresh):
-    """Whether two lines say the same, their numbers up to the last digits; seconds may be any number."""
+    """Whether two lines say the same, their numbers up to the last digits; seconds may be any number.
+
+    The numbers of source lines have to be equal.
+    """
+    if SOURCE_LINE.findall(stored) != SOURCE_LINE.findall(fresh):
+        return False
     if NUMBER.sub("#", stored).split() != NUMBER.sub("#", fresh).split():
         return False
     if SECONDS.search(fresh):
@@ -113,6 +126,8 @@ def last_digit(text):
     ("took 3.1 seconds", "took 8.2 seconds", True),
     ("took 3.1 seconds", "lost 3.1 seconds", False),
     ("nan", "1.0", False),
+    ("rnn.py:102  a = 1.234", "rnn.py:102 a = 1.235", True),
+    ("rnn.py:102  a = 1.234", "rnn.py:103  a = 1.234", False),
 ])
 def test_same_line(stored, fresh, same):
     assert same_line(stored, fresh) == same
@@ -124,6 +139,9 @@ def test_each_exercise_has_a_check_and_answers(run):
     code = run.cells()
     assert [code[code.index(index) + 1] for index in exercises] == checks
     assert len(answers(run)) == len(exercises)
+    assert all(len(each) >= 2 for each in answers(run))
+    by_gradients = [index for index in checks if "check_gradient(" in run.stored.cells[index].source]
+    assert len(by_gradients) >= 3, f"notebook {run.number} has exercises of gradients in {by_gradients}"
 
 
 def answers(run):
@@ -134,31 +152,77 @@ def test_checks_tell_right_from_wrong(run):
     for check in run.cells("check"):
         verdicts = printed(run.client.nb.cells[check]).splitlines()
         assert verdicts and all(verdict.startswith("Nothing here yet") for verdict in verdicts), verdicts
-    for exercise, check, (right, wrong) in zip(run.cells("exercise"), run.cells("check"), answers(run), strict=True):
-        run.execute(exercise, wrong)
-        verdicts = run.execute(check).splitlines()
-        assert verdicts and any(verdict.startswith("Not yet") for verdict in verdicts), f"{wrong}\n{verdicts}"
-        run.execute(exercise, right)  # last, so that later exercises can build on it
-        verdicts = run.execute(check).splitlines()
+    for exercise, check, (right, *wrong) in zip(run.cells("exercise"), run.cells("check"), answers(run), strict=True):
+        def verdicts_on(answer, exercise=exercise, check=check):
+            run.execute(exercise, answer)
+            return run.execute(check).splitlines()  # an error in the cell would be one here
+
+        for which, content in UNFINISHED.items():
+            verdicts = verdicts_on(with_content(run.stored.cells[exercise].source, *content))
+            starts = ("Not yet",) if which == "that raises" else ("Not yet", "Nothing here yet")
+            assert verdicts and all(verdict.startswith(starts) for verdict in verdicts), f"one {which}: {verdicts}"
+        refuted = set()
+        for answer in wrong:
+            verdicts = verdicts_on(answer)
+            now = {k for k, verdict in enumerate(verdicts) if verdict.startswith("Not yet")}
+            assert now, f"{answer}\n{verdicts}"
+            refuted |= now
+        verdicts = verdicts_on(right)  # last, so that later exercises can build on it
         assert verdicts and all(verdict.startswith("Right") for verdict in verdicts), f"{right}\n{verdicts}"
+        assert refuted == set(range(len(verdicts))), f"wrong answers only for the verdicts {refuted}\n{right}"
+
+
+def with_content(stub, body, value):
+    """Return an exercise's cell with another body in each function, and another value for each name."""
+    tree = ast.parse(stub)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            node.body = ast.parse(body).body
+        elif isinstance(node, ast.Assign):
+            node.value = ast.parse(value, mode="eval").body
+    return ast.unparse(tree)
 
 
 @pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
 def test_notebooks_import_from_the_project_and_define_nothing_that_it_has(path):
-    ours = {name for room in PROJECT for file in (ROOT / room).glob("*.py") for name in definitions(file.read_text())}
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type != "code":
-            continue
-        source = re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE)
+    ours = {node.name for room in PROJECT for file in (ROOT / room).glob("*.py")
+            for node in definitions(file.read_text())}
+    for source, tags in sources(path):
         allowed = {*PROJECT, "numpy", *sys.stdlib_module_names}
         assert imported(source) <= allowed, f"{imported(source) - allowed} in\n{source}"
-        if "exercise" not in cell.metadata.get("tags", ()):
-            assert not definitions(source) & ours, f"the project has {definitions(source) & ours}\n{source}"
+        if "exercise" not in tags:
+            names = {node.name for node in definitions(source)}
+            assert not names & ours, f"the project has {names & ours}\n{source}"
+
+
+def test_no_two_notebooks_define_the_same():
+    where = {}
+    for path in notebook_paths():
+        for source, tags in sources(path):
+            if "exercise" in tags:
+                continue
+            for node in definitions(source):
+                # The forward in a check may have the name of another, but not its formula.
+                for key in [without_name(node)] if "check" in tags else [node.name, without_name(node)]:
+                    first = where.setdefault(key, path.name)
+                    assert first == path.name, f"{node.name} of {path.name} is in {first} too: into common/notebook.py"
+
+
+def sources(path):
+    """Return source and tags of each code cell, without the orders to IPython."""
+    return [(re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE), cell.metadata.get("tags", ()))
+            for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
 def definitions(source):
-    """Return the names of the functions and classes that a source defines."""
-    return {node.name for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    """Return the functions and classes that a source defines, as nodes."""
+    return [node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+
+
+def without_name(node):
+    """Return what a definition does, as a text without its name and its docstring."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return ast.dump(ast.Module([*([node.args] if isinstance(node, ast.FunctionDef) else node.bases), *body], []))
 
 
 def imported(source):
@@ -169,14 +233,29 @@ def imported(source):
     return {name.partition(".")[0] for name in names}
 
 
-def test_no_penn_treebank_text_is_stored(ptb_dir):
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_no_penn_treebank_text_is_stored(ptb_dir, part):
     runs = {}
     for path in notebook_paths():
         for cell in nbformat.read(path, as_version=4).cells:
-            for text in (cell.source, printed(cell) if cell.cell_type == "code" else ""):
+            for text in (cell.source, *texts_shown(cell)):
                 runs |= dict.fromkeys(runs_of_words(text), path.name)
-    found = {run: runs[run] for run in runs_of_words((ptb_dir / "ptb.train.txt").read_text()) if run in runs}
+    found = {run: runs[run] for run in runs_of_words((ptb_dir / f"ptb.{part}.txt").read_text()) if run in runs}
     assert not found
+
+
+def texts_shown(cell):
+    """Return the texts in the outputs of a cell, in every format that is one."""
+    for output in cell.get("outputs", ()):
+        yield output.get("text", "")
+        yield from (text for kind, text in output.get("data", {}).items() if kind.startswith("text/"))
+
+
+def test_texts_shown_are_those_of_all_formats():
+    shown = {"text/plain": "Figure", "text/markdown": "a table", "image/png": "iVBORw0"}
+    outputs = [nbformat.v4.new_output("stream", text="printed"), nbformat.v4.new_output("execute_result", data=shown)]
+    assert {*texts_shown(nbformat.v4.new_code_cell(outputs=outputs))} - {""} == {"printed", "Figure", "a table"}
+    assert not [*texts_shown(nbformat.v4.new_markdown_cell("of a reader"))]
 
 
 def runs_of_words(text, length=8):

@@ -1,0 +1,81 @@
+"""What several notebooks need: timing a call, learning a task, and showing what is not the same everywhere."""
+import statistics
+import time
+
+from common.optimizer import Adam
+from common.trainer import training_step
+
+
+def seconds_of(function, *args, repeats=7):
+    """Return the median time of a call, in seconds.
+
+    Parameters
+    ----------
+    function : callable
+    *args
+    repeats : int
+        Calls that are timed.
+    """
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function(*args)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def double_batch(task, size):
+    """Draw a batch in double precision, with which rounding plays no part in what is learnt.
+
+    Parameters
+    ----------
+    task : AddingProblem
+        Or whatever else has `batch(size)`, which returns arrays of numbers.
+    size : int
+        N.
+
+    Returns
+    -------
+    xs, ts : numpy.ndarray of float64 (N, ...)
+    """
+    return tuple(array.astype("float64") for array in task.batch(size))
+
+
+def learn(model, task, updates, each=None):
+    """Train a model in double precision: Adam with a rate of 0.01, batches of 50, gradients clipped to a norm of 1.
+
+    Parameters
+    ----------
+    model : BaseModel
+    task : AddingProblem
+        Or another, as for `double_batch`; each update draws a batch of it.
+    updates : int
+    each : callable, optional
+        Called as `each(update, model)`, with 0 before the first update and with k after update k.
+    """
+    optimizer = Adam(0.01)
+    for update in range(updates + 1):
+        if update > 0:
+            training_step(model, optimizer, *double_batch(task, 50), 1.0)
+        if each is not None:
+            each(update, model)
+
+
+class Varying:
+    """A text that depends on the version of some package: a notebook shows it, and no test compares it.
+
+    Parameters
+    ----------
+    text : str
+    package : str
+        As "Python".
+    """
+
+    def __init__(self, text, package):
+        self.text, self.package = text, package
+
+    def __repr__(self):
+        return f"(depends on the version of {self.package})"
+
+    def _repr_markdown_(self):
+        return f"```\n{self.text}\n```"
