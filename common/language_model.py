@@ -118,6 +118,6 @@ def _fast_form(layer):
     """Return the fast form of a layer on a CPU, over the same weights, or the layer itself where there is none."""
     if np.backend == "numpy" and type(layer) is TimeLSTM:
         return FastTimeLSTM(*layer.params, layer.stateful)
-    if np.backend == "numpy" and type(layer) is TimeRNN and layer.activation == "tanh":
+    if np.backend == "numpy" and type(layer) is TimeRNN and layer.activation_name == "tanh":
         return FastTimeRNN(*layer.params, layer.stateful)
     return layer

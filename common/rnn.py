@@ -136,13 +136,14 @@ class TimeRNN(RecurrentLayer):
 
     def __init__(self, Wx, Wh, b, stateful=False, activation="tanh"):
         super().__init__(Wx, Wh, b, stateful)
-        self.activation = activation
+        self.activation_name = activation
+        self.activation, _ = activation_functions(activation)
         self.step_forward, self.step_backward = step_functions(activation)
 
     @property
     def step(self):
         """One step of this layer, an `RNN` over the same weights."""
-        return RNN(*self.params, activation=self.activation)
+        return RNN(*self.params, activation=self.activation_name)
 
     def forward(self, xs, lengths=None):
         """Map xs (N, T, D) to the states hs (N, T, H).
