@@ -38,10 +38,10 @@ help:
 step: .venv/installed-download
 	@$(BIN)/python -m ch_lstm.step
 
-# As it stands, by the environment: a sentence may hold anything that make or a shell would read.
+# One thread, since products of this size gain nothing from two. TEXT as it stands, by the environment: a sentence may hold anything that make or a shell would read.
 override export TEXT := $(value TEXT)
 microscope: .venv/installed-download
-	$(BIN)/python -m ch_lstm.microscope $${TEXT:+--text="$$TEXT"}
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m ch_lstm.microscope $${TEXT:+--text="$$TEXT"}
 
 train: .venv/installed-download
 	$(BIN)/python -m ch_lstm.train
