@@ -38,7 +38,8 @@ help:
 step: .venv/installed-download
 	@$(BIN)/python -m ch_lstm.step
 
-# One thread, since products of this size gain nothing from two. TEXT as it stands, by the environment: a sentence may hold anything that make or a shell would read.
+# One thread: products of this size gain nothing from two. TEXT goes by the environment, as it stands, since a
+# sentence may hold anything that make or a shell would read.
 override export TEXT := $(value TEXT)
 microscope: .venv/installed-download
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m ch_lstm.microscope $${TEXT:+--text="$$TEXT"}
