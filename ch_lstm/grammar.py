@@ -41,10 +41,7 @@ def main(argv=None):
 def _parser():
     parser = cli.Parser(prog="python -m ch_lstm.grammar", argument_default=argparse.SUPPRESS,
                         description="Train language models on a language whose entropy is known.")
-
-    def add(flag, text, **options):
-        parser.add_argument(flag, help=f"{text} (default: {DEFAULTS[flag[2:].replace('-', '_')]})", **options)
-
+    add = cli.flag_adder(parser, DEFAULTS)
     add("--cell", "which models to train", choices=[*CELLS, "all"])
     add("--words", "words to train on; half as many are for testing and a tenth for validation", type=cli.positive_int)
     add("--epochs", "times through the training text", type=cli.positive_int)

@@ -59,12 +59,7 @@ def _parser():
     parser = cli.Parser(
         prog="python -m ch_lstm.memory", argument_default=argparse.SUPPRESS,
         description="Train RNN, LSTM and GRU to remember over many steps, and follow the gradient back through them.")
-
-    def add(flag, text, **options):
-        default = DEFAULTS[flag[2:].replace("-", "_")]
-        words = " ".join(map(str, default)) if isinstance(default, list) else default
-        parser.add_argument(flag, help=f"{text} (default: {words})", **options)
-
+    add = cli.flag_adder(parser, DEFAULTS)
     add("--task", "what to learn", choices=[*TASKS, "all"])
     add("--cell", "which models to train", choices=[*CELLS, "all"])
     add("--lengths", "steps of the adding problem, blanks of the copy task", type=cli.positive_int, nargs="+")

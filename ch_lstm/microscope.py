@@ -29,7 +29,7 @@ from common.evaluate import perplexity
 from common.files import replacing
 from common.functions import softmax
 from common.ids import known_ids
-from common.language_model_scripts import load_run
+from common.language_model_scripts import corpus_of_run, load_run
 from common.layers import Affine, SoftmaxWithLoss
 from common.np import np
 from common.optimizer import Adam
@@ -106,9 +106,7 @@ def _parser():
         prog="python -m ch_lstm.microscope", argument_default=argparse.SUPPRESS,
         description="Write one HTML page on which to watch an LSTM and an RNN read a sentence, forwards and backwards.")
 
-    def add(flag, text, **options):
-        parser.add_argument(flag, help=f"{text} (default: {DEFAULTS[flag[2:].replace('-', '_')]})", **options)
-
+    add = cli.flag_adder(parser, DEFAULTS)
     add("--text", f"the sentence, of 2 to {LONGEST} characters")
     add("--out", "the page", type=Path)
     parser.add_argument("--run", type=Path, help="take the LSTM of this run of ch_lstm.train --unit char, "
@@ -191,10 +189,7 @@ def _lstm_of_run(config):
     if settings["model"] != "rnnlm":
         raise InputError(f"the run in {config['run']} is of the model {settings['model']!r}: the page shows one LSTM "
                          "layer, train one with --model rnnlm")
-    corpus = load_corpus(settings["corpus"], "char", settings["min_freq"], settings["max_tokens"])
-    if corpus.vocabulary != vocabulary:
-        raise InputError(f"the corpus {settings['corpus']} has changed since the run: its vocabulary is another one")
-    return model, corpus, settings
+    return model, corpus_of_run(settings, vocabulary), settings
 
 
 def _train(cell, corpus, config):
@@ -258,7 +253,7 @@ def _model_data(cell, model, ids, vocabulary):
     likeliest = numpy.argsort(-probabilities, axis=1, kind="stable")[:, :LIKELIEST]  # (T, LIKELIEST)
     to_come = probabilities[numpy.arange(T - 1), ids[1:]]  # (T - 1,)
     H = recurrent.arrays["h"].shape[-1]
-    lines = recurrent.lines | _output_lines(record)
+    lines = recurrent.lines | _output_lines()
     return {
         "hidden_size": H,
         "parameters": sum(param.size for param in unique_params(model.params)),
@@ -303,7 +298,7 @@ def observe(cell, model, ids):
     return record
 
 
-def _output_lines(record):
+def _output_lines():
     """Return, by the names that `QUANTITIES` uses, the lines between the state and the loss."""
     affine, loss_layer = Affine(np.zeros((1, 2)), np.zeros(2)), SoftmaxWithLoss()
     h, t = np.zeros((1, 1)), np.zeros(1, dtype=int)

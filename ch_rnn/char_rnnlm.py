@@ -51,11 +51,7 @@ def main(argv=None):
 def _parser():
     parser = cli.Parser(prog="python -m ch_rnn.char_rnnlm", argument_default=argparse.SUPPRESS,
                         description="Train Mikolov's network on the characters of a text, and let it write.")
-
-    def add(flag, text, **options):
-        default = DEFAULTS[flag[2:].replace("-", "_")]
-        parser.add_argument(flag, help=f"{text} (default: {default})" if default is not False else text, **options)
-
+    add = cli.flag_adder(parser, DEFAULTS)
     add("--corpus", "pydoc, ptb or a text file")
     add("--max-tokens", "read the first so many characters of it", type=cli.positive_int)
     add("--hidden-size", "H, size of the state", type=cli.positive_int)

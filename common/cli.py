@@ -56,6 +56,24 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see --help)")
 
 
+def flag_adder(parser, defaults):
+    """Return a function that adds a flag to a parser: `add(flag, text, **options)`, its help the text and the default.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Leaves out what is not given (`argparse.SUPPRESS`), so that a script can tell.
+    defaults : dict
+        By the names of the flags with underscores; False, of a switch, is not told.
+    """
+    def add(flag, text, **options):
+        default = defaults[flag[2:].replace("-", "_")]
+        words = " ".join(map(str, default)) if isinstance(default, list) else default
+        parser.add_argument(flag, help=text if default is False else f"{text} (default: {words})", **options)
+
+    return add
+
+
 def add_device(parser):
     """Add --device to a parser."""
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu needs CuPy and an NVIDIA card")

@@ -280,6 +280,27 @@ def evaluate(prog, models, argv=None):
     return cli.run(prog, lambda args: _evaluate(prog, models, args), argv)
 
 
+def corpus_of_run(config, vocabulary):
+    """Load the corpus that a run was trained on.
+
+    Parameters
+    ----------
+    config : dict
+        The settings of the run.
+    vocabulary : Vocabulary
+        Of the run.
+
+    Raises
+    ------
+    InputError
+        The corpus has another vocabulary now.
+    """
+    corpus = load_corpus(config["corpus"], config["unit"], config["min_freq"], config["max_tokens"])
+    if corpus.vocabulary != vocabulary:
+        raise InputError(f"the corpus {config['corpus']} has changed since the run: its vocabulary is another one")
+    return corpus
+
+
 def _evaluate(prog, models, argv):
     parser = _run_parser(prog, "Report the perplexity of a trained model.")
     parser.add_argument("--split", choices=("train", "valid", "test"), default="test")
@@ -291,9 +312,7 @@ def _evaluate(prog, models, argv):
     if args.text is not None:
         name, ids = str(args.text), vocabulary.encode(tokens_of(read_text_file(args.text), config))
     else:
-        corpus = load_corpus(config["corpus"], config["unit"], config["min_freq"], config["max_tokens"])
-        if corpus.vocabulary != vocabulary:
-            raise InputError(f"the corpus {config['corpus']} has changed since the run: its vocabulary is another one")
+        corpus = corpus_of_run(config, vocabulary)
         name, ids = f"{args.split} text of {config['corpus']}", getattr(corpus, args.split)
     if len(ids) < 2:
         raise InputError(f"{name} has {len(ids)} tokens: at least 2 are needed, one to predict from and one to predict")

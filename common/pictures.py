@@ -12,10 +12,10 @@ from common import cli, interpret, plots
 from common.checkpoint import read_checkpoint
 from common.errors import InputError
 from common.ids import known_ids
-from common.language_model_scripts import ids_of_known, load_run, tokens_of
+from common.language_model_scripts import corpus_of_run, ids_of_known, load_run, tokens_of
 from common.tables import format_table
 from common.trace import trace
-from dataset.corpus import load_corpus, read_text_file
+from dataset.corpus import read_text_file
 
 UNITS = 10  # that a heat map shows
 LONGEST_LINE = 120  # tokens of a picture with the text along one axis
@@ -267,9 +267,7 @@ def _draw_following_cell(args, config, vocabulary, model):
     if config["unit"] != "char":
         raise InputError(f"--follow needs a run over characters: that in {args.run} is over {config['unit']}s "
                          "(train with --unit char)")
-    corpus = load_corpus(config["corpus"], config["unit"], config["min_freq"], config["max_tokens"])
-    if corpus.vocabulary != vocabulary:
-        raise InputError(f"the corpus {config['corpus']} has changed since the run: its vocabulary is another one")
+    corpus = corpus_of_run(config, vocabulary)
     layers = list(range(len(model.recurrent_layers))) if args.layer is None else [args.layer]
     cells = [(layer, cell) for layer in layers for cell in range(model.recurrent_layers[layer].hidden_size)]
     length = args.search_length or SEARCH_LENGTH
