@@ -9,8 +9,9 @@ import strict_cupy
 from common.errors import InputError
 from common.np import np
 
-# The fixture `device` is the same for all examples of a test.
-hypothesis.settings.register_profile("devices", suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+# The fixture `device` is the same for all examples of a test. No deadline: beside other work an example takes any time.
+hypothesis.settings.register_profile(
+    "devices", deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 hypothesis.settings.load_profile("devices")
 
 
