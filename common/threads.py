@@ -3,6 +3,7 @@
 NumPy releases the interpreter lock inside its loops, so plain threads are enough. Meant for
 elementwise work: BLAS has threads of its own.
 """
+import contextvars
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,8 +22,14 @@ def _pool():
     return ThreadPoolExecutor(worker_count(), thread_name_prefix="numpy-worker")
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has the pool of its parent, but none of its threads
+
+
 def run_parallel(function, *arguments):
     """Call `function(*args)` for each tuple of `arguments` at the same time.
+
+    What `numpy.errstate` says in the thread that calls this holds in all of them.
 
     Parameters
     ----------
@@ -34,7 +41,7 @@ def run_parallel(function, *arguments):
     list
         The results, in the order of `arguments`.
     """
-    futures = [_pool().submit(function, *args) for args in arguments[1:]]
+    futures = [_pool().submit(contextvars.copy_context().run, function, *args) for args in arguments[1:]]
     try:
         first = function(*arguments[0])
     finally:
