@@ -59,7 +59,7 @@ class SequenceClassifier(BaseModel):
         self.collect_params()
 
     def predict(self, xs, lengths=None, train_flg=False):
-        """Map ids to the scores of each class.
+        """Map ids to the scores of each class; `backward` needs a new `forward` after it.
 
         Parameters
         ----------
@@ -74,6 +74,7 @@ class SequenceClassifier(BaseModel):
         -------
         ndarray (N, K)
         """
+        self.forget()
         self.input_dropout.train_flg = self.output_dropout.train_flg = train_flg
         vectors = self.input_dropout.forward(self.embedding.forward(xs))  # (N, T, D)
         hs = self.recurrent.forward(vectors, lengths)  # (N, T, H)

@@ -231,7 +231,8 @@ class Seq2seq(BaseModel):
         self.encoder.backward(self.decoder.backward(self.loss_layer.backward(dout)))
 
     def answer(self, xs, start_id, sample_size):
-        """Answer questions xs (N, T) greedily, by ids (N, sample_size)."""
+        """Answer questions xs (N, T) greedily, by ids (N, sample_size); `backward` needs a new `forward` after it."""
+        self.forget()
         return self.decoder.generate(self.encoder.forward(xs), start_id, sample_size)
 
     def generate(self, question, start_id, sample_size):
@@ -253,5 +254,6 @@ class AttentionSeq2seq(Seq2seq):
 
     def attention_map(self, xs, ts):
         """Return the weight (N, U, T) of each character of questions xs (N, T) as each of ts[:, 1:] is predicted."""
+        self.forget()
         self.decoder.forward(ts[:, :-1], self.encoder.forward(xs))
         return self.decoder.attention.attention_weights

@@ -84,8 +84,9 @@ class Attention(Layer):
         self.expect("hs", hs, ("N", "T", "H"))
         self.expect("h", h, (hs.shape[0], hs.shape[2]), hs.dtype)
         self.cache = h.shape, h.dtype
-        self.attention_weight = self.attention_weight_layer.forward(hs, h)  # (N, T)
-        return self.weight_sum_layer.forward(hs, self.attention_weight)  # (N, H)
+        a = self.attention_weight_layer.forward(hs, h)  # (N, T)
+        self.attention_weight = a.copy()
+        return self.weight_sum_layer.forward(hs, a)  # (N, H)
 
     def backward(self, dc):
         """Map dc (N, H) to dhs (N, T, H), dh (N, H)."""
@@ -115,16 +116,17 @@ class TimeAttention(Layer):
         self.expect("hs_enc", hs_enc, ("N", "T", "H"))
         N, _, H = hs_enc.shape
         self.expect("hs_dec", hs_dec, (N, "U", H), hs_enc.dtype)
-        self.cache = hs_enc, hs_dec
         scores = hs_dec @ hs_enc.swapaxes(1, 2)  # (N, U, T)  (1)
-        self.attention_weights = self.softmax.forward(scores)  # (N, U, T)  (2)
-        return self.attention_weights @ hs_enc  # (N, U, H)  (3)
+        a = self.softmax.forward(scores)  # (N, U, T)  (2)
+        self.attention_weights = a.copy()
+        self.cache = hs_enc, hs_dec, a
+        return a @ hs_enc  # (N, U, H)  (3)
 
     def backward(self, dcs):
         """Map dcs (N, U, H) to dhs_enc (N, T, H), dhs_dec (N, U, H)."""
-        hs_enc, hs_dec = self.recall()
+        hs_enc, hs_dec, a = self.recall()
         self.expect("dcs", dcs, hs_dec.shape, hs_dec.dtype)
-        dhs_enc = self.attention_weights.swapaxes(1, 2) @ dcs  # (N, T, H)  (3)
+        dhs_enc = a.swapaxes(1, 2) @ dcs  # (N, T, H)  (3)
         dscores = self.softmax.backward(dcs @ hs_enc.swapaxes(1, 2))  # (N, U, T)  (3) (2)
         dhs_enc += dscores.swapaxes(1, 2) @ hs_dec  # (1)
         return dhs_enc, dscores @ hs_enc  # (N, T, H), (N, U, H)

@@ -13,7 +13,8 @@ from common.pickles import read_pickle
 class BaseModel:
     """A model with two lists, `params` and `grads`, in the same order.
 
-    A subclass fills the lists itself, or calls `collect_params` once its layers are made.
+    A subclass fills the lists itself, or calls `collect_params` once its layers are made. Where it sends other input
+    through its layers than `forward` does, it calls `forget`.
     """
 
     def __init__(self):
@@ -25,6 +26,10 @@ class BaseModel:
         """Put the parameters and gradients of all `layers` into `params` and `grads`."""
         self.params = [param for layer in self.layers for param in layer.params]
         self.grads = [grad for layer in self.layers for grad in layer.grads]
+
+    def forget(self):
+        """Let `backward` raise until the next `forward`, as the layers now keep another input than the loss."""
+        self.loss_layer.cache = None
 
     def save_params(self, file_name=None):
         """Write the parameters to a .npz file, each shared one once.

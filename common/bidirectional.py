@@ -3,7 +3,7 @@ from common.gru import TimeGRU
 from common.layer import Layer
 from common.lstm import TimeLSTM
 from common.np import np
-from common.packing import reverse
+from common.packing import checked_lengths, reverse
 from common.rnn import TimeRNN
 
 
@@ -89,6 +89,8 @@ class TimeBidirectional(Layer):
         """
         forwards, backwards = self.readers
         self.expect("xs", xs, ("N", "T", self.params[0].shape[0]))
+        if lengths is not None:
+            lengths = checked_lengths(lengths, *xs.shape[:2])
         self.cache = xs.shape, lengths
         hs = forwards.forward(xs, lengths)  # (N, T, H)
         hs_back = backwards.forward(reverse(xs, lengths), lengths)  # (N, T, H)

@@ -62,7 +62,7 @@ class FastTimeLSTM(TimeLSTM):
         product = self._take("product", N, 4 * H)  # (N, 4H)
         run_parallel(self._walk_forward, *(
             (packing, share, Wh, product[share], gates, hs, cs, tanh_cs) for share in shares))
-        self.h, self.c = packing.last(hs), packing.last(cs).copy()
+        self.h, self.c = packing.last(hs), packing.last(cs)
         self.cache = packing, xs, hs, cs, gates, tanh_cs
         return packing.unpack(hs[N:])  # (N, T, H)
 

@@ -41,6 +41,7 @@ def recorded_states(model, ids):
             xs = states["h"]  # (1, T, H)
         else:
             xs = layer.forward(xs)  # (1, T, ...)
+    model.forget()
     return recorded
 
 

@@ -52,7 +52,7 @@ class LanguageModel(BaseModel):
         self.collect_params()
 
     def predict(self, xs, train_flg=False):
-        """Map ids xs (N, T) to the scores (N, T, V) of each next token.
+        """Map ids xs (N, T) to the scores (N, T, V) of each next token; `backward` needs a new `forward` after it.
 
         Parameters
         ----------
@@ -60,6 +60,7 @@ class LanguageModel(BaseModel):
         train_flg : bool
             Whether dropout is on.
         """
+        self.forget()
         return self._through(self.layers, xs, train_flg)
 
     def forward(self, xs, ts, train_flg=True):
@@ -105,13 +106,17 @@ class LanguageModel(BaseModel):
 
     @contextlib.contextmanager
     def fresh_state(self):
-        """Within the block the state starts from zeros; after it the old one is back."""
+        """Within the block the state starts from zeros; after it the old one is back.
+
+        A `backward` then needs a new `forward`.
+        """
         states = self.get_state()
         self.reset_state()
         try:
             yield
         finally:
             self.set_state(states)
+            self.forget()
 
 
 def _fast_form(layer):

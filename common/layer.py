@@ -11,6 +11,9 @@ class Layer:
     - `forward` keeps what `backward` needs in `cache`.
     - `backward` takes the gradient of the loss with respect to the output, returns the one
       with respect to the input, and sets (does not add to) `grads`.
+    - What `forward` is given has to stay as it is until `backward`. What a layer returned, and
+      its states, belong to the caller: a layer never writes to them later, and whatever the
+      caller does to them changes no `backward`.
 
     Parameters
     ----------

@@ -170,7 +170,7 @@ class Sigmoid(Layer):
         """Map x to y, any shape."""
         self.expect("x", x, (...,))
         y = sigmoid(x)
-        self.cache = y
+        self.cache = y.copy()
         return y
 
     def backward(self, dout):
@@ -190,7 +190,7 @@ class Softmax(Layer):
         """Map x (N, V) to probabilities y (N, V)."""
         self.expect("x", x, (...,))
         y = softmax(x)
-        self.cache = y
+        self.cache = y.copy()
         return y
 
     def backward(self, dout):
@@ -282,14 +282,15 @@ def targets_and_weights(layer, t, x, V=None):
     V = x.shape[-1] if V is None else V
     ts = layer.expect_integers("targets", t, x.shape[:-1]).reshape(-1)  # (n,)
     if layer.ignore_label is None or isinstance(t, Ids) and not t.low <= layer.ignore_label <= t.high:
-        counts = np.ones(ts.shape, dtype=x.dtype)  # (n,)
+        weights = np.full(ts.shape, 1 / max(ts.size, 1), dtype=x.dtype)  # (n,)
     else:
         is_counted = ts != layer.ignore_label  # (n,)
         counts = is_counted.astype(x.dtype)  # (n,)
+        weights = counts / np.maximum(counts.sum(), 1)  # (n,)
         ts = np.where(is_counted, ts, 0)
     if not (isinstance(t, Ids) and t.lie_in(-1 if layer.ignore_label == -1 else 0, V - 1)):
         layer.expect_range("targets", ts, V)
-    return ts, counts / np.maximum(counts.sum(), 1)
+    return ts, weights
 
 
 class SigmoidWithLoss(Layer):
@@ -330,7 +331,7 @@ class SigmoidWithLoss(Layer):
 
 
 def scaled(array, dout):
-    """Return array times the upstream gradient of a loss, in the dtype of `array`.
+    """Return array times the upstream gradient of a loss, in the dtype of `array`; for 1 the array itself.
 
     Parameters
     ----------
@@ -343,7 +344,7 @@ def scaled(array, dout):
         `dout` is not a scalar, or a 0-d array of another dtype.
     """
     if isinstance(dout, (int, float)):
-        return array * float(dout)
+        return array if dout == 1 else array * float(dout)
     if getattr(dout, "shape", None) != () or dout.dtype != array.dtype:
         raise ValueError(f"dout of a loss is {dout!r}, wanted a number or a {array.dtype} scalar")
     return array * dout

@@ -97,7 +97,7 @@ class LSTM(Layer):
         self.expect("c_prev", c_prev, (len(x), H))
         a = x @ Wx + h_prev @ Wh + b  # (N, 4H)                          (1)
         h, c, f, g, i, o = gates_forward(*split_gates(a), c_prev)  # (2) (3) (4)
-        self.cache = x, h_prev, c_prev, c, f, g, i, o
+        self.cache = x, h_prev, c_prev, c.copy(), f, g, i, o
         return h, c
 
     def backward(self, dh, dc):
@@ -157,7 +157,7 @@ class TimeLSTM(RecurrentLayer):
         return self.h, self.c
 
     def set_state(self, h, c=None):
-        """Let the next forward start from h (N, H) and c (N, H); None stands for zeros."""
+        """Let the next forward start from copies of h (N, H) and c (N, H); None stands for zeros."""
         c = self._checked_state("c", c)
         super().set_state(h)
         self.c = c

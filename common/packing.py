@@ -73,9 +73,9 @@ class Packing:
         return xs[self.row_sequence, self.row_step]
 
     def unpack(self, rows):
-        """Turn rows (P, D) into (N, T, D), zeros at the padding."""
+        """Turn rows (P, D) into a new array (N, T, D), zeros at the padding."""
         if self.order is None:
-            return np.ascontiguousarray(rows.reshape(self.T, self.N, -1).swapaxes(0, 1))
+            return rows.reshape(self.T, self.N, -1).swapaxes(0, 1).copy()
         xs = np.zeros((self.N, self.T, rows.shape[1]), dtype=rows.dtype)  # (N, T, D)
         xs[self.row_sequence, self.row_step] = rows
         return xs
@@ -105,8 +105,8 @@ class Packing:
         return [states[before] for _, before, _ in self.steps]
 
     def last(self, states):
-        """Pick from states (N + P, H) the one after each sequence's last step, (N, H), in the order of the batch."""
-        return states[self.P:] if self.order is None else states[self.last_row]
+        """Copy from states (N + P, H) the one after each sequence's last step, (N, H), in the order of the batch."""
+        return states[self.P:].copy() if self.order is None else states[self.last_row]
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,7 +116,7 @@ def _equal_steps(N, T):
 
 
 def checked_lengths(lengths, N, T):
-    """Return lengths as a NumPy array (N,), or raise a ValueError that says what is wrong."""
+    """Return lengths as a new NumPy array (N,), or raise a ValueError that says what is wrong."""
     lengths = numpy.asarray(np.to_cpu(lengths))
     if lengths.shape != (N,) or lengths.dtype.kind not in "iu":
         raise ValueError(f"lengths are {lengths.dtype} of shape {lengths.shape}, wanted integers of shape ({N},)")

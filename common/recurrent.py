@@ -50,7 +50,7 @@ class RecurrentLayer(Layer):
         return (self.h,)
 
     def set_state(self, h):
-        """Let the next forward start from h (N, H); None stands for zeros.
+        """Let the next forward start from a copy of h (N, H); None stands for zeros.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class RecurrentLayer(Layer):
         if not self.stateful:
             raise ValueError(f"{self._name}: set_state needs a layer made with stateful=True")
         self.expect(name, state, ("N", self.hidden_size))
-        return state
+        return state.copy()
 
     def _start(self, xs, lengths):
         """Check the input and pack it.

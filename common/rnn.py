@@ -101,7 +101,7 @@ class RNN(Layer):
         self.expect("h_prev", h_prev, (len(x), H))
         a = x @ Wx + h_prev @ Wh + b  # (N, H)      (1)
         h = self.activation(a)  # (N, H)            (2)
-        self.cache = x, h_prev, h
+        self.cache = x, h_prev, h.copy()
         return h
 
     def backward(self, dh):

@@ -83,7 +83,7 @@ def test_accuracy_leaves_the_state_alone():
     (before,), = model.get_state()
     script.accuracy(model, np.to_device(weather.generate(50)))
     (after,), = model.get_state()
-    assert after is before
+    np.testing.assert_array_equal(after, before)
 
 
 @pytest.mark.parametrize("flags, message", [

@@ -75,3 +75,18 @@ def test_a_wrong_shape_names_the_layer(layer, shape):
     made.forward(hs, other)
     with pytest.raises(ValueError, match=f"^{layer.__name__}: d(a|c|cs) is .*, wanted float64 of shape"):
         made.backward(dout[:1])
+
+
+def test_the_weights_that_are_kept_to_be_looked_at_may_be_changed():
+    hs_enc, hs_dec, dc = arrays((N, T, H), (N, U, H), (N, U, H))
+    for layer, attribute, state, upstream in (
+            (Attention, "attention_weight", hs_dec[:, 0], dc[:, 0]), (TimeAttention, "attention_weights", hs_dec, dc)):
+        results = []
+        for scribbles in (False, True):
+            one = layer()
+            one.forward(hs_enc, state)
+            if scribbles:
+                getattr(one, attribute)[...] = np.nan
+            results.append(one.backward(upstream))
+        for expected, found in zip(*results):
+            np.testing.assert_array_equal(found, expected)

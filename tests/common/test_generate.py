@@ -88,7 +88,8 @@ def test_the_state_of_training_is_put_back(model):
     model.predict(np.array([[1, 2]]))
     h, c = model.layers[1].state
     generate(model, [0], 3, samples=5)
-    assert model.layers[1].h is h and model.layers[1].c is c
+    np.testing.assert_array_equal(model.layers[1].h, h)
+    np.testing.assert_array_equal(model.layers[1].c, c)
 
 
 @pytest.mark.parametrize("arguments, message", [

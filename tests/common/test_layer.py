@@ -1,11 +1,18 @@
 """What every layer promises, for every case of the gradient checker, and the base class itself."""
 import functools
 
+import numpy
 import pytest
 from any_device import np
 
+from common.bidirectional import TimeBiGRU, TimeBiLSTM, TimeBiRNN
+from common.fast_lstm import FastTimeLSTM
+from common.fast_rnn import FastTimeRNN
 from common.gradient_cases import layer_cases
+from common.gru import TimeGRU
 from common.layer import Layer
+from common.lstm import TimeLSTM
+from common.rnn import TimeRNN
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -67,6 +74,53 @@ def test_the_upstream_gradient_may_have_any_strides(case):
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-12)
     for grad, other in zip(layer.grads, expected_grads):
         np.testing.assert_allclose(grad, other, rtol=1e-12)
+
+
+@every_case
+def test_what_a_layer_returned_belongs_to_the_caller(case, number):
+    layer, untouched = case.build(), case.build()
+    _, expected = forward_and_backward(case, untouched)
+    np.seed(0)
+    outputs = case.forward(layer, case.inputs)
+    upstream = upstream_for(outputs)
+    scribble(outputs)
+    gradients = case.backward(layer, upstream)
+    for name in expected:
+        np.testing.assert_array_equal(gradients[name], expected[name], err_msg=name)
+    for grad, other in zip(layer.grads, untouched.grads):
+        np.testing.assert_array_equal(grad, other)
+
+    scribble(gradients)  # the next call neither reads nor writes what the caller has
+    other_case = layer_cases_of_another_seed(np.ndarray)[number]
+    other_outputs, other_gradients = forward_and_backward(other_case, layer)
+    for array in (*outputs.values(), *gradients.values()):
+        assert array.ndim == 0 or np.isnan(array).all()
+    assert not any(np.isnan(array).any() for array in (*other_outputs.values(), *other_gradients.values()))
+
+
+@functools.cache
+def layer_cases_of_another_seed(array_type):
+    return layer_cases(2)
+
+
+def scribble(arrays):
+    """Overwrite what a layer returned; a loss is a scalar of NumPy, which nobody can."""
+    for array in arrays.values():
+        if array.ndim:
+            array[...] = np.nan
+
+
+@every_case
+def test_forward_and_backward_change_neither_inputs_nor_upstream(case):
+    layer = case.build()
+    inputs = {name: array.copy() for name, array in case.inputs.items()}
+    np.seed(0)
+    upstream = upstream_for(case.forward(layer, inputs))
+    given = {name: G.copy() for name, G in upstream.items()}
+    case.backward(layer, given)
+    for before, after in ((case.inputs, inputs), (upstream, given)):
+        for name in before:
+            np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
 
 @every_case
@@ -154,3 +208,33 @@ def test_params_are_the_given_arrays_and_grads_start_at_zero():
     layer = Layer(W)
     assert layer.params[0] is W
     assert layer.grads[0].dtype == np.float32 and layer.grads[0].shape == (2, 3) and not layer.grads[0].any()
+
+
+RECURRENT = {
+    "TimeRNN": (TimeRNN, 1, 1), "TimeLSTM": (TimeLSTM, 4, 1), "TimeGRU": (TimeGRU, 3, 1),
+    "FastTimeRNN": (FastTimeRNN, 1, 1), "FastTimeLSTM": (FastTimeLSTM, 4, 1),
+    "TimeBiRNN": (TimeBiRNN, 1, 2), "TimeBiLSTM": (TimeBiLSTM, 4, 2), "TimeBiGRU": (TimeBiGRU, 3, 2),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_states_and_lengths_that_were_given_may_change_afterwards(name):
+    kind, blocks, readers = RECURRENT[name]
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal(shape) for _ in range(readers)
+               for shape in ((4, blocks * 5), (5, blocks * 5), (blocks * 5,))]
+    state = rng.standard_normal((2, 5) if readers == 1 else (2, 2, 5))
+    xs, dhs = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 3, readers * 5))
+
+    def results(scribbles):
+        layer, h, lengths = kind(*weights, stateful=True), state.copy(), numpy.array([2, 3])
+        layer.set_state(h)
+        if scribbles:
+            h[...] = np.nan
+        hs = layer.forward(xs, lengths)
+        if scribbles:
+            lengths[...] = 1
+        return [hs, layer.backward(dhs), *layer.grads]
+
+    for found, expected in zip(results(scribbles=True), results(scribbles=False), strict=True):
+        np.testing.assert_array_equal(found, expected)
