@@ -54,8 +54,9 @@ class TrainingRun:
         self.timing = []
         self.singular_values = []  # of Wh before training and after each epoch
         self.batch = 0  # batches of the current epoch that are done
-        self.nats = np.zeros((), dtype=np.float64)  # sum of their losses
-        self.seconds = 0.0  # time they took
+        self.tokens = 0  # that they predicted
+        self.nats = np.zeros((), dtype=np.float64)  # sum of the losses of these tokens
+        self.seconds = 0.0  # that they took
         self.stop_asked = False
 
     @property
@@ -90,6 +91,11 @@ class TrainingRun:
             last_epoch = [(row["epoch"], float(row["valid_perplexity"])) for row in history][-1:]
             if not (0 <= batch < len(self.batches) and 0 <= position):
                 raise ValueError
+            full = self.config["batch_size"] * self.config["time_size"]  # tokens of all batches but an epoch's last
+            if "tokens" not in facts:  # older runs added up the mean losses of the batches
+                nats *= full
+            elif facts["tokens"] != batch * full:
+                raise ValueError
             if last_epoch and last_epoch[0][0] != len(history):
                 raise ValueError
             np.set_random_state(random_state)
@@ -99,7 +105,8 @@ class TrainingRun:
             raise InputError(f"--epochs {self.config['epochs']} is less than the {len(history)} that are done")
         rows = None if self.config["windows"] else self.config["batch_size"]
         checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
-        self.history, self.timing, self.batch, self.seconds = history, timing, batch, seconds
+        self.history, self.timing = history, timing
+        self.batch, self.tokens, self.seconds = batch, batch * full, seconds
         self.singular_values = noted
         self.nats += nats
         self.batches.position = position
@@ -150,15 +157,18 @@ class TrainingRun:
     def _train_epoch(self):
         """Train on what is left of the epoch; False when Ctrl-C came first."""
         max_grad = self.config["max_grad"]
-        last_nats, last_batch = float(self.nats), self.batch
+        last_nats, last_tokens = float(self.nats), self.tokens
         before, start = self.seconds, time.perf_counter()
-        started_at = self.batch
+        started_at = self.tokens
         with Progress(self.epoch + 1, self.config["epochs"], len(self.batches), self.batch) as progress:
             while self.batch < len(self.batches) and not self.stop_asked:
-                loss = training_step(self.model, self.optimizer, *self.batches.next_batch(), max_grad)
+                xs, ts = self.batches.next_batch()
+                loss = training_step(self.model, self.optimizer, xs, ts, max_grad)
                 if self.config["windows"]:
                     self.model.reset_state()  # the next windows have nothing to do with these
-                self.nats += loss
+                tokens = math.prod(ts.shape)
+                self.nats += loss.astype(np.float64) * tokens
+                self.tokens += tokens
                 self.batch += 1
                 if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):
                     nats = float(self.nats)
@@ -167,10 +177,9 @@ class TrainingRun:
                             f"the loss is not finite at batch {self.batch} of epoch {self.epoch + 1}: "
                             "try a lower --lr or a lower --max-grad")
                     seconds = time.perf_counter() - start
-                    tokens = (self.batch - started_at) * self.config["batch_size"] * self.config["time_size"]
-                    recent = safe_exp((nats - last_nats) / (self.batch - last_batch))
-                    progress.show(self.batch, recent, tokens / seconds)
-                    last_nats, last_batch = nats, self.batch
+                    recent = safe_exp((nats - last_nats) / (self.tokens - last_tokens))
+                    progress.show(self.batch, recent, (self.tokens - started_at) / seconds)
+                    last_nats, last_tokens = nats, self.tokens
         self.seconds = before + time.perf_counter() - start
         return self.batch == len(self.batches)
 
@@ -181,15 +190,15 @@ class TrainingRun:
             raise InputError(f"the validation perplexity is not finite after epoch {self.epoch + 1}: "
                              "try a lower --lr or a lower --max-grad")
         best = min((row["valid_perplexity"] for row in self.history), default=math.inf)
-        tokens = self.batch * self.config["batch_size"] * self.config["time_size"]
         self.history.append({
             "epoch": self.epoch + 1,
             "lr": self.optimizer.lr,
-            "train_perplexity": safe_exp(float(self.nats) / self.batch),
+            "train_perplexity": safe_exp(float(self.nats) / self.tokens),
             "valid_perplexity": valid_perplexity,
         })
         self.timing.append({
-            "epoch": self.epoch, "seconds": round(self.seconds, 3), "tokens_per_second": round(tokens / self.seconds)})
+            "epoch": self.epoch, "seconds": round(self.seconds, 3),
+            "tokens_per_second": round(self.tokens / self.seconds)})
         words = (f"epoch {self.epoch}: training perplexity {self.history[-1]['train_perplexity']:.2f}, "
                  f"validation perplexity {valid_perplexity:.2f}, {self.seconds:.1f} s")
         if valid_perplexity < best:
@@ -198,7 +207,7 @@ class TrainingRun:
             self.optimizer.lr /= self.config["lr_decay"]
             words += f"; not better than {best:.2f}, so the learning rate becomes {self.optimizer.lr:g}"
         print(words, flush=True)
-        self.batch, self.seconds = 0, 0.0
+        self.batch, self.tokens, self.seconds = 0, 0, 0.0
         self.nats = np.zeros((), dtype=np.float64)
         self._note_singular_values()
         self._save_last()
@@ -221,7 +230,7 @@ class TrainingRun:
     def _save_last(self):
         progress = {
             "timing": self.timing, "singular_values": self.singular_values,
-            "batch": self.batch, "nats": float(self.nats), "seconds": self.seconds,
+            "batch": self.batch, "tokens": self.tokens, "nats": float(self.nats), "seconds": self.seconds,
             "position": self.batches.position, "random_state": np.random_state(),
         }
         checkpoint.save_checkpoint(self.folder / "last.npz", self.model, self._facts() | progress, self.optimizer)
