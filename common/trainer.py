@@ -70,9 +70,9 @@ class BaseTrainer:
         """
         self.eval_interval = eval_interval
         start = time.perf_counter()
+        total, count = 0.0, 0
         for _ in range(max_epoch):
             self.current_epoch += 1
-            total, count = 0.0, 0
             for iteration, (xs, ts) in enumerate(batches_of_epoch()):
                 total += training_step(self.model, self.optimizer, xs, ts, max_grad)
                 count += 1
