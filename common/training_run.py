@@ -55,7 +55,7 @@ class TrainingRun:
         self.singular_values = []  # of Wh before training and after each epoch
         self.batch = 0  # batches of the current epoch that are done
         self.tokens = 0  # that they predicted
-        self.nats = np.zeros((), dtype=np.float64)  # sum of the losses of these tokens
+        self.nats = 0.0  # sum of the losses of these tokens
         self.seconds = 0.0  # that they took
         self.stop_asked = False
 
@@ -106,9 +106,8 @@ class TrainingRun:
         rows = None if self.config["windows"] else self.config["batch_size"]
         checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
         self.history, self.timing = history, timing
-        self.batch, self.tokens, self.seconds = batch, batch * full, seconds
+        self.batch, self.tokens, self.nats, self.seconds = batch, batch * full, nats, seconds
         self.singular_values = noted
-        self.nats += nats
         self.batches.position = position
         self._save_config()
 
@@ -207,8 +206,7 @@ class TrainingRun:
             self.optimizer.lr /= self.config["lr_decay"]
             words += f"; not better than {best:.2f}, so the learning rate becomes {self.optimizer.lr:g}"
         print(words, flush=True)
-        self.batch, self.tokens, self.seconds = 0, 0, 0.0
-        self.nats = np.zeros((), dtype=np.float64)
+        self.batch, self.tokens, self.nats, self.seconds = 0, 0, 0.0, 0.0
         self._note_singular_values()
         self._save_last()
 
