@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import numpy
@@ -7,7 +8,7 @@ from any_device import np
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import evaluate
-from common.evaluate import eval_perplexity, eval_seq2seq, perplexity
+from common.evaluate import eval_perplexity, eval_seq2seq, perplexity, safe_exp
 from common.functions import softmax
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -51,10 +52,47 @@ def test_evaluating_does_not_disturb_training(corpus):
     assert losses(evaluate_between=True) == losses(evaluate_between=False)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("evaluate_text", [
+    perplexity, lambda model, corpus: eval_perplexity(model, corpus, batch_size=1, time_size=10)],
+    ids=["perplexity", "eval_perplexity"])
+def test_evaluating_leaves_gradients_and_parameters_alone(evaluate_text, fast, corpus):
+    model = BetterRnnlm(7, 5, 5, seed=0, fast=fast)
+    model.forward(corpus[None, :10], corpus[None, 1:11])
+    model.backward()
+    before = [np.to_cpu(array).copy() for array in (*model.params, *model.grads)]
+    assert all(array.any() for array in before[len(model.params):])
+    evaluate_text(model, corpus)
+    for array, expected in zip((*model.params, *model.grads), before, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_losses_are_added_in_double_precision_by_the_tokens_they_are_of(monkeypatch):
+    class Scripted:
+        losses = iter([0.1, 0.2, 0.7])
+
+        def fresh_state(self):
+            return contextlib.nullcontext()
+
+        def forward(self, xs, ts, train_flg):
+            assert not train_flg
+            return numpy.float32(next(self.losses))
+
+    monkeypatch.setattr(evaluate, "STEPS_AT_ONCE", 3)
+    nats = sum(float(numpy.float32(loss)) * tokens for loss, tokens in ((0.1, 3), (0.2, 3), (0.7, 1)))
+    assert perplexity(Scripted(), numpy.arange(8)) == pytest.approx(math.exp(nats / 7), rel=1e-14)
+
+
+def test_exp_of_what_is_too_large_is_infinite():
+    assert safe_exp(700) == math.exp(700) and safe_exp(-3.5) == math.exp(-3.5)
+    assert safe_exp(700.001) == safe_exp(710) == math.inf
+    assert math.isnan(safe_exp(math.nan))
+
+
 def test_the_state_is_put_back_even_when_evaluation_fails(corpus):
     model = SimpleRnnlm(7, 4, 5, seed=0)
     model.forward(corpus[None, :5], corpus[None, 1:6])
-    before = model.layers[1].h
+    before = np.to_cpu(model.layers[1].h).copy()
     with pytest.raises(ValueError):
         perplexity(model, np.array([1, 2, 99]))
     np.testing.assert_array_equal(model.layers[1].h, before)
@@ -75,12 +113,19 @@ def test_eval_perplexity_is_the_book_s(corpus):
     assert result == pytest.approx(math.exp(total / (52 // (N * T))), rel=1e-12)
 
 
-def test_eval_perplexity_takes_models_without_train_flg(corpus):
+def test_eval_perplexity_takes_models_without_train_flg():
+    shapes = []
+
     class Uniform:
         def forward(self, xs, ts):
+            shapes.append(xs.shape)
             return math.log(7)
 
+    corpus = np.zeros(1 + 720, dtype=int)
     assert eval_perplexity(Uniform(), corpus, batch_size=2, time_size=5) == pytest.approx(7)
+    assert shapes == [(2, 5)] * 72
+    assert eval_perplexity(Uniform(), corpus) == pytest.approx(7)
+    assert shapes[72:] == [(10, 35)] * 2
 
 
 class Parrot:
