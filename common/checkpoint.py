@@ -27,7 +27,7 @@ def save_checkpoint(path, model, facts, optimizer=None):
     """
     arrays = param_arrays(model)
     if optimizer is not None:
-        facts = facts | {"lr": optimizer.lr, "steps": optimizer.steps}
+        facts = facts | {"lr": float(optimizer.lr), "steps": optimizer.steps}
         arrays |= {f"memory_{i}_{j}": memory for i, memories in enumerate(optimizer.state)
                    for j, memory in enumerate(memories)}
         arrays |= {f"state_{i}_{j}": state for i, states in enumerate(model.get_state())
