@@ -121,6 +121,7 @@ def test_extreme_scores_and_temperatures_stay_finite():
 
 def test_top_k_keeps_the_k_likeliest():
     np.testing.assert_allclose(next_probabilities(SCORES, top_k=2), [[2 / 3, 1 / 3, 0, 0]])
+    np.testing.assert_array_equal(next_probabilities(SCORES, top_k=1), [[1, 0, 0, 0]])
     np.testing.assert_allclose(next_probabilities(SCORES, top_k=99), next_probabilities(SCORES))
 
 
@@ -200,6 +201,7 @@ def test_the_state_of_training_is_put_back(model):
 def test_the_least_that_is_allowed(model):
     assert generate(model, [8], 0).shape == (1, 0)
     assert generate(model, numpy.array([0]), 1, banned=[8]).shape == (1, 1)
+    assert generate(model, [3.0], 2, greedy=True).tolist() == generate(model, [3], 2, greedy=True).tolist()
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -98,6 +98,7 @@ def test_trainer_is_the_loop_by_hand(eval_interval, max_grad, capsys):
     np.testing.assert_allclose(model.params[0], W, rtol=1e-9)
     np.testing.assert_allclose(model.params[1], b, rtol=1e-9)
     assert trainer.loss_list == pytest.approx(curve, rel=1e-9)
+    assert {type(point) for point in trainer.loss_list} == {float}
     lines = capsys.readouterr().out.splitlines()
     reports = [(epoch, batch) for epoch in (1, 2, 3) for batch in (1, 2, 3, 4) if (batch - 1) % eval_interval == 0]
     for (epoch, batch), loss, line in zip(reports, curve, lines, strict=True):
@@ -174,6 +175,7 @@ def test_rnnlm_trainer_is_the_loop_by_hand(eval_interval, max_grad, capsys):
     corpus = numpy.random.default_rng(0).integers(7, size=48)  # 5 batches of 3 x 3 an epoch, strips 15 ids apart
     model, expected = strong_rnnlm(), strong_rnnlm()
     trainer = RnnlmTrainer(model, SGD(0.7))
+    assert trainer.ppl_list == [] and trainer.eval_interval is None
     curve = []
     for epochs, position in ((3, 0), (2, 45)):  # the second call goes on where the first ended
         trainer.fit(np.to_device(corpus[:-1]), np.to_device(corpus[1:]), epochs, 3, 3, max_grad, eval_interval)
@@ -181,6 +183,7 @@ def test_rnnlm_trainer_is_the_loop_by_hand(eval_interval, max_grad, capsys):
         assert trainer.time_idx == (position + epochs * 15) % 47
     assert_same_model(model, expected)
     assert trainer.ppl_list == pytest.approx(curve, rel=1e-9)
+    assert all(type(point) is float for point in trainer.ppl_list)
     assert trainer.current_epoch == 5 and trainer.eval_interval == eval_interval
     lines = capsys.readouterr().out.splitlines()
     reports = [(epoch, batch) for epoch in range(1, 6) for batch in range(1, 6)

@@ -2,6 +2,7 @@
 import itertools
 import json
 import math
+import os
 import signal
 import threading
 import types
@@ -33,8 +34,9 @@ WINDOWS = {"windows": True, "batch_size": 13, "max_grad": None}  # 59 pairs: the
 
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch):
-    """What is drawn, in the place of pictures, which take longer than the runs here."""
+    """What is drawn, in the place of pictures, which take longer than the runs here, as waiting for the disk would."""
     calls = []
+    monkeypatch.setattr(os, "fsync", lambda file: None)
     monkeypatch.setattr(plots, "save_history", lambda *args: calls.append(args))
     return calls
 
