@@ -56,7 +56,7 @@ def _blocks(shape):
     """Return the indices of the blocks of rows in which an array of this shape is updated."""
     if np.backend != "numpy" or math.prod(shape) <= BLOCK:
         return [...]
-    step = max(1, BLOCK // max(1, math.prod(shape[1:])))
+    step = max(1, BLOCK // math.prod(shape[1:]))
     return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 

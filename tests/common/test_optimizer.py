@@ -1,3 +1,6 @@
+import functools
+import inspect
+
 import pytest
 from any_device import np
 
@@ -10,65 +13,72 @@ LR = 0.1
 STEPS = 5
 
 
-def sgd(w, gradients):
+# Each formula in a few lines, its defaults written out. They are Saito's (2018, common/optimizer.py), except Adam's
+# eps, 1e-8 as in Kingma and Ba. PyTorch's defaults are the same but for these: SGD has lr 1e-3 and momentum 0,
+# Adagrad eps 1e-10, RMSprop eps 1e-8.
+
+
+def sgd(w, gradients, lr=0.01):
     for g in gradients:
-        w = w - LR * g
+        w = w - lr * g
     return w
 
 
-def momentum(w, gradients):
+def momentum(w, gradients, lr=0.01, momentum=0.9):
     v = np.zeros_like(w)
     for g in gradients:
-        v = 0.8 * v - LR * g
+        v = momentum * v - lr * g
         w = w + v
     return w
 
 
-def nesterov(w, gradients):
+def nesterov(w, gradients, lr=0.01, momentum=0.9):
     """Sutskever's form, gradient at the point ahead; what the layer holds is that point, w + momentum v."""
     v, ahead = np.zeros_like(w), w
     for g in gradients:
-        w = ahead - 0.8 * v
-        v = 0.8 * v - LR * g
+        w = ahead - momentum * v
+        v = momentum * v - lr * g
         w = w + v
-        ahead = w + 0.8 * v
+        ahead = w + momentum * v
     return ahead
 
 
-def adagrad(w, gradients):
+def adagrad(w, gradients, lr=0.01, eps=1e-7):
     s = np.zeros_like(w)
     for g in gradients:
         s = s + g**2
-        w = w - LR * g / (np.sqrt(s) + 1e-7)
+        w = w - lr * g / (np.sqrt(s) + eps)
     return w
 
 
-def rmsprop(w, gradients):
+def rmsprop(w, gradients, lr=0.01, decay_rate=0.99, eps=1e-7):
     s = np.zeros_like(w)
     for g in gradients:
-        s = 0.9 * s + 0.1 * g**2
-        w = w - LR * g / (np.sqrt(s) + 1e-7)
+        s = decay_rate * s + (1 - decay_rate) * g**2
+        w = w - lr * g / (np.sqrt(s) + eps)
     return w
 
 
-def adam(w, gradients):
+def adam(w, gradients, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8):
     m, v = np.zeros_like(w), np.zeros_like(w)
     for k, g in enumerate(gradients, start=1):
-        m = 0.8 * m + 0.2 * g
-        v = 0.95 * v + 0.05 * g**2
-        w = w - LR * (m / (1 - 0.8**k)) / (np.sqrt(v / (1 - 0.95**k)) + 1e-8)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        w = w - lr * (m / (1 - beta1**k)) / (np.sqrt(v / (1 - beta2**k)) + eps)
     return w
 
 
 FORMULAS = [
-    (lambda: SGD(LR), sgd),
-    (lambda: Momentum(LR, momentum=0.8), momentum),
-    (lambda: Nesterov(LR, momentum=0.8), nesterov),
-    (lambda: AdaGrad(LR), adagrad),
-    (lambda: RMSprop(LR, decay_rate=0.9), rmsprop),
-    (lambda: Adam(LR, beta1=0.8, beta2=0.95), adam),
+    (SGD, sgd, {}),
+    (Momentum, momentum, {"momentum": 0.8}),
+    (Nesterov, nesterov, {"momentum": 0.8}),
+    (AdaGrad, adagrad, {"eps": 0.03}),
+    (RMSprop, rmsprop, {"decay_rate": 0.9, "eps": 0.03}),
+    (Adam, adam, {"beta1": 0.8, "beta2": 0.95, "eps": 0.03}),
 ]
-every_optimizer = pytest.mark.parametrize("make, formula", FORMULAS, ids=[f.__name__ for _, f in FORMULAS])
+every_optimizer = pytest.mark.parametrize(
+    "make, formula", [(functools.partial(kind, LR, **options), functools.partial(formula, lr=LR, **options))
+                      for kind, formula, options in FORMULAS], ids=[kind.__name__ for kind, _, _ in FORMULAS])
 
 
 def problem(dtype=np.float64):
@@ -91,6 +101,19 @@ def test_several_steps_follow_the_formula_in_place(make, formula):
     assert optimizer.steps == STEPS
     for param, want in zip(params, expected):
         np.testing.assert_allclose(param, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-7])  # the second as small as eps
+@pytest.mark.parametrize("kind, formula", [case[:2] for case in FORMULAS])
+def test_the_defaults(kind, formula, size):
+    gradients = [size * grads[0] for grads in problem()[1]]
+    param, optimizer = np.zeros((3, 4)), kind()
+    for grad in gradients:
+        optimizer.update([param], [grad])
+    np.testing.assert_allclose(param, formula(np.zeros((3, 4)), gradients), rtol=1e-12)
+    ours, by_hand = inspect.signature(kind).parameters, inspect.signature(formula).parameters
+    assert [(name, parameter.default) for name, parameter in ours.items()] == (
+        [(name, parameter.default) for name, parameter in by_hand.items()][2:])
 
 
 @every_optimizer
@@ -141,8 +164,14 @@ def test_a_transposed_parameter():
 def test_lists_of_another_length_are_refused():
     optimizer = SGD()
     optimizer.update([np.zeros(2)], [np.zeros(2)])
-    with pytest.raises(ValueError):
-        optimizer.update([np.zeros(2)] * 2, [np.zeros(2)] * 2)
+    for params, grads in ((2, 2), (1, 2), (2, 1), (0, 0)):
+        with pytest.raises(ValueError):
+            optimizer.update([np.zeros(2)] * params, [np.zeros(2)] * grads)
+
+
+def test_an_optimizer_without_a_formula():
+    with pytest.raises(NotImplementedError):
+        optimizer.Optimizer(LR).update([np.zeros(2)], [np.zeros(2)])
 
 
 def test_every_optimizer_can_be_chosen_by_name():
@@ -167,3 +196,20 @@ def test_updating_in_blocks_of_rows_changes_nothing(name, monkeypatch):
     for params in results[:2]:
         for one, other, before in zip(params, results[2], arrays):
             assert np.array_equal(one, other) and not np.array_equal(one, before)
+
+
+@pytest.mark.parametrize("shape, rows", [
+    ((6, 4), [2, 2, 2]), ((7, 4), [2, 2, 2, 1]), ((3, 5), [1, 1, 1]), ((2, 9), [1, 1]), ((9,), [8, 1]),
+    ((4, 2), [4]), ((8,), [8]), ((5, 2, 2), [2, 2, 1]), ((0, 4), [0]), ((4, 0), [4])])
+def test_a_block_holds_as_many_whole_rows_as_fit(shape, rows, device, monkeypatch):
+    class Recorder(optimizer.Optimizer):
+        seen = []
+
+        def update_one(self, param, grad):
+            self.seen.append((param.shape[0], grad.shape[0]))
+
+    monkeypatch.setattr(optimizer, "BLOCK", 8)
+    recorder = Recorder(LR)
+    recorder.update([np.zeros(shape)], [np.zeros(shape)])
+    on_gpu = [shape[0]]  # there a block more is a launch more
+    assert recorder.seen == [(count, count) for count in (rows if device == "cpu" else on_gpu)]
