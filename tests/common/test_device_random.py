@@ -23,6 +23,25 @@ def test_the_first_numbers_are_those_of_splitmix64():
     assert numbers.tolist() == expected
 
 
+def place_of_hash(z):
+    """Return the place whose hash is z: the mixing of SplitMix64, step by step backwards."""
+    z = z ^ z >> 31 ^ z >> 62
+    z = z * pow(0x94D049BB133111EB, -1, 2**64) % 2**64
+    z = z ^ z >> 27 ^ z >> 54
+    z = z * pow(0xBF58476D1CE4E5B9, -1, 2**64) % 2**64
+    z = z ^ z >> 30 ^ z >> 60
+    return z * pow(0x9E3779B97F4A7C15, -1, 2**64) % 2**64
+
+
+@pytest.mark.parametrize("dtype, bits", [(np.float32, 24), (np.float64, 53)])
+def test_the_largest_hash_gives_the_last_number_before_1_and_the_smallest_gives_0(dtype, bits):
+    """With one bit more than the dtype holds, the largest would be rounded to 1."""
+    generator = DeviceGenerator()
+    for z, number in ((2**64 - 1, 1 - 2**-bits), (0, 0), (2**(64 - bits) - 1, 0), (2**(64 - bits), 2**-bits)):
+        generator.state = place_of_hash(z), 0
+        assert generator.random((1,), dtype).tolist() == [number]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_are_spread_evenly_and_do_not_follow_one_another(dtype):
     numbers = np.to_cpu(DeviceGenerator(3).random((400, 500), dtype))
@@ -46,6 +65,7 @@ def test_a_state_is_a_place_in_the_sequence():
     generator = DeviceGenerator(3)
     first = generator.random((2, 2), np.float32).reshape(-1).tolist()
     state = json.loads(json.dumps(generator.state))
+    assert state == [DeviceGenerator(3).state[0], 4]
     rest = [*generator.random((2,), np.float32).tolist(), *generator.random((4,), np.float32).tolist()]
     assert first + rest == whole
     generator.state = tuple(state)
