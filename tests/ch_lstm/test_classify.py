@@ -74,54 +74,120 @@ def test_evaluate_counts_every_sequence_in_order():
     assert classify.evaluate(SaysPositiveToLongOnes(), data, 2, batch_size=2).tolist() == [[1, 1], [1, 0]]
 
 
+def numbered(n):
+    """n sequences: number i is of class i % 2 and has i % 3 + 1 times the id i + 1."""
+    words = [f"w{i}" for i in range(n)]
+    texts = [" ".join([word] * (i % 3 + 1)) for i, word in enumerate(words)]
+    return classify.Sequences(texts, [CLASSES[i % 2] for i in range(n)], str.split,
+                              Vocabulary(["<unk>", *words], unknown="<unk>"), CLASSES)
+
+
 class Recorder(SGD):
-    """Notes the learning rate of each step, and puts the step's number into the parameters."""
+    """Notes the learning rate and the norm of the gradients of each step, and fills the parameters with its number."""
 
     def __init__(self):
         super().__init__(lr=1.0)
-        self.rates = []
+        self.rates, self.norms = [], []
 
     def update(self, params, grads):
         self.rates.append(self.lr)
-        params[0][...] = len(self.rates)
+        self.norms.append(sum(float((grad**2).sum()) for grad in grads)**0.5)
+        for param in params:
+            param[...] = len(self.rates)
 
 
-def trained(monkeypatch, accuracies, unknown=0.0):
-    data = sequences(*[("good", "positive"), ("not good", "negative")] * 2)
-    model, optimizer = SequenceClassifier(len(WORDS), 2, 3, 2, seed=0), Recorder()
-    found = iter(accuracies)
-    monkeypatch.setattr(classify, "evaluate", lambda *_: numpy.array([[next(found), 1], [0, 0]]))
-    classify.train(model, optimizer, data, data, epochs=len(accuracies), batch_size=2, max_grad=5.0,
-                   unknown=unknown, unknown_id=0)
+SEVEN = numbered(7)  # three batches of at most three
+
+
+def trained(monkeypatch, accuracies, training=SEVEN, valid=None, max_grad=5.0, unknown=0.0, unknown_id=0):
+    """Train with scripted accuracies, an epoch for each; return the model and its `Recorder`."""
+    model, optimizer = SequenceClassifier(8, 2, 3, 2, seed=0), Recorder()
+    results = iter(accuracies)
+
+    def scripted(evaluated, sequences, classes):
+        assert evaluated is model and sequences is valid and classes == 2
+        right = next(results)
+        return numpy.array([[right, 10 - right], [0, 0]])
+
+    monkeypatch.setattr(classify, "evaluate", scripted)
+    classify.train(model, optimizer, training, valid, len(accuracies), 3, max_grad, unknown, unknown_id)
     return model, optimizer
 
 
-@on_each_device
-def test_the_parameters_that_were_best_in_validation_are_left(monkeypatch):
-    model, _ = trained(monkeypatch, [1, 8, 3])
-    assert (model.params[0] == 4).all()  # two batches an epoch
-
-
-@on_each_device
-def test_the_learning_rate_falls_evenly(monkeypatch):
-    _, optimizer = trained(monkeypatch, [1, 2])
-    assert optimizer.rates == [1.0, 0.75, 0.5, 0.25]
-
-
-@on_each_device
-@pytest.mark.parametrize("unknown, share", [(0.0, 0), (0.99, 0.99)])
-def test_tokens_become_unknown_in_training(monkeypatch, unknown, share):
+@pytest.fixture
+def batches(monkeypatch):
+    """The ids, classes and lengths that each training step gets, as lists; its loss is its number."""
     seen = []
-    step = classify.training_step
 
-    def noted_step(model, optimizer, xs, *args, **options):
-        seen.extend(ids_on_host(xs).ravel().tolist())
-        return step(model, optimizer, xs, *args, **options)
+    def step(model, optimizer, xs, ts, max_grad, *, lengths):
+        seen.append((ids_on_host(xs).tolist(), ids_on_host(ts).tolist(), lengths.tolist()))
+        return np.float32(len(seen))
 
-    monkeypatch.setattr(classify, "training_step", noted_step)
-    trained(monkeypatch, range(1, 30), unknown)
-    real = [i for i in seen if i]  # 0 is the padding too
-    assert len(real) == pytest.approx((1 - share) * 6 * 29, abs=10)
+    monkeypatch.setattr(classify, "training_step", step)
+    return seen
+
+
+@on_each_device
+@pytest.mark.parametrize("accuracies, best", [([1, 8, 3], 2), ([1, 3, 8], 3), ([8, 3, 8], 1), ([0, 0], 1)])
+def test_the_parameters_that_were_best_in_validation_are_left_the_first_of_equals(monkeypatch, accuracies, best):
+    model, _ = trained(monkeypatch, accuracies, valid=numbered(2))
+    assert all((param == 3 * best).all() for param in model.params)  # the step after which it was evaluated
+
+
+def test_the_learning_rate_falls_evenly_to_zero_behind_the_last_step(monkeypatch):
+    _, optimizer = trained(monkeypatch, [1, 2])
+    assert optimizer.rates == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6], rel=1e-12)
+
+
+def test_gradients_are_clipped_to_the_norm_given(monkeypatch):
+    _, free = trained(monkeypatch, [1], max_grad=1e9)
+    _, clipped = trained(monkeypatch, [1], max_grad=0.01)
+    assert free.norms[0] > 0.1 and clipped.norms[0] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_each_epoch_takes_every_sequence_once_in_a_new_order(monkeypatch, batches):
+    trained(monkeypatch, [1, 2, 3])
+    assert [len(ts) for _, ts, _ in batches] == [3, 3, 1] * 3
+    order = []
+    for xs, ts, lengths in batches:
+        for row, target, length in zip(xs, ts, lengths, strict=True):
+            number = row[0] - 1
+            assert (target, length) == (number % 2, number % 3 + 1)
+            assert row == [number + 1] * length + [0] * (max(lengths) - length)
+            order.append(number)
+    epochs = [order[:7], order[7:14], order[14:]]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in [*epochs, range(7)]}) == 4
+
+
+@on_each_device
+@pytest.mark.parametrize("unknown", [0.0, 0.3])
+def test_in_training_each_token_becomes_unknown_with_the_probability_given(monkeypatch, batches, unknown):
+    data = classify.Sequences(["good " * 50] * 4, ["positive"] * 4, str.split, Vocabulary(WORDS, unknown="<unk>"),
+                              CLASSES)
+    trained(monkeypatch, [1] * 5, data, unknown=unknown, unknown_id=3)
+    rows = [tuple(row) for xs, _, _ in batches for row in xs]
+    tokens = numpy.array(rows)  # (20, 50)
+    assert set(tokens.ravel().tolist()) == ({1, 3} if unknown else {1})
+    spread = (unknown * (1 - unknown) / tokens.size)**0.5  # standard deviation of the share
+    assert abs((tokens == 3).mean() - unknown) <= 4 * spread
+    assert len(set(rows)) == (20 if unknown else 1)  # drawn anew for each sequence and each epoch
+    assert (data.xs == 1).all()
+
+
+@on_each_device
+def test_evaluation_is_without_dropout():
+    model, plain = (SequenceClassifier(8, 4, 5, 2, dropout_ratio=ratio, seed=0) for ratio in (0.9, 0.0))
+    for param in model.params:
+        param *= 20
+    for param, source in zip(plain.params, model.params):
+        param[...] = source
+    predicted = [int(plain.predict(np.to_device(SEVEN.xs[i:i + 1, :SEVEN.lengths[i]])).argmax()) for i in range(7)]
+    expected = [[0, 0], [0, 0]]
+    for i, found in enumerate(predicted):
+        expected[i % 2][found] += 1
+    assert set(predicted) == {0, 1}
+    assert classify.evaluate(model, SEVEN, 2, batch_size=3).tolist() == expected
 
 
 def test_a_loss_that_is_not_finite_is_said(device, capsys, monkeypatch):
