@@ -208,7 +208,8 @@ def _build(config, vocabulary, classes, **options):
 def train(model, optimizer, training, valid, epochs, batch_size, max_grad, unknown, unknown_id):
     """Train, print a line after each epoch, and leave the parameters that were best on the validation part.
 
-    The learning rate falls evenly from step to step, to 0 behind the last.
+    The loss of an epoch is the mean over its examples, taken before the updates that they led to. Of epochs that are
+    equally good the first is best. The learning rate falls evenly from step to step, to 0 behind the last.
 
     Parameters
     ----------
@@ -228,14 +229,14 @@ def train(model, optimizer, training, valid, epochs, batch_size, max_grad, unkno
     lr, steps = optimizer.lr, epochs * -(-len(training.lengths) // batch_size)
     step, best, best_params = 0, -1.0, None
     for epoch in range(1, epochs + 1):
-        losses = []
+        total = 0.0
         for xs, ts, lengths in training.batches(batch_size, rng.permutation(len(training.lengths))):
             optimizer.lr = lr * (1 - step / steps)
             xs = numpy.where(rng.random(xs.shape) < unknown, unknown_id, xs)  # (N, T)
-            losses.append(training_step(
-                model, optimizer, known_ids(xs), known_ids(ts), max_grad, lengths=lengths))
+            total += training_step(
+                model, optimizer, known_ids(xs), known_ids(ts), max_grad, lengths=lengths) * len(ts)
             step += 1
-        loss = float(sum(losses)) / len(losses)
+        loss = float(total) / len(training.lengths)
         if not math.isfinite(loss):
             raise InputError(f"the loss is not finite in epoch {epoch}: try a lower --lr or a lower --max-grad")
         result = accuracy(evaluate(model, valid, classes))

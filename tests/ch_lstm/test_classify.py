@@ -160,6 +160,13 @@ def test_each_epoch_takes_every_sequence_once_in_a_new_order(monkeypatch, batche
     assert len({tuple(epoch) for epoch in [*epochs, range(7)]}) == 4
 
 
+def test_the_loss_of_an_epoch_is_the_mean_over_its_sequences(monkeypatch, batches, capsys):
+    trained(monkeypatch, [5, 6])
+    assert capsys.readouterr().out.splitlines() == [  # losses 1 2 3, then 4 5 6, of 3, 3 and 1 sequences
+        f"epoch 1: training loss {(3 * 1 + 3 * 2 + 1 * 3) / 7:.3f}, validation accuracy 50.0%",
+        f"epoch 2: training loss {(3 * 4 + 3 * 5 + 1 * 6) / 7:.3f}, validation accuracy 60.0%"]
+
+
 @on_each_device
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
 def test_in_training_each_token_becomes_unknown_with_the_probability_given(monkeypatch, batches, unknown):
