@@ -92,7 +92,7 @@ def _parser():
 
 def _classify(argv):
     given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device", "cpu"))
+    cli.use_device(given.pop("device"))
     if "predict" in given:
         return _predict(**given)
     if "run" in given:

@@ -59,7 +59,7 @@ def _parser():
 
 def _grammar(argv):
     given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device", "cpu"))
+    cli.use_device(given.pop("device"))
     smoke = SMOKE if given.pop("smoke", False) else {}
     config = DEFAULTS | smoke | given
     if config["words"] <= BATCH_SIZE * TIME_SIZE:

@@ -79,7 +79,7 @@ def _parser():
 
 def _memory(argv):
     given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device", "cpu"))
+    cli.use_device(given.pop("device"))
     smoke = SMOKE if given.pop("smoke", False) else {}
     config = DEFAULTS | smoke | given
     config["lengths"] = sorted(set(config["lengths"]))

@@ -79,7 +79,7 @@ def _parser():
 
 def _seq2seq(argv):
     given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device", "cpu"))
+    cli.use_device(given.pop("device"))
     smoke = SMOKE if given.pop("smoke", False) else {}
     config = DEFAULTS | TASKS[given.get("task", DEFAULTS["task"])] | smoke | given
     if config["compare"] and config["reverse"]:

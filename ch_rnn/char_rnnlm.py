@@ -71,7 +71,7 @@ def _parser():
 
 def _char_rnnlm(argv):
     given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device", "cpu"))
+    cli.use_device(given.pop("device"))
     smoke = SMOKE if given.pop("smoke", False) else {}
     config = DEFAULTS | smoke | given
     text = _read_text(config["corpus"])[:config["max_tokens"]]

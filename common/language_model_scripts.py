@@ -92,7 +92,7 @@ def train_parser(prog, models, recipes):
 
 def _train(parser, models, recipes, argv):
     given = vars(parser.parse_args(argv))
-    cli.use_device(given.pop("device", "cpu"))
+    cli.use_device(given.pop("device"))
     if "corpus" in given:
         given["corpus"] = _lasting_name(given["corpus"])
     resuming = given.pop("resume", False)
