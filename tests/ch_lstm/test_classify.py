@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+import types
 
 import numpy
 import pytest
@@ -9,7 +10,7 @@ from any_device import np
 from ch_lstm import classify
 from ch_lstm.classifier import SequenceClassifier
 from common.ids import ids_on_host
-from common.optimizer import SGD
+from common.optimizer import SGD, Adam
 from common.text import Vocabulary
 from dataset import reviews
 
@@ -205,6 +206,188 @@ def test_a_loss_that_is_not_finite_is_said(device, capsys, monkeypatch):
 
 # The script
 
+TINY_PARTS = (
+    [("good good", "positive"), ("bad", "negative"), ("not bad", "positive"), ("bad good", "negative")],
+    [("good early", "positive"), ("bad", "negative"), ("good", "positive")],
+    [("good late", "positive"), ("bad late", "negative"), ("bad", "negative"), ("bad not", "negative"),
+     ("good bad", "positive")],
+)
+TINY_WORDS = ["<unk>", "good", "bad", "not"]  # of the first part alone
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Both tasks load `TINY_PARTS`, no time passes but 7 s of training, and nothing is learnt: the answer to all is
+    "positive". Holds what was asked for."""
+    asked = types.SimpleNamespace(seeds=[], trainings=[], pictures=[])
+
+    def load(seed):
+        asked.seeds.append(seed)
+        return TINY_PARTS
+
+    def train(*args):
+        asked.trainings.append(args)
+        asked.weights = [param.copy() for param in args[0].params]  # as they begin
+        args[0].params[-2][...] = 0
+        args[0].params[-1][...] = np.to_device(numpy.arange(args[0].params[-1].size))
+
+    for task in ("names", "reviews"):
+        monkeypatch.setitem(classify.TASKS, task, {"load": load, "classes": CLASSES, "tokenize": str.split})
+    times = iter(range(0, 7000, 7))
+    monkeypatch.setattr(classify, "time", types.SimpleNamespace(perf_counter=lambda: next(times)))
+    monkeypatch.setattr(classify, "train", train)
+    monkeypatch.setattr(classify, "save_matrix", lambda *args, **options: asked.pictures.append((args, options)))
+    return asked
+
+
+def texts_of(sequences, vocabulary):
+    return [(" ".join(vocabulary[i] for i in row[:length]), CLASSES[k])
+            for row, length, k in zip(sequences.xs.tolist(), sequences.lengths.tolist(), sequences.ts.tolist())]
+
+
+COMMON = {"cell": "lstm", "lr": 0.005, "batch_size": 128, "max_grad": 5.0, "seed": 0}
+REVIEWS = COMMON | {"task": "reviews", "epochs": 15, "wordvec_size": 32, "hidden_size": 64, "dropout": 0.0,
+                    "unknown": 0.0}
+NAMES = COMMON | {"task": "names", "epochs": 60, "wordvec_size": 64, "hidden_size": 128, "dropout": 0.4,
+                  "unknown": 0.15}
+GIVEN = {"task": "reviews", "cell": "gru", "epochs": 3, "batch_size": 7, "wordvec_size": 5, "hidden_size": 6,
+         "dropout": 0.25, "unknown": 0.125, "lr": 0.5, "max_grad": 2.0, "seed": 9}
+
+
+def flags_of(settings):
+    return [text for name, value in settings.items() for text in ("--" + name.replace("_", "-"), value)]
+
+
+@pytest.mark.parametrize("flags, config", [
+    ([], NAMES), (["--task", "reviews"], REVIEWS),
+    (["--smoke"], NAMES | {"epochs": 2, "wordvec_size": 8, "hidden_size": 8}),
+    (flags_of(GIVEN), GIVEN), (["--smoke", *flags_of(GIVEN)], GIVEN)])
+def test_every_setting_goes_where_its_flag_says(tiny, flags, config):
+    assert run(*flags, "--out", "run") == 0
+    assert json.loads(classify.Path("run/config.json").read_text()) == config | {"classes": list(CLASSES)}
+    assert tiny.seeds == [config["seed"]]
+    ((model, optimizer, _, _, *settings),) = tiny.trainings
+    assert type(optimizer) is Adam and optimizer.lr == config["lr"]
+    assert settings == [config[name] for name in ("epochs", "batch_size", "max_grad", "unknown")] + [0]
+    assert model.input_dropout.dropout_ratio == model.output_dropout.dropout_ratio == config["dropout"]
+    fresh = SequenceClassifier(4, config["wordvec_size"], config["hidden_size"], 2, config["cell"],
+                               seed=config["seed"])
+    assert type(model.recurrent) is type(fresh.recurrent)
+    assert all(np.array_equal(a, b) for a, b in zip(tiny.weights, fresh.params, strict=True))
+
+
+def test_the_vocabulary_is_that_of_the_training_part_and_the_table_that_of_the_test_part(tiny, capsys):
+    assert run("--task", "reviews", "--wordvec-size", 3, "--hidden-size", 4, "--out", "run") == 0
+    ((_, _, training, valid, *_),) = tiny.trainings
+    known = [[(" ".join(word if word in TINY_WORDS else "<unk>" for word in text.split()), label)
+              for text, label in part] for part in TINY_PARTS]
+    assert [texts_of(part, TINY_WORDS) for part in (training, valid)] == known[:2]
+    vocabulary = Vocabulary.load("run/vocabulary.json")
+    assert list(vocabulary.word_to_id) == TINY_WORDS and vocabulary.unknown == "<unk>"
+    size = 4 * 3 + 3 * 16 + 4 * 16 + 16 + 4 * 2 + 2
+    f1 = (0 + 2 * 2 / (2 + 5)) / 2  # all five are taken for positive, two are
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [line.split() for line in (
+        "reviews: 4 to train, 3 to validate, 5 to test, 2 classes",
+        f"LSTM ({size} parameters); run in run",
+        "on the test part  accuracy  macro F1  parameters  seconds",
+        f"LSTM            40.0%    {f1:.3f}         {size}        7",
+        f"best: LSTM; standard error of 40.0% of 5 examples: {(0.4 * 0.6 / 5)**0.5:.1%}")]
+    ((path, matrix, rows, columns, xlabel, ylabel, title), options), = tiny.pictures
+    assert (path, xlabel, ylabel) == (classify.Path("run/confusion.png"), "predicted", "true")
+    assert matrix.tolist() == [[0, 3], [0, 2]] and rows == columns == CLASSES and options == {"numbers": True}
+    assert title == "reviews, LSTM: 40.0% right"
+    assert classify.confusion_on_test(*classify.load_run(classify.Path("run"))).tolist() == [[0, 3], [0, 2]]
+
+
+def test_the_confusion_on_the_test_part_is_of_the_split_that_the_run_was_trained_with(tiny):
+    assert run("--seed", 5, "--out", "run") == 0
+    classify.confusion_on_test(*classify.load_run(classify.Path("run")))
+    assert tiny.seeds == [5, 5]
+
+
+def test_a_smoke_run_takes_at_most_400_of_each_part(tiny, monkeypatch, capsys):
+    parts = [[(f"good {i}", "positive") for i in range(n)] for n in (1000, 400, 401)]
+    monkeypatch.setitem(classify.TASKS["names"], "load", lambda seed: parts)
+    assert run("--smoke", "--out", "run") == 0
+    assert capsys.readouterr().out.startswith("names: 334 to train, 400 to validate, 201 to test")
+    ((_, _, training, *_),) = tiny.trainings
+    assert list(Vocabulary.load("run/vocabulary.json").word_to_id)[:5] == ["<unk>", "good", "0", "3", "6"]
+    assert len(training.ts) == 334
+    assert run("--task", "names", "--out", "whole") == 0
+    assert capsys.readouterr().out.startswith("names: 1,000 to train, 400 to validate, 401 to test")
+
+
+@on_each_device
+def test_predict_shows_the_likeliest_three_by_the_model_of_the_run(tiny, monkeypatch, device, capsys):
+    classes = ("red", "green", "blue", "white", "black")
+    rng = numpy.random.default_rng(3)
+
+    def train(model, *_):
+        for param in model.params:
+            param[...] = np.to_device(rng.normal(size=param.shape))
+
+    monkeypatch.setitem(classify.TASKS["reviews"], "classes", classes)
+    monkeypatch.setitem(classify.TASKS["reviews"], "load", lambda seed: [[("good bad not", "blue")]] * 3)
+    monkeypatch.setattr(classify, "train", train)
+    assert run("--task", "reviews", "--cell", "rnn", "--wordvec-size", 3, "--hidden-size", 4, "--dropout", 0.5,
+               "--out", "run", device=device) == 0
+    capsys.readouterr()
+    assert run("--predict", "bad odd good odd bad strange", "--run", "run", "--task", "reviews", device=device) == 0
+    with numpy.load("run/params.npz") as file:
+        W, Wx, Wh, b, affine_W, affine_b = (file[f"param_{i}"] for i in range(6))
+    h = numpy.zeros(4)
+    for i in [2, 0, 1, 0, 2, 0]:  # <unk> good bad not
+        h = numpy.tanh(W[i] @ Wx + h @ Wh + b)
+    weights = numpy.exp(h @ affine_W + affine_b)
+    shares = sorted(((weight, name) for weight, name in zip(weights / weights.sum(), classes)), reverse=True)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        "unknown to the model, read as <unk>: odd strange".split(),
+        *[[name, f"{share:.1%}"] for share, name in shares[:3]]]
+    assert "nothing in 'odd odd strange' is known" in refused(capsys, "--predict", "odd odd strange", "--run", "run")
+
+
+def test_the_baseline_chooses_its_penalty_by_validation_and_is_tested_on_the_test_part(monkeypatch):
+    linear_model = pytest.importorskip(
+        "sklearn.linear_model", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+    fitted = []
+
+    class Scripted:
+        """Is best in validation with a penalty of 1 / 10, which makes it call everything positive."""
+
+        def __init__(self, C, max_iter):
+            self.C, self.coef_, self.intercept_ = C, numpy.zeros((1, 11)), numpy.zeros(1)
+
+        def fit(self, features, labels):
+            fitted.append((self.C, features.shape[0], features.shape[1], list(labels)))
+            return self
+
+        def score(self, features, labels):
+            assert features.shape[0] == len(labels) == 3 and list(labels) == [label for _, label in TINY_PARTS[1]]
+            return {1: 0.1, 3: 0.4, 10: 0.9, 30: 0.9}[self.C]
+
+        def predict(self, features):
+            assert features.shape[0] == 5
+            return ["positive" if self.C == 10 else "negative"] * 5
+
+    monkeypatch.setattr(linear_model, "LogisticRegression", Scripted)
+    times = iter([3.0, 8.0])
+    monkeypatch.setattr(classify, "time", types.SimpleNamespace(perf_counter=lambda: next(times)))
+    result = classify._logistic_regression("reviews", TINY_PARTS)
+    assert fitted == [(C, 4, 3, ["positive", "negative", "positive", "negative"]) for C in (1, 3, 10, 30)]
+    assert result.pop("matrix").tolist() == [[0, 3], [0, 2]]
+    assert result == {"name": "logistic regression on words", "parameters": 12, "seconds": 5.0}
+
+
+def test_the_baseline_of_names_counts_pieces_of_one_to_four_characters(monkeypatch):
+    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+    monkeypatch.setitem(classify.TASKS["names"], "classes", ("Dutch", "Irish"))
+    parts = [[("abc", "Dutch"), ("dé", "Irish")]] * 3
+    result = classify._logistic_regression("names", parts)
+    padded = [" abc ", " dé "]
+    pieces = {text[i:i + n] for text in padded for n in range(1, 5) for i in range(len(text) - n + 1)}
+    assert result["parameters"] == len(pieces) + 1
+    assert result["name"] == "logistic regression on 1- to 4-grams" and result["matrix"].tolist() == [[1, 0], [0, 1]]
+
 
 def test_a_run_leaves_its_folder_and_the_same_seed_gives_the_same_run(device, capsys):
     assert run(*SMALL, "--out", "one", device=device) == run(*SMALL, "--out", "two", device=device) == 0
@@ -287,12 +470,20 @@ def test_characters_that_the_model_does_not_know(device, capsys):
     (["--predict", "x"], "there is no run of the task names under runs/"),
     (["--predict", "x", "--run", "nowhere"], "there is no run in nowhere: nowhere/config.json is missing"),
     (["--predict", "x", "--epochs", "3"], "--epochs does not go with --predict"),
-    (["--run", "x"], "--run goes with --predict"),
-    (["--cell", "transformer"], "invalid choice: 'transformer'"),
+    ([*SMALL, "--run", "x"], "--run goes with --predict"),
+    (["--cell", "transformer"], "argument --cell: invalid choice: 'transformer'"),
+    (["--task", "poems"], "argument --task: invalid choice: 'poems'"),
     ([*SMALL, "--out", "."], "cannot make the folder . (File exists): choose a new one for --out"),
 ])
 def test_wrong_use_is_one_line(flags, message, capsys):
     assert message in refused(capsys, *flags)
+
+
+def test_help_has_the_defaults(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        classify.main(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "(default: 60 for names, 15 for reviews)" in printed and "(default: 0.005)" in printed
 
 
 def test_missing_packages_are_named_before_training(capsys, monkeypatch):
@@ -304,16 +495,30 @@ def test_missing_packages_are_named_before_training(capsys, monkeypatch):
     assert not classify.Path("runs").exists()
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"task": "names"}'])
-def test_a_damaged_config(content, capsys, tmp_path):
-    assert run(*SMALL, "--epochs", 1, "--out", "run") == 0
+DAMAGED = [json.dumps(REVIEWS | {"classes": ["negative", "positive"]} | change) for change in (
+    {"task": "poems"}, {"cell": "all"}, {"wordvec_size": 0}, {"hidden_size": 0}, {"hidden_size": -8},
+    {"classes": ["negative", 1]}, {"classes": "negative"}, {"epochs": "3"}, {"lr": 1}, {"more": 1})]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"task": "names"}', *DAMAGED])
+def test_a_damaged_config(tiny, content, capsys, tmp_path):
+    assert run("--task", "reviews", "--out", "run") == 0
+    assert run("--predict", "good", "--run", "run") == 0
     capsys.readouterr()
     (tmp_path / "run/config.json").write_text(content)
     assert "run/config.json is damaged" in refused(capsys, "--predict", "good", "--run", "run")
 
 
-def test_a_run_of_another_task(capsys):
-    assert run(*SMALL, "--epochs", 1, "--out", "run") == 0
+def test_a_config_that_cannot_be_read(capsys, tmp_path):
+    (tmp_path / "run" / "config.json").mkdir(parents=True)
+    assert "run/config.json cannot be read: Is a directory" in refused(capsys, "--predict", "good", "--run", "run")
+    (tmp_path / "file").write_text("")
+    assert "there is no run in file: file/config.json is missing" in refused(
+        capsys, "--predict", "good", "--run", "file")
+
+
+def test_a_run_of_another_task(tiny, capsys):
+    assert run("--task", "reviews", "--out", "run") == 0
     capsys.readouterr()
     assert "the run in run is for the task reviews, not names" in refused(
         capsys, "--predict", "good", "--run", "run", "--task", "names")
