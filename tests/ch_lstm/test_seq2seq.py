@@ -1,16 +1,18 @@
 import re
+import types
 
 import numpy
 import pytest
 from any_device import np
 
 from ch_lstm import seq2seq
-from ch_lstm.encoder_decoder import AttentionSeq2seq, Seq2seq
+from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from common.evaluate import eval_seq2seq
+from common.ids import ids_on_host
 from common.optimizer import SGD, Adam
 from dataset import sequence
 
-pytestmark = pytest.mark.usefixtures("device")
+on_each_device = pytest.mark.usefixtures("device")
 
 TINY = ["--smoke", "--max-examples", "40"]
 ID_TO_CHAR = dict(enumerate("_abcdef"))
@@ -43,20 +45,122 @@ def test_examples_are_shown_the_right_way_round(device, capsys):
     assert [str(sum(map(int, question.split("+")))) for question, _ in sums] == [answer for _, answer in sums]
 
 
-def test_reverse_turns_the_questions_only():
+@on_each_device
+def test_reverse_turns_the_questions_of_both_parts_only():
     forwards, backwards = (seq2seq._load({"file_name": "addition.txt", "max_examples": 7, "reverse": reverse})
                            for reverse in (False, True))
     for (x, t), (x_reversed, t_same) in zip(forwards, backwards):
         assert x.shape == (7, 7) and np.array_equal(x[:, ::-1], x_reversed) and np.array_equal(t, t_same)
 
 
-def test_the_settings_of_the_book(monkeypatch):
-    configs = []
-    monkeypatch.setattr(seq2seq, "_run", lambda config: configs.append(config) or [])
-    assert seq2seq.main([]) == seq2seq.main(["--task", "date", "--hidden-size", "64"]) == 0
-    common = {"batch_size": 128, "wordvec_size": 16, "lr": 0.001, "max_grad": 5.0, "max_examples": 45_000}
-    assert configs[0].items() >= (common | {"epochs": 25, "hidden_size": 128}).items()
-    assert configs[1].items() >= (common | {"epochs": 10, "hidden_size": 64}).items()
+CHARACTERS = " _123456789"
+QUESTIONS = ["12", "3", "45", "6", "78", "9", "1", "23"]
+ANSWERS = ["_1", "_2", "_3", "_4", "_5", "_6", "_7", "_8"]
+
+
+def ids_of(texts):
+    return numpy.array([[CHARACTERS.index(character) for character in text.ljust(2)] for text in texts])
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Each task has two questions to train on and six to test with; nothing is learnt. Holds what was asked for."""
+    asked = types.SimpleNamespace(files=[], trainings=[], curves=[])
+
+    def load_data(file_name):
+        asked.files.append(file_name)
+        x, t = ids_of(QUESTIONS), ids_of(ANSWERS)
+        return (x[:2], t[:2]), (x[2:], t[2:])
+
+    def train(*args):
+        asked.trainings.append(args)
+        asked.weights = [param.copy() for param in args[0].params]
+        return [{"epoch": epoch, "accuracy": len(asked.trainings) / 10 + epoch / 100} for epoch in (1, 2)]
+
+    monkeypatch.setattr(sequence, "load_data", load_data)
+    monkeypatch.setattr(sequence, "get_vocab", lambda: (None, dict(enumerate(CHARACTERS))))
+    monkeypatch.setattr(seq2seq, "train", train)
+    monkeypatch.setattr(seq2seq, "save_curves", lambda *args, **options: asked.curves.append((args, options)))
+    return asked
+
+
+BOOK = {"batch_size": 128, "wordvec_size": 16, "lr": 0.001, "max_grad": 5.0, "seed": 0}
+ADDITION = BOOK | {"task": "addition", "epochs": 25, "hidden_size": 128}
+DATE = BOOK | {"task": "date", "epochs": 10, "hidden_size": 256}
+GIVEN = {"task": "date", "batch_size": 3, "wordvec_size": 4, "lr": 0.5, "max_grad": 2.0, "seed": 9, "epochs": 7,
+         "hidden_size": 6}
+
+
+def flags_of(settings):
+    return [str(text) for name, value in settings.items() for text in ("--" + name.replace("_", "-"), value)]
+
+
+@pytest.mark.parametrize("flags, settings, kind", [
+    ([], ADDITION, Seq2seq), (["--task", "date"], DATE, Seq2seq),
+    (["--peeky"], ADDITION, PeekySeq2seq), (["--attention", "--reverse"], ADDITION, AttentionSeq2seq),
+    (["--smoke"], ADDITION | {"epochs": 1, "hidden_size": 16}, Seq2seq),
+    (flags_of(GIVEN), GIVEN, Seq2seq), (["--smoke", *flags_of(GIVEN)], GIVEN, Seq2seq)])
+def test_every_setting_goes_where_its_flag_says(tiny, flags, settings, kind):
+    assert seq2seq.main(flags) == 0
+    assert tiny.files == [settings["task"] + ".txt"]
+    ((model, optimizer, (x, t), (x_test, t_test), *rest),) = tiny.trainings
+    assert type(optimizer) is Adam and optimizer.lr == settings["lr"]
+    assert rest == [settings[name] for name in ("epochs", "batch_size", "max_grad")]
+    fresh = kind(11, settings["wordvec_size"], settings["hidden_size"], seed=settings["seed"])
+    assert type(model) is kind
+    assert all(np.array_equal(a, b) for a, b in zip(tiny.weights, fresh.params, strict=True))
+    step = -1 if "--reverse" in flags else 1
+    assert x.tolist() == ids_of(QUESTIONS[:2])[:, ::step].tolist() and t.tolist() == ids_of(ANSWERS[:2]).tolist()
+    assert x_test.tolist() == ids_of(QUESTIONS[2:])[:, ::step].tolist()
+    assert t_test.tolist() == ids_of(ANSWERS[2:]).tolist()
+
+
+@pytest.mark.parametrize("flags, counts", [
+    ([], (45_000, 5_000)), (["--smoke"], (500, 500)), (["--max-examples", "7"], (7, 7))])
+def test_the_first_so_many_questions_of_each_part(tiny, monkeypatch, flags, counts):
+    def many(size):
+        return numpy.arange(2 * size).reshape(size, 2) % 11, numpy.ones((size, 2), dtype=int)
+
+    monkeypatch.setattr(sequence, "load_data", lambda file_name: (many(50_000), many(5_000)))
+    assert seq2seq.main(flags) == 0
+    ((_, _, training, test, *_),) = tiny.trainings
+    for part, count in zip((training, test), counts):
+        assert [array.tolist() for array in part] == [array[:count].tolist() for array in many(count)]
+
+
+@pytest.mark.parametrize("flags", [[], ["--reverse"]])
+def test_the_examples_are_the_first_five_of_the_test_part_the_right_way_round(tiny, monkeypatch, capsys, flags):
+    read = []
+
+    def answer(model, xs, start_id, sample_size):
+        read.append((xs.tolist(), start_id, sample_size))
+        return np.to_device(ids_of(["3", "9", "5", "6", " "])[:, :1])
+
+    monkeypatch.setattr(Seq2seq, "answer", answer)
+    assert seq2seq.main(flags) == 0
+    assert read == [(ids_of(QUESTIONS[2:7])[:, ::-1 if flags else 1].tolist(), 1, 1)]
+    lines = capsys.readouterr().out.splitlines()
+    size = 2 * 11 * 16 + 2 * (16 * 512 + 128 * 512 + 512) + 128 * 11 + 11
+    assert lines[0] == (f"addition, {'reverse' if flags else 'plain'} ({size:,} parameters): "
+                        "2 training questions, 6 test questions")
+    assert [line.split() for line in lines[2:]] == [
+        "question right answer model's answer".split(), ["45", "3", "3", "right"], ["6", "4", "9", "wrong"],
+        ["78", "5", "5", "right"], ["9", "6", "6", "right"], ["1", "7", "wrong"], []]
+
+
+def test_compared_models_and_their_curves(tiny, capsys, tmp_path):
+    assert seq2seq.main(["--compare", "--hidden-size", "4", "--out", str(tmp_path / "run")]) == 0
+    assert [(type(model), x[0].tolist() == ids_of(QUESTIONS)[0].tolist())
+            for model, _, (x, _), *_ in tiny.trainings] == [
+        (Seq2seq, True), (Seq2seq, False), (PeekySeq2seq, True), (PeekySeq2seq, False)]
+    ((path, curves, *words), options), = tiny.curves
+    assert path == tmp_path / "run" / "accuracy.png" and options == {"ylim": (-0.05, 1.05)}
+    assert words == ["epoch", "accuracy on the test questions", "addition"]
+    assert curves == {name: ([1, 2], [i / 10 + 0.01, i / 10 + 0.02]) for i, name in enumerate(
+        ("plain", "reverse", "peeky", "reverse-peeky"), start=1)}
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[-3:]] == [
+        ["epoch", "plain", "reverse", "peeky", "reverse-peeky"],
+        ["1", "11.00%", "21.00%", "31.00%", "41.00%"], ["2", "12.00%", "22.00%", "32.00%", "42.00%"]]
 
 
 def test_out_holds_pictures_and_parameters(device, capsys, tmp_path):
@@ -91,6 +195,7 @@ def trained(model, steps=1):
     return x, t, history
 
 
+@on_each_device
 def test_accuracy_is_that_of_one_question_at_a_time(monkeypatch):
     monkeypatch.setattr(seq2seq, "ANSWERS_AT_ONCE", 3)
     model = Seq2seq(7, 8, 16, seed=0)
@@ -100,6 +205,7 @@ def test_accuracy_is_that_of_one_question_at_a_time(monkeypatch):
     assert seq2seq.accuracy(model, x, t) == history[-1]["accuracy"] == sum(one_at_a_time) / 7
 
 
+@on_each_device
 def test_a_model_learns_and_its_history_says_so():
     _, _, history = trained(Seq2seq(7, 8, 16, seed=0), 100)
     assert [row["epoch"] for row in history] == list(range(1, 101))
@@ -107,6 +213,88 @@ def test_a_model_learns_and_its_history_says_so():
     assert all(row["seconds"] > 0 for row in history)
 
 
+class RightUpTo:
+    """Answers the question (a, b) by (a, b), but b wrongly from `wrong` on."""
+
+    def __init__(self, wrong):
+        self.wrong = wrong
+
+    def answer(self, xs, start_id, sample_size):
+        assert len(xs) <= 3 and (start_id, sample_size) == (9, 2)
+        answers = xs.copy()
+        answers[xs[:, 0] >= self.wrong, 1] += 1
+        return answers
+
+
+@on_each_device
+def test_an_answer_is_right_when_every_character_is(monkeypatch):
+    monkeypatch.setattr(seq2seq, "ANSWERS_AT_ONCE", 3)
+    x = np.array([[i, 2 * i] for i in range(7)])
+    t = np.concatenate((np.full((7, 1), 9), x), axis=1)
+    assert seq2seq.accuracy(RightUpTo(5), x, t) == 5 / 7
+    assert seq2seq.accuracy(RightUpTo(0), x, t) == 0
+
+
+PAIRS = numpy.array([[i, 10 - i] for i in range(7)])
+STARTED = numpy.array([[0, i, i] for i in range(7)])
+
+
+class Recorder(SGD):
+    """Notes the norm of the gradients of each step."""
+
+    def __init__(self):
+        super().__init__(lr=0.0)
+        self.norms = []
+
+    def update(self, params, grads):
+        self.norms.append(sum(float((grad**2).sum()) for grad in grads)**0.5)
+
+
+def test_gradients_are_clipped_to_the_norm_given():
+    norms = []
+    for max_grad in (1e9, 0.01):
+        optimizer = Recorder()
+        seq2seq.train(Seq2seq(11, 3, 4, seed=0), optimizer, (PAIRS, STARTED), (PAIRS, STARTED), 1, 7, max_grad)
+        norms += optimizer.norms
+    assert norms[0] > 0.1 and norms[1] == pytest.approx(0.01, rel=1e-3)
+
+
+@on_each_device
+def test_an_epoch_takes_every_question_once_in_a_new_order_and_is_tested_on_the_test_part(monkeypatch, capsys):
+    batches, model, optimizer = [], object(), object()
+    test = np.array([[8, 8]]), np.array([[0, 8, 8]])
+
+    def step(trained, trainer, xs, ts, max_grad):
+        assert trained is model and trainer is optimizer and max_grad == 5.0
+        batches.append((ids_on_host(xs).tolist(), ids_on_host(ts).tolist()))
+        return np.float32(len(batches))
+
+    def accuracy(tested, x, t):
+        assert tested is model and x is test[0] and t is test[1]
+        return len(batches) / 10
+
+    monkeypatch.setattr(seq2seq, "training_step", step)
+    monkeypatch.setattr(seq2seq, "accuracy", accuracy)
+    times = iter([1.0, 3.0, 10.0, 14.0, 20.0, 26.0])
+    monkeypatch.setattr(seq2seq, "time", types.SimpleNamespace(perf_counter=lambda: next(times)))
+    training = (np.to_device(PAIRS), np.to_device(STARTED))
+    history = seq2seq.train(model, optimizer, training, test, 3, 3, 5.0)
+    assert [len(xs) for xs, _ in batches] == [3, 3, 1] * 3
+    order = [x[0] for xs, _ in batches for x in xs]
+    assert [[i, 10 - i] for i in order] == [x for xs, _ in batches for x in xs]
+    assert [[0, i, i] for i in order] == [t for _, ts in batches for t in ts]
+    epochs = [order[:7], order[7:14], order[14:]]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in [*epochs, range(7)]}) == 4
+    losses = [(3 * first + 3 * (first + 1) + first + 2) / 7 for first in (1, 4, 7)]  # of 3, 3 and 1 questions
+    assert history == [{"epoch": i + 1, "loss": pytest.approx(loss), "accuracy": (3 * i + 3) / 10,
+                        "seconds": 2.0 * i + 2} for i, loss in enumerate(losses)]
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch    loss  accuracy  seconds", *[f"{i + 1:5}  {loss:.4f}    {30 * i + 30}.00%      {2 * i + 2}.0"
+                                              for i, loss in enumerate(losses)]]
+
+
+@on_each_device
 def test_the_loss_is_the_mean_over_all_questions_those_of_a_short_last_batch_too():
     model = Seq2seq(7, 8, 16, seed=0, dtype=np.float64)
     x, t, _ = trained(model)
@@ -115,6 +303,7 @@ def test_the_loss_is_the_mean_over_all_questions_those_of_a_short_last_batch_too
     assert row["loss"] == pytest.approx(expected, rel=1e-12)
 
 
+@on_each_device
 @pytest.mark.parametrize("is_reversed", [False, True])
 def test_the_attention_picture_reads_as_the_question_does(monkeypatch, is_reversed):
     pictures = []
