@@ -1,3 +1,4 @@
+import numpy
 import pytest
 from any_device import checks_elements, np
 
@@ -42,6 +43,49 @@ def test_gradients(cell, dropout_ratio, lengths):
     assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
 
 
+def test_scores_and_loss_by_hand():
+    model, xs, ts = randomized("rnn"), ids(), [2, 0, 1, 1]
+    W, Wx, Wh, b, affine_W, affine_b = map(np.to_cpu, model.params)
+    scores = []
+    for row, length in zip(np.to_cpu(xs), LENGTHS):
+        h = numpy.zeros(H)
+        for i in row[:length]:
+            h = numpy.tanh(W[i] @ Wx + h @ Wh + b)
+        scores.append(h @ affine_W + affine_b)
+    np.testing.assert_allclose(model.predict(xs, LENGTHS), numpy.array(scores), rtol=1e-12)
+    nats = [numpy.log(numpy.exp(row).sum()) - row[t] for row, t in zip(scores, ts)]
+    assert float(model.forward(xs, np.array(ts), LENGTHS)) == pytest.approx(numpy.mean(nats), rel=1e-12)
+
+
+def test_dropout_stands_before_the_recurrent_layer_and_before_the_affine_one():
+    model = SequenceClassifier(V, 30, 40, K, dropout_ratio=0.25, seed=0, dtype=np.float64)
+    xs, passed = np.ones((50, 2), dtype=int), []
+    for layer in (model.input_dropout, model.output_dropout):
+        def noted(vectors, forward=layer.forward):
+            passed.append((vectors, forward(vectors)))
+            return passed[-1][1]
+
+        layer.forward = noted
+    model.predict(xs, train_flg=True)
+    ((vectors, dropped), (h, h_dropped)) = passed
+    np.testing.assert_allclose(vectors, model.embedding.forward(xs))
+    hs = model.recurrent.forward(dropped)  # (N, T, H)
+    np.testing.assert_allclose(h, hs[:, -1])
+    for before, after, shape in ((vectors, dropped, (50, 2, 30)), (h, h_dropped, (50, 40))):
+        kept = after != 0
+        assert before.shape == shape
+        np.testing.assert_allclose(after[kept], before[kept] / 0.75, rtol=1e-12)
+        assert abs(float(kept.mean()) - 0.75) < 0.05  # over four standard deviations
+    passed.clear()
+    model.predict(xs)
+    assert all(np.array_equal(before, after) for before, after in passed)
+
+
+def test_without_a_ratio_there_is_no_dropout():
+    model = SequenceClassifier(V, D, H, K, seed=0)
+    assert model.input_dropout.dropout_ratio == model.output_dropout.dropout_ratio == 0
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_the_scores_of_a_sequence_do_not_depend_on_its_padding_or_its_batch(cell):
     model, xs = randomized(cell), ids()
@@ -66,6 +110,9 @@ def test_a_seed_gives_the_same_weights_and_float32_is_the_default():
     assert all(np.array_equal(a, b) for a, b in zip(one.params, two.params))
     assert not np.array_equal(one.params[0], other.params[0])
     assert {param.dtype for param in one.params} == {np.dtype(np.float32)}
+    np.seed(1)
+    assert all(np.array_equal(a, b) for a, b in zip(one.params, SequenceClassifier(V, D, H, K).params))
+    assert not np.array_equal(one.params[0], SequenceClassifier(V, D, H, K).params[0])  # drawn on, not from anew
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

@@ -84,6 +84,42 @@ def test_a_seed_decides_the_weights(name):
     assert not np.array_equal(first.params[0], other.params[0])
 
 
+def sigmoid(a):
+    return 1 / (1 + numpy.exp(-a))
+
+
+def states_by_hand(xs, Wx, Wh, b, h):
+    """States (T, H) of an LSTM that reads xs (T, D) from h and an empty cell, a step at a time."""
+    c, hs = numpy.zeros(H), []
+    for x in xs:
+        f, g, i, o = numpy.split(x @ Wx + h @ Wh + b, 4)
+        c = sigmoid(f) * c + numpy.tanh(g) * sigmoid(i)
+        h = sigmoid(o) * numpy.tanh(c)
+        hs.append(h)
+    return numpy.array(hs)
+
+
+@every_model
+def test_scores_by_hand_a_question_at_a_time(name):
+    model, xs, ts = build(name), questions(), answers()
+    found = model.decoder.forward(ts[:, :-1], model.encoder.forward(xs))  # (N, U, V)
+    enc_W, enc_Wx, enc_Wh, enc_b, dec_W, dec_Wx, dec_Wh, dec_b, W, b = map(np.to_cpu, model.params)
+    for question, answer, scores in zip(np.to_cpu(xs), np.to_cpu(ts), found):
+        hs_enc = states_by_hand(enc_W[question], enc_Wx, enc_Wh, enc_b, numpy.zeros(H))  # (T, H)
+        h = numpy.tile(hs_enc[-1], (U, 1))  # (U, H)
+        read = dec_W[answer[:-1]]  # (U, D)
+        if name == "peeky":
+            read = numpy.concatenate((h, read), axis=1)  # (U, H + D)
+        hs = states_by_hand(read, dec_Wx, dec_Wh, dec_b, hs_enc[-1])  # (U, H)
+        if name == "peeky":
+            hs = numpy.concatenate((h, hs), axis=1)  # (U, H + H)
+        elif name == "attention":
+            weights = numpy.exp(hs @ hs_enc.T)  # (U, T)
+            cs = weights / weights.sum(axis=1, keepdims=True) @ hs_enc  # (U, H)
+            hs = numpy.concatenate((cs, hs), axis=1)  # (U, H + H)
+        np.testing.assert_allclose(scores, hs @ W + b, rtol=1e-9)
+
+
 @every_model
 def test_the_loss_is_the_mean_cross_entropy_of_the_answer_behind_its_start(name):
     model, xs, ts = build(name), questions(), answers()
