@@ -24,7 +24,7 @@ def run(layer, xs, states, dhs, dstates, lengths):
     return [hs, *final, layer.backward(dhs, *dstates), layer.dh, layer.dc, *(grad.copy() for grad in layer.grads)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_it_equals_the_plain_layer_to_rounding(data, dtype):
     D, H = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))

@@ -20,7 +20,7 @@ def run(layer, xs, h, dhs, dh, lengths):
     return [hs, layer.h, layer.backward(dhs, dh), layer.dh, *(grad.copy() for grad in layer.grads)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_it_equals_the_plain_layer_to_rounding(data, dtype):
     D, H = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))

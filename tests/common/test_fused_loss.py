@@ -52,7 +52,7 @@ def test_in_float32_it_equals_the_plain_pair_but_for_rounding():
     assert_equal(*drawn(dtype=np.float32), rtol=1e-4, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 7), st.integers(1, 60), st.integers(1, 30), st.integers(1, 4), st.booleans())
 def test_any_number_of_blocks_tiles_and_workers(N, T, block, tile, workers, transposed):
     W, *others = drawn(N, T)

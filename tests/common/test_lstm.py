@@ -58,7 +58,7 @@ def steps_backward(cells, dhs, dh, dc):
     return np.stack(dxs, axis=1), dh, dc, grads
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(sizes, sizes, sizes, sizes)
 def test_a_sequence_equals_a_loop_of_steps(N, T, D, H):
     params = weights(D, H)
@@ -77,7 +77,7 @@ def test_a_sequence_equals_a_loop_of_steps(N, T, D, H):
         np.testing.assert_allclose(grad, expected, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 6), st.data())
 def test_a_split_sequence_equals_the_whole(T, data):
     cut = data.draw(st.integers(1, T - 1))

@@ -76,7 +76,7 @@ def cases(draw, kind, min_steps=1, dtypes=(np.float32, np.float64), with_lengths
 
 def for_every_kind(examples=30):
     def decorate(test):
-        return pytest.mark.parametrize("kind", KINDS)(settings(max_examples=examples, deadline=None)(test))
+        return pytest.mark.parametrize("kind", KINDS)(settings(max_examples=examples)(test))
 
     return decorate
 
