@@ -4,6 +4,7 @@ Training steps of Rnnlm (fast forms; forward, backward, clipping, SGD) over two 
 others held. The sizes of a sweep take turns, the figures are medians over the rounds; an exponent is the slope of a
 straight line through the upper decade in logarithms, where calls of NumPy no longer matter. Beside it the
 most memory that the output layer and the loss allocate, weights and their gradients left out. Draws docs/growth.png.
+OpenBLAS is left to choose its kernel, which the first line names.
 """
 import argparse
 import statistics
@@ -15,6 +16,7 @@ import common  # noqa: F401, before NumPy is imported: it sets how BLAS threads 
 import matplotlib
 import numpy as np
 
+import blas
 from ch_lstm.rnnlm import Rnnlm
 from common.fused_loss import TimeAffineSoftmaxWithLoss
 from common.optimizer import SGD
@@ -96,10 +98,11 @@ def main(argv=None):
     axes[-1].loglog(scores, scores, "k:", label="scores as one array")
     axes[-1].set(xlabel="4 N T V bytes, in MB", title="memory of the loss", ylabel="MB")
     axes[-1].legend(fontsize="x-small", loc="upper left")
-    print(format_table(rows))
+    print(blas.in_words(), format_table(rows), sep="\n")
     args.out.parent.mkdir(exist_ok=True)
     figure.savefig(args.out, dpi=80)
 
 
 if __name__ == "__main__":
+    blas.restart_unsteered()
     main()

@@ -4,7 +4,7 @@ Each contestant of a workload (see `workloads`) has a process of its own, in whi
 a turn is so many steps that it lasts about half a second. The contestants take turns, so that noise of the
 machine hits all alike; a ratio is that of two turns of the same round, and the table has the median of
 the rounds with minimum and maximum. "floor" is what the bare matrix products of a training step take, and its share of
-ours. Memory is the most that the process ever held.
+ours. Memory is the most that the process ever held. OpenBLAS is left to choose its kernel, which the first line names.
 """
 import argparse
 import importlib.util
@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+import blas
 
 TURN = 0.5  # seconds
 
@@ -24,7 +26,7 @@ def worker(letter, contestant):
     from workloads import WORKLOADS
 
     step, tokens = WORKLOADS[letter][2](contestant)
-    print(tokens, flush=True)
+    print(tokens, blas.in_words(), sep="\n", flush=True)
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):
@@ -41,7 +43,7 @@ class Contestant:
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", letter, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
-        self.tokens = int(self.process.stdout.readline())
+        self.tokens, self.blas = int(self.process.stdout.readline()), self.process.stdout.readline().strip()
         self.steps = max(1, round(TURN / min(self.ask(1) for _ in range(2))))
         self.seconds = []  # of a step, by round
 
@@ -88,11 +90,14 @@ def main(argv=None):
     has_torch = importlib.util.find_spec("torch") is not None
     if not has_torch:
         print("PyTorch is left out, it is not installed: .venv/bin/pip install -e '.[parity]'")
-    print(f"{'':3} {'workload':26} {'contestant':10} {'ms/step':>9} {'tokens/s':>9} {'MB':>6}   "
-          "ours is so many times as fast: median (min-max)")
+    heading = (f"{'':3} {'workload':26} {'contestant':10} {'ms/step':>9} {'tokens/s':>9} {'MB':>6}   "
+               "ours is so many times as fast: median (min-max)")
     for letter in args.only or WORKLOADS:
         title, names, _ = WORKLOADS[letter]
         ours, *others = run(letter, [name for name in names if has_torch or name != TORCH], args.rounds)
+        if heading:
+            print(ours.blas, heading, sep="\n")
+            heading = None
         for contestant in (ours, *others):
             middle = statistics.median(contestant.seconds)
             ratios = [b / a for a, b in zip(ours.seconds, contestant.seconds)]
@@ -105,4 +110,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    blas.restart_unsteered()
     sys.exit(main())

@@ -1,0 +1,76 @@
+"""Measurements of speed run with OpenBLAS's own choice of kernel and name it."""
+import pathlib
+import re
+import runpy
+import subprocess
+import sys
+
+import blas
+import growth
+import numpy
+import pytest
+import speed
+
+BENCHMARKS = pathlib.Path(__file__).parent
+
+
+def output_of(code, **environment):
+    """Return what a Python process prints, OpenBLAS's own words about its kernel included."""
+    environment = {"PYTHONPATH": str(BENCHMARKS), "OPENBLAS_VERBOSE": "2"} | environment
+    child = subprocess.run([sys.executable, "-c", code], env=blas.unsteered() | environment, check=True, text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return child.stdout
+
+
+def test_a_script_starts_anew_without_what_steers_openblas(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import os, sys, blas\nblas.restart_unsteered()\n"
+                      "print(sys.argv[1:], {'OPENBLAS_CORETYPE', 'OPENBLAS_L2_SIZE', 'PYTHONPATH'} & {*os.environ})\n")
+    environment = {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_L2_SIZE": "1000", "PYTHONPATH": str(BENCHMARKS)}
+    printed = subprocess.check_output([sys.executable, script, "--rounds", "2"], env=environment, text=True)
+    assert printed == "['--rounds', '2'] {'PYTHONPATH'}\n"
+
+
+@pytest.mark.parametrize("script", ["speed.py", "growth.py"])
+def test_a_benchmark_does_so_before_it_measures(script, monkeypatch):
+    class Restarted(Exception):
+        """In the place of a new process."""
+
+    def restart():
+        raise Restarted
+
+    monkeypatch.setattr(blas, "restart_unsteered", restart)
+    monkeypatch.setattr(sys, "argv", [script, "--nonsense"])
+    with pytest.raises(Restarted):
+        runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+
+
+@pytest.mark.parametrize("steering", [{}, {"OPENBLAS_CORETYPE": "Nehalem"}])
+def test_a_measurement_names_the_versions_the_kernel_and_the_threads(steering):
+    printed = output_of("import blas; print(blas.in_words())", OPENBLAS_NUM_THREADS="1", **steering)
+    core = re.search(r"^Core: (\w+)$", printed, re.MULTILINE)  # OpenBLAS says so itself
+    if core is None:
+        pytest.skip("needs an OpenBLAS that chooses its kernel when it is loaded")
+    assert re.search(rf"^NumPy {re.escape(numpy.__version__)}, openblas [\d.]+\w*, kernel {core[1]}, threads 1$",
+                     printed, re.MULTILINE)
+
+
+class FakeContestant:
+    def __init__(self, name):
+        self.name, self.tokens, self.seconds, self.memory, self.blas = name, 1, [1.0], 1, f"the BLAS of {name}"
+
+
+def test_the_table_of_speeds_names_it_once(capsys, monkeypatch):
+    monkeypatch.setattr(speed, "run", lambda letter, names, rounds: [FakeContestant(name) for name in names])
+    speed.main([])
+    printed = capsys.readouterr().out
+    assert printed.count("BLAS") == 1 and printed.index("the BLAS of ours\n") < printed.index("workload")
+
+
+def test_the_table_of_growth_names_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(blas, "in_words", lambda: "the BLAS of ours")
+    monkeypatch.setattr(growth, "SIZES", {"N": 2, "T": 3, "H": 4, "V": 9})
+    monkeypatch.setattr(growth, "SWEEPS", {"T": [2, 3]})
+    monkeypatch.setattr(growth.plt.Figure, "savefig", lambda *args, **options: None)
+    growth.main(["--rounds", "1", "--out", str(tmp_path / "growth.png")])
+    assert capsys.readouterr().out.startswith("the BLAS of ours\nsize")
