@@ -5,6 +5,8 @@ import time
 from common.optimizer import Adam
 from common.trainer import training_step
 
+ROUNDING = "how the processor rounds"  # a cause of other digits, once a network has been trained
+
 
 def seconds_of(function, *args, repeats=7):
     """Return the median time of a call, in seconds.
@@ -25,7 +27,7 @@ def seconds_of(function, *args, repeats=7):
 
 
 def double_batch(task, size):
-    """Draw a batch in double precision, with which rounding plays no part in what is learnt.
+    """Draw a batch in double precision, with which rounding plays the least part in what is learnt.
 
     Parameters
     ----------
@@ -62,20 +64,20 @@ def learn(model, task, updates, each=None):
 
 
 class Varying:
-    """A text that depends on the version of some package: a notebook shows it, and no test compares it.
+    """A text that is not the same everywhere: a notebook shows it in a box and says why, and no test compares it.
 
     Parameters
     ----------
     text : str
-    package : str
-        As "Python".
+    *causes : str
+        What the text depends on, as "the version of Python" or `ROUNDING`.
     """
 
-    def __init__(self, text, package):
-        self.text, self.package = text, package
+    def __init__(self, text, *causes):
+        self.text, self.causes = text, " and ".join(causes)
 
     def __repr__(self):
-        return f"(depends on the version of {self.package})"
+        return f"(depends on {self.causes})"
 
     def _repr_markdown_(self):
-        return f"```\n{self.text}\n```"
+        return f"```\n{self.text}\n```\n*One machine's: depends on {self.causes}.*"

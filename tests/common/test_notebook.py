@@ -63,7 +63,7 @@ def test_each_is_called_before_the_first_update_and_after_every_one():
     numpy.testing.assert_allclose(weights, [0, 0.01, 0.02, 0.03], rtol=0.2, atol=1e-12)  # Adam's steps: about its rate
 
 
-def test_a_varying_text_is_shown_and_its_plain_form_stays_the_same():
-    one, other = Varying("1 word", "Python"), Varying("2 words", "Python")
-    assert repr(one) == repr(other) == "(depends on the version of Python)"
-    assert one._repr_markdown_() == "```\n1 word\n```"
+def test_a_varying_text_is_shown_with_its_causes_and_its_plain_form_stays_the_same():
+    one, other = Varying("1 word", "the version of Python", "chance"), Varying("2", "the version of Python", "chance")
+    assert repr(one) == repr(other) == "(depends on the version of Python and chance)"
+    assert one._repr_markdown_() == "```\n1 word\n```\n*One machine's: depends on the version of Python and chance.*"
