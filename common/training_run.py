@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import numpy
-import tqdm
 
 from common import checkpoint, plots
 from common.batches import StripBatches, WindowBatches
@@ -254,6 +253,8 @@ class Progress:
         self.title, self.batches = f"epoch {epoch}/{epochs}", batches
         self.bar = None
         if sys.stdout.isatty():
+            import tqdm  # here, since a run without a terminal, as on a bare CUDA image, does without it
+
             self.bar = tqdm.tqdm(
                 total=batches, initial=done, desc=self.title, unit="batch", file=sys.stdout, leave=False)
         self.next_line = done + batches / 4
