@@ -281,7 +281,7 @@ def fused_functions():
 
         return call
 
-    with mock.patch.dict(sys.modules, cupy=strict_cupy):
+    with strict_cupy.in_place_of_cupy():
         common.np.use("cupy")
         with mock.patch.object(common.np, "fuse", fuse):
             for case in layer_cases():

@@ -6,8 +6,6 @@ Runs whole training steps (forward, backward, clipping, SGD; N = 20, T = 35, V =
 stand-in for CuPy: the three language models as they are, and in the design with one layer object for
 each time step (`per_step_reference`). What is counted says `strict_cupy`.
 """
-import sys
-from unittest import mock
 
 import numpy
 import strict_cupy
@@ -49,7 +47,7 @@ def main():
     """Print the table."""
     ids = numpy.random.default_rng(0).integers(V, size=4 * N * T + 1)
     rows = [("model", "design", "launches", "synchronisations", "transfers")]
-    with mock.patch.dict(sys.modules, cupy=strict_cupy):
+    with strict_cupy.in_place_of_cupy():
         np.use("cupy")
         for name, (make, size) in MODELS.items():
             batches = StripBatches(ids[:-1], ids[1:], N, T)

@@ -1,6 +1,6 @@
 """A strict stand-in for CuPy on top of NumPy, for tests on machines without a GPU.
 
-As `sys.modules["cupy"]` it is what `np.use("cupy")` finds. It offers the part of CuPy that this
+As `sys.modules["cupy"]` it is what `np.use("cupy")` finds (`in_place_of_cupy`). It offers the part of CuPy that this
 project needs, and refuses what CuPy accepts to a program's harm: NumPy arrays and lists as
 operands, indices or values (a hidden transfer), ids out of range (CuPy wraps them), a fused
 function that writes where another argument is read. Memory from `empty` is poisoned, and of several
@@ -19,6 +19,8 @@ The numbers follow the source of CuPy 13 with CUB, its default accelerator. Wher
 the stricter one holds: from 13 that `where` copies its condition, that the host waits for a sort,
 and that a fused function takes a Python number as float64 or int64; from 14 the dtypes of NumPy 2.
 """
+import contextlib
+import sys
 import types
 
 import device_array as device
@@ -28,6 +30,19 @@ from device_array import host, made, matmul, ndarray, result, ufunc, view
 
 counts, counting = device.counts, device.counting
 fuse = device_fusion.fuse
+
+
+@contextlib.contextmanager
+def in_place_of_cupy():
+    """Let `np.use("cupy")` find the stand-in in a block. What is imported meanwhile stays imported."""
+    real = sys.modules.get("cupy")
+    sys.modules["cupy"] = sys.modules[__name__]
+    try:
+        yield
+    finally:
+        del sys.modules["cupy"]
+        if real is not None:
+            sys.modules["cupy"] = real
 
 
 # --- arrays

@@ -27,6 +27,24 @@ def launches(function, *args):
     return counted(function, *args).launches
 
 
+# --- in the place of CuPy
+
+@pytest.mark.parametrize("real", [None, "the real CuPy"])
+def test_it_leaves_the_place_of_cupy_as_it_was_and_other_modules_alone(real, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", real)
+    if real is None:
+        del sys.modules["cupy"]
+    monkeypatch.setitem(sys.modules, "colorsys", None)  # to be put back as it is now, imported or not
+    del sys.modules["colorsys"]
+    with pytest.raises(KeyError), cupy.in_place_of_cupy():
+        import colorsys  # a module that nothing else here imports
+        np.use("cupy")
+        assert sys.modules["cupy"] is cupy
+        raise KeyError
+    assert sys.modules.get("cupy") is real and sys.modules["colorsys"] is colorsys
+    np.use("numpy")
+
+
 # --- what does not mix
 
 FOREIGN = {

@@ -36,7 +36,7 @@ every_model = pytest.mark.parametrize("model", MODELS)
 @pytest.fixture(autouse=True)
 def stand_in():
     """Run on the stand-in; its counts are what these tests are about."""
-    with mock.patch.dict(sys.modules, cupy=strict_cupy):
+    with strict_cupy.in_place_of_cupy():
         np.use("cupy")
         yield
         np.use("numpy")
