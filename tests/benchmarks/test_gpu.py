@@ -1,6 +1,6 @@
 """The benchmark on a GPU runs; on the stand-in, at tiny sizes. Its figures mean nothing there."""
 import sys
-from unittest import mock
+import types
 
 import gpu
 import pytest
@@ -18,13 +18,47 @@ def numpy_again():
     np.use("numpy")
 
 
-def test_it_prints_a_row_for_each_model(capsys):
-    tiny = "--steps 1 --evaluate 20 --batch-size 2 --time-size 3 --vocab-size 12 --size 4".split()
-    with mock.patch.dict(sys.modules, cupy=strict_cupy):
-        assert gpu.main(tiny) == 0
+TINY = "--steps 1 --evaluate 20 --batch-size 2 --time-size 3 --vocab-size 12 --size 4".split()
+
+
+def test_it_prints_a_row_for_each_model(capsys, monkeypatch):
+    # Not by mock.patch.dict, which would forget PyTorch afterwards, and that cannot be imported twice.
+    monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
+    assert gpu.main(TINY) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("no GPU, CuPy 13 and 14, 2 x 3 tokens a step")
     assert [line.split()[0] for line in lines[2:]] == ["SimpleRnnlm", "Rnnlm", "BetterRnnlm"]
+
+
+def test_a_profiler_counts_the_very_step_that_the_stand_in_counts(capsys, monkeypatch):
+    def count_kernels(step):
+        with strict_cupy.counting() as counts:
+            step()
+        return counts.launches, counts.transfers
+
+    card = types.ModuleType("cupy")  # any module but the stand-in is taken for the real CuPy
+    vars(card).update({name: getattr(strict_cupy, name) for name in [*dir(strict_cupy), "__version__"]})
+    monkeypatch.setattr(gpu, "count_kernels", count_kernels)
+    monkeypatch.setitem(sys.modules, "cupy", card)
+    assert gpu.main(TINY) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == 3
+    for row in rows:
+        operations, launched, transfers = map(int, row[3:6])
+        assert operations == launched > 50 and transfers == 0
+
+
+def test_a_figure_that_fails_leaves_the_others(capsys, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("cuDNN is not what it was")
+
+    monkeypatch.setattr(gpu, "torch_tokens_per_second", fail)
+    monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
+    assert gpu.main(TINY) == 1
+    *rows, problem = capsys.readouterr().out.splitlines()[2:]
+    assert problem == "RuntimeError: cuDNN is not what it was"
+    assert [row.split()[0] for row in rows] == ["SimpleRnnlm", "Rnnlm", "BetterRnnlm"]
+    assert all(row.split()[-1] == "-" and float(row.split()[1]) > 0 for row in rows)
 
 
 def test_without_a_gpu_it_says_so(capsys, monkeypatch):
