@@ -16,7 +16,7 @@ help:
 	@echo 'make notebooks        run all notebooks and store their outputs'
 	@echo 'make test-notebooks   every notebook from a clean start, and its exercises'
 	@echo 'make test-browser     the page of make microscope in Chromium'
-	@echo 'make test-mutations   break the formulas one edit at a time and see the tests notice'
+	@echo 'make test-mutations   break the code one edit at a time and see the tests notice'
 	@echo 'make test-parity      every layer and optimizer against PyTorch'
 	@echo 'make count-launches   what a training step makes a GPU do, counted without one'
 	@echo 'make test-cupy        the names and fused functions used, against CuPy 14 (CUPY=13), without a GPU'
@@ -72,9 +72,9 @@ test-notebooks: .venv/installed-dev,notebooks
 test-browser: .venv/installed-dev,browser
 	$(BIN)/python -m pytest tests/browser
 
-# EVERY=20 makes every twentieth edit only.
+# FLAGS='--file common/trainer.py' for one file, FLAGS='--sample 100' for some edits, others each day, FLAGS=--help.
 test-mutations: .venv/installed-dev
-	$(BIN)/python tests/mutations/run.py --every $(or $(EVERY),1)
+	$(BIN)/python tests/mutations/run.py $(FLAGS)
 
 test-parity: .venv/installed-dev,parity,safetensors
 	$(BIN)/python -m pytest tests/parity tests/common/test_torch_weights.py

@@ -1,154 +1,228 @@
-"""Break the formulas one small edit at a time, and see that the checks notice: `make test-mutations`.
+"""Break the project one small edit at a time, and see that the tests notice: `make test-mutations`.
 
-Each edit (see `edits`) is made in a copy of the project, in which the tests of the layers and then
-the gradient checker run. An edit that neither notices has survived; it must be explained in
-`survivors`, because it changes nothing that can be observed, or this fails. It also fails for an
-explanation that no survivor needs. A copy without any edit is tried first, and must survive:
-otherwise everything would count as caught.
+Each edit (see `edits`) is made in a copy of the project, in which those of its tests (see `targets`) run that
+execute the edited lines, likely and quick ones first. An edit that none notices has survived; it must be explained
+in `survivors`, because it changes nothing that can be observed, or this fails. A whole run also fails for an
+explanation that no survivor needs. The copy without any edit must pass first: otherwise everything would count as
+caught.
+
+What was found is kept in .mutations: a second run makes only the edits whose source or tests have changed. It does
+not see that an edit is noticed no more because of a change elsewhere; --again begins anew.
 """
 import argparse
 import collections
-import concurrent.futures
+import compileall
+import datetime
+import hashlib
 import os
+import random
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy is imported
-
-import numpy  # noqa: F401  (imported here, so that not every child has to)
 import pytest
 
 import edits
-import survivors
+from children import BROKEN, in_children, run_tests
+from lines import Lines, Recorder, digest
+from results import Report, Results
+from targets import CHECKER, TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("common", "ch_rnn", "ch_lstm", "dataset", "tests", "setup.cfg")
-CPU_SECONDS = 300  # for one edit; an endless loop counts as caught, a busy machine does not
-
-# file: (classes and functions to edit, tests that hold them besides the gradient checker)
-TARGETS = {
-    "functions.py": (None, ["test_functions.py"]),
-    "ids.py": (None, ["test_ids.py"]),
-    "segment_sums.py": (None, ["test_segment_sums.py", "test_layers.py", "../devices/test_training_step.py"]),
-    "device_random.py": (None, ["test_device_random.py"]),
-    "layers.py": (None, ["test_layers.py", "test_ids.py", "test_layer.py", "../devices/test_training_step.py"]),
-    "recurrent.py": ({"RecurrentLayer"}, ["test_rnn.py", "test_lstm.py"]),
-    "packing.py": (None, ["test_packing.py"]),
-    "rnn.py": (None, ["test_rnn.py", "test_layer.py"]),
-    "fast_rnn.py": (None, ["test_fast_rnn.py"]),
-    "lstm.py": (None, ["test_lstm.py", "test_layer.py"]),
-    "fast_lstm.py": (None, ["test_fast_lstm.py"]),
-    "gru.py": (None, ["test_gru.py", "test_layer.py"]),
-    "bidirectional.py": (None, ["test_bidirectional.py", "test_layer.py"]),
-    "stack.py": (None, ["test_stack.py", "test_layer.py"]),
-    "time_layers.py": (None, ["test_time_layers.py", "test_layer.py", "test_packing.py"]),
-    "fused_loss.py": (None, ["test_fused_loss.py"]),
-}
+KEPT = ROOT / ".mutations"
+COPIED = ("common", "ch_rnn", "ch_lstm", "dataset", "notebooks", "tests", "setup.cfg")
+PACKAGES = ("common", "ch_rnn", "ch_lstm", "dataset")
 
 
-def verdict(folder, file, tests):
-    """Run the checks on a copy of the project, the quick ones first; return "tests", "checker" or "survived"."""
-    os.chdir(folder)
-    sys.path.insert(0, str(folder))
-    for part in ("benchmarks", "devices"):
-        sys.path.insert(0, str(folder / "tests" / part))
-    paths = [str(folder / "tests" / "common" / name) for name in tests]
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}",
-                        f"--confcutdir={folder / 'tests'}", *paths])
-    if code != pytest.ExitCode.OK:
-        return "tests"
-    from common.gradient_cases import layer_cases
-    from common.gradient_check import check
+class Recording:
+    """A job: run some tests of the unedited project and keep which lines each executes."""
 
-    edited = (folder / "common" / file).read_text(encoding="utf-8")
-    try:
-        cases = sorted(layer_cases(), key=lambda case: f"class {case.layer}" not in edited)
-        return "survived" if all(check(case).passed(1e-6) for case in cases) else "checker"
-    except Exception:
-        return "checker"
+    def __init__(self, name, file):
+        self.name, self.file = name, file
+
+    def prepare(self, project):
+        """Forget which test ran before."""
+        (project / "running").write_text("", encoding="utf-8")
+
+    def run(self, project):
+        """Run the tests, in a child."""
+        recorder = Recorder(project)
+        code = run_tests(project, [self.name], plugins=[recorder])
+        if code == pytest.ExitCode.OK:
+            recorder.save(self.file, "tests/" + self.name.partition("::")[0])
+        return code
 
 
-VERDICTS = ["tests", "checker", "survived"]
+class Trial:
+    """A job: make an edit in a copy of the project and run the tests that execute the edited lines.
+
+    Parameters
+    ----------
+    path : str
+        The file to edit, from the repository root.
+    edit : Edit
+        One without lines runs all tests.
+    names : list of str
+        Of the tests, as `targets` has them.
+    lines : dict of str to Lines
+        By name.
+    kills : Counter of str
+        How many edits of the file each test has noticed so far.
+    """
+
+    def __init__(self, path, edit, names, lines, kills):
+        self.path, self.edit, self.names, self.lines, self.kills = path, edit, names, lines, kills
+        self.key = hashlib.sha256(f"{path}\n{edit.source}".encode()).hexdigest()
+
+    def tests(self):
+        """Return the tests that execute the edited lines, those that are quick and have noticed much first."""
+        seconds = {}
+        for name in self.names:
+            lines = self.lines[name]
+            chosen = lines.tests_of(self.path, self.edit.lines) if self.edit.lines else lines.seconds
+            seconds |= {test: lines.seconds[test] for test in chosen}
+        order = sorted(seconds, key=lambda test: ((seconds[test] + 0.01) / (1 + self.kills[test]), test))
+        return {test: seconds[test] for test in order}
+
+    def prepare(self, project):
+        """Write the edited source."""
+        (project / "running").write_text("", encoding="utf-8")
+        (project / self.path).write_text(self.edit.source, encoding="utf-8")
+
+    def run(self, project):
+        """Run the tests, in a child."""
+        sys.dont_write_bytecode = True  # of edited sources
+        order = self.tests()
+        needed = [name for name in self.names if not order.keys().isdisjoint(self.lines[name].seconds)]
+        left_out = {test for name in needed for test in self.lines[name].seconds} - order.keys()
+        return run_tests(project, needed, order, left_out) if needed else pytest.ExitCode.OK
+
+    def restore(self, project, unedited):
+        """Take the edit back; return the name of the test that ran last, "" before the first."""
+        shutil.copy2(unedited / self.path, project / self.path)
+        return (project / "running").read_text(encoding="utf-8")
 
 
-def try_edit(file, edit, tests):
-    """Make one edit in a copy of the project and return the verdict of a child process on it."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part in COPIED:
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part)
-            else:
-                shutil.copy(source, folder / part)
-        (folder / "common" / file).write_text(edit.source, encoding="utf-8")
-        pid = os.fork()
-        if pid == 0:
-            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-            silence = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(silence, 1)
-            os.dup2(silence, 2)
-            try:
-                code = VERDICTS.index(verdict(folder, file, tests))
-            except BaseException:
-                code = len(VERDICTS)
-            os._exit(code)
-        _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code == -signal.SIGPROF:
-        return "tests"
-    if code not in range(len(VERDICTS)):
-        raise RuntimeError(f"the checks broke off with exit code {code}: {edit}")
-    return VERDICTS[code]
+def copy_project(folder):
+    """Copy the project as it is now, compiled."""
+    for part in COPIED:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(ROOT / part, folder / part)
+    compileall.compile_dir(folder, quiet=1)
 
 
-def _no_edit():
-    file = "layers.py"
-    source = (ROOT / "common" / file).read_text(encoding="utf-8")
-    every_test = sorted({name for _, tests in TARGETS.values() for name in tests})
-    return file, edits.Edit("", 0, "none", "", "", source), every_test
+def find_lines(names, unedited, projects):
+    """Return by name which lines the tests execute, and run those tests for which it is not known."""
+    lines, jobs = {}, []
+    for name in names:
+        file = KEPT / "lines" / (hashlib.sha256(name.encode()).hexdigest()[:16] + ".json")
+        if file.exists() and Lines(file).fit(unedited):
+            lines[name] = Lines(file)
+        else:
+            jobs.append(Recording(name, file))
+    for job, project, code, _ in in_children(projects, jobs):
+        if code:
+            test = (project / "running").read_text(encoding="utf-8")
+            sys.exit(f"without any edit {test or job.name} fails (code {code}); run make test")
+        lines[job.name] = Lines(job.file)
+    return lines
+
+
+def check_unedited(names, lines, unedited, projects, results):
+    """See that all tests pass in the way in which they are run on an edit; exit where one does not."""
+    files = sorted(file for package in COPIED for file in (unedited / package).rglob("*.py"))
+    everything = hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
+    names = sorted(names, key=lambda name: -sum(lines[name].seconds.values()))
+    path = next(iter(TARGETS))
+    jobs = []
+    for i in range(len(projects)):
+        source = (unedited / path).read_text(encoding="utf-8")
+        trial = Trial(path, edits.Edit("", 0, "none", "", "", source, frozenset()), names[i::len(projects)], lines,
+                      collections.Counter())
+        trial.key = f"{everything} {' '.join(trial.names)}"
+        if trial.names and not results.get(trial):
+            jobs.append(trial)
+    for trial, project, code, seconds in in_children(projects, jobs):
+        test = trial.restore(project, unedited)
+        if code:
+            sys.exit(f"without any edit {test or 'the import of the tests'} fails (code {code}); run make test")
+        results.add(trial, "survived", "", seconds)
 
 
 def main(argv=None):
     """Make the edits, print the table, return the exit code."""
-    parser = argparse.ArgumentParser(description="Break the formulas and see that the checks notice.")
-    parser.add_argument("--every", type=int, default=1, help="make only every so manieth edit")
-    parser.add_argument("--file", choices=TARGETS, help="edit this file only")
+    parser = argparse.ArgumentParser(description="Break the project one edit at a time and see that the tests notice.")
+    parser.add_argument("--file", choices=TARGETS, action="append", help="edit this file only; may be given again")
+    parser.add_argument("--sample", type=int, help="make so many edits only, others each day")
+    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="of --sample (default: today)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no edit after so many")
+    parser.add_argument("--again", action="store_true", help="forget what was found before")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args(argv)
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # installed plugins take longer to load than most tests to run
-    made = [(file, edit, tests) for file, (scopes, tests) in TARGETS.items() if args.file in (None, file)
-            for edit in edits.edits_of((ROOT / "common" / file).read_text(encoding="utf-8"), scopes)][::args.every]
-    counts = collections.Counter()
-    unexplained, needed = [], set()
-    if try_edit(*_no_edit()) != "survived":
-        parser.error("the checks fail without any edit; run make test")
-    with concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
-        for (file, edit, _), result in zip(made, pool.map(try_edit, *zip(*made))):
-            explained = result == "survived" and (file, *edit.key) in survivors.EXPLAINED
-            counts[file, "explained" if explained else result] += 1
-            if explained:
-                needed.add((file, *edit.key))
-            elif result == "survived":
-                unexplained.append((file, edit))
-                print(f"survived: {file}:{edit.line} {edit.scope} ({edit.kind}): {edit.before} -> {edit.after}",
-                      flush=True)
-    columns = ["tests", "checker", "explained", "survived"]
-    print(f"{'file':18} {'made':>5} " + " ".join(f"{column:>9}" for column in columns))
-    for file in [*TARGETS, "all"]:
-        row = [sum(count for (name, kind), count in counts.items() if kind == column and file in (name, "all"))
-               for column in columns]
-        if sum(row):
-            print(f"{file:18} {sum(row):5} " + " ".join(f"{number:9}" for number in row))
-    idle = [key for key in survivors.EXPLAINED
-            if args.every == 1 and args.file in (None, key[0]) and key not in needed]
-    for file, scope, before, after in idle:
-        print(f"explained, but did not survive: {file} {scope}: {before} -> {after}")
-    print(f"{len(made) - len(unexplained)} passed, {len(unexplained) + len(idle)} failed")
-    return 1 if unexplained or idle else 0
+    end = time.monotonic() + 60 * args.minutes
+    (KEPT / "lines").mkdir(parents=True, exist_ok=True)
+    if args.again:
+        (KEPT / "results.jsonl").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        unedited, *projects = [Path(name).resolve() / str(i) for i in range(args.jobs + 1)]
+        copy_project(unedited)
+        for project in projects:
+            shutil.copytree(unedited, project)
+        report = Report()
+        try:
+            _make_all(args, end, unedited, projects, report)
+        except KeyboardInterrupt:
+            print("stopped by Ctrl-C; what was found is kept", flush=True)
+            report.print_table()
+            return 130
+    report.print_table()
+    whole = args.sample is None and len(report.rows) == report.made
+    idle = report.idle_explanations(args.file or TARGETS) if whole else []
+    for path, scope, before, after in idle:
+        print(f"explained, but did not survive: {path} {scope}: {before} -> {after}")
+    survived = report.counts["all", "survived"]
+    print(f"{len(report.rows)} of {report.made} edits made: {survived} survived without explanation")
+    return 1 if survived or idle else 0
+
+
+def _make_all(args, end, unedited, projects, report):
+    made = [(path, edit) for path in args.file or TARGETS
+            for edit in edits.edits_of((unedited / path).read_text(encoding="utf-8"), TARGETS[path][0])]
+    if args.sample is not None:
+        print(f"{args.sample} of {len(made)} edits, those of --date {args.date}", flush=True)
+        made = random.Random(args.date).sample(made, min(args.sample, len(made)))
+    report.made = len(made)
+    names = sorted({name for path, _ in made for name in TARGETS[path][1]})
+    lines = find_lines(names, unedited, projects)
+    results = Results(KEPT / "results.jsonl", unedited)
+    if args.sample is None:
+        check_unedited(names, lines, unedited, projects, results)
+    kills = collections.defaultdict(collections.Counter)
+    left = []
+    for path, edit in made:
+        trial = Trial(path, edit, TARGETS[path][1], lines, kills[path])
+        row = results.get(trial)
+        if row:
+            kills[path][row["by"]] += 1
+            report.add(trial, row)
+        else:
+            left.append(trial)
+    print(f"{len(left)} of {len(made)} edits to make", flush=True)
+    in_time = (trial for trial in left if time.monotonic() < end)
+    for trial, project, code, seconds in in_children(projects, in_time):
+        test = trial.restore(project, unedited)
+        if code == -signal.SIGKILL or code == BROKEN:
+            raise RuntimeError(f"the tests broke off with exit code {code} in {test}: {trial.path} {trial.edit}")
+        survived = code == pytest.ExitCode.OK
+        by = "" if survived else test
+        verdict = "survived" if survived else "checker" if test.startswith(f"tests/{CHECKER}") else "tests"
+        kills[trial.path][by] += 1
+        report.add(trial, results.add(trial, verdict, by, seconds))
 
 
 if __name__ == "__main__":
