@@ -14,6 +14,7 @@ from any_device import np
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import plots, training_run
+from common.batches import StripBatches, WindowBatches
 from common.checkpoint import read_checkpoint
 from common.errors import InputError
 from common.ids import ids_on_host
@@ -39,6 +40,23 @@ def drawn(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)
     monkeypatch.setattr(plots, "save_history", lambda *args: calls.append(args))
     return calls
+
+
+@pytest.fixture(autouse=True)
+def no_run_without_end(monkeypatch):
+    """Fail after 500 batches: no run here has so many."""
+    for kind in (StripBatches, WindowBatches):
+        monkeypatch.setattr(kind, "next_batch", at_most(500, kind.next_batch))
+
+
+def at_most(calls, method):
+    count = itertools.count()
+
+    def counted(self):
+        assert next(count) < calls
+        return method(self)
+
+    return counted
 
 
 def tiny_model(seed=0):
