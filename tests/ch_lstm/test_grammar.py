@@ -288,8 +288,8 @@ def test_pictures_have_a_curve_for_each_epoch(monkeypatch, tmp_path):
          *words, "gru, with attractors in between", {"ylim": (-0.05, 1.05)})]
 
 
-def test_smoke_run(device, capsys):
-    out = run(capsys, "--smoke", device=device)
+def test_smoke_run(capsys):
+    out = run(capsys, "--smoke")
     assert "entropy 2.8006 nats a word: lowest perplexity 16.455" in out
     assert [row[0] for row in summary(out)] == ["rnn", "lstm", "gru"]
 

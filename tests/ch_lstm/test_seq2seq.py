@@ -205,7 +205,6 @@ def test_accuracy_is_that_of_one_question_at_a_time(monkeypatch):
     assert seq2seq.accuracy(model, x, t) == history[-1]["accuracy"] == sum(one_at_a_time) / 7
 
 
-@on_each_device
 def test_a_model_learns_and_its_history_says_so():
     _, _, history = trained(Seq2seq(7, 8, 16, seed=0), 100)
     assert [row["epoch"] for row in history] == list(range(1, 101))

@@ -248,7 +248,7 @@ def test_smoke_run_then_evaluate_then_generate(chapter, flags, device, capsys, t
 
 
 def test_perplexity_falls_and_plain_lines_have_no_control_characters(device, capsys, tmp_path):
-    assert train("--epochs", 3, "--max-tokens", 3000, "--lr", 10, "--out", "run", "--device", device) == 0
+    assert train("--epochs", 3, "--max-tokens", 1000, "--lr", 10, "--out", "run", "--device", device) == 0
     out = capsys.readouterr().out
     assert "\r" not in out and "\x1b" not in out
     with open("run/history.csv", newline="") as file:
