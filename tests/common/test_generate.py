@@ -115,8 +115,9 @@ def test_temperature_sharpens_and_flattens():
 
 
 def test_extreme_scores_and_temperatures_stay_finite():
-    probabilities = next_probabilities(numpy.array([[1000.0, -1000.0, 0.0]]), temperature=1e-3)
-    np.testing.assert_array_equal(probabilities, [[1, 0, 0]])
+    scores = numpy.array([[1000.0, -1000.0, 0.0], [-1000.0, -999.0, -1000.0]])
+    for temperature in (1e-3, 1e-308):
+        np.testing.assert_array_equal(next_probabilities(scores, temperature=temperature), [[1, 0, 0], [0, 1, 0]])
 
 
 def test_top_k_keeps_the_k_likeliest():
@@ -136,7 +137,8 @@ def test_top_p_is_of_what_top_k_keeps():
 
 
 def test_of_equally_likely_tokens_top_k_keeps_the_first():
-    np.testing.assert_allclose(next_probabilities(numpy.zeros((1, 5)), top_k=2), [[0.5, 0.5, 0, 0, 0]])
+    (probabilities,) = next_probabilities(numpy.log([[1.0, 2.0] * 50]), top_k=75)
+    np.testing.assert_allclose(probabilities, [1 / 125, 2 / 125] * 25 + [0, 2 / 125] * 25)
 
 
 def test_banned_ids_never_come():
