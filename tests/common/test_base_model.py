@@ -8,6 +8,7 @@ from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from common.base_model import BaseModel
 from common.errors import InputError
+from common.layers import Affine
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -27,6 +28,16 @@ def test_saved_parameters_come_back(tmp_path, monkeypatch, name):
     second.load_params(None if name is None else "weights.npz")
     assert same(first, second) and second.params[0] is held
     assert np.shares_memory(second.params[0], second.params[-2])
+
+
+def test_a_model_collects_what_its_layers_have_layer_by_layer():
+    model = BaseModel()
+    assert model.params == model.grads == model.layers == []
+    model.layers = [Affine(np.ones((2, 3)), np.ones(3)), Affine(np.ones((3, 1)), np.ones(1))]
+    model.collect_params()
+    for found, expected in ((model.params, [array for layer in model.layers for array in layer.params]),
+                            (model.grads, [array for layer in model.layers for array in layer.grads])):
+        assert len(found) == 4 and all(one is other for one, other in zip(found, expected, strict=True))
 
 
 def test_a_model_that_fills_its_lists_itself_can_be_saved(tmp_path):
@@ -115,6 +126,21 @@ def test_the_name_given_to_save_params_loads(tmp_path, monkeypatch, name):
         second.load_params("none.pkl")
 
 
+def test_weights_that_are_shared_as_they_are_stand_twice_in_a_pickle(tmp_path):
+    class Twice(BaseModel):
+        def __init__(self):
+            W = np.zeros((2, 3))
+            self.params, self.grads = [W, W], [np.zeros((2, 3)), np.zeros((2, 3))]
+
+    model, W = Twice(), numpy.arange(6.0).reshape(2, 3)
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps([W, W]))
+    model.load_params(tmp_path / "weights.pkl")
+    np.testing.assert_array_equal(model.params[1], W)
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps([W, W + 1]))
+    with pytest.raises(InputError, match="whose entries 0 and 1 of params are one: there they differ"):
+        model.load_params(tmp_path / "weights.pkl")
+
+
 def test_wrong_pickles_are_refused_and_change_nothing(tmp_path):
     model, untouched = BetterRnnlm(7, 5, 5, seed=0), BetterRnnlm(7, 5, 5, seed=0)
     good = [np.to_cpu(param) + 1 for param in model.params]
@@ -122,6 +148,7 @@ def test_wrong_pickles_are_refused_and_change_nothing(tmp_path):
     for content, message in [
         (good[:-1], "is not of this BetterRnnlm: it holds .*, wanted 7x5, .*, 5x7, 7$"),
         (good + good[:1], "is not of this BetterRnnlm"),
+        ([], "is not of this BetterRnnlm: it holds no arrays, wanted 7x5"),
         ([array.T for array in good], "is not of this BetterRnnlm: it holds 5x7, .*, wanted 7x5"),
         ([*good[:-1], good[-1].astype(np.int64)], "it holds an array of int64, wanted floats"),
         (untied, "whose entries 0 and 7 of params are one: there they differ"),
