@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from common.elementwise import write
+from common.elementwise import elementwise
 from common.np import np
 
 BITS = {"float32": 24, "float64": 53}  # of a number in [0, 1) that has no gaps
@@ -50,18 +50,19 @@ class DeviceGenerator:
         self.state = key, drawn + n
         numbers = np.empty(n, dtype=dtype)  # (n,)
         start = numpy.uint64((key + drawn) % 2**64)
-        write(uniform(BITS[numpy.dtype(dtype).name]), (numbers,), np.arange(n, dtype=np.uint64), start)
+        uniform(BITS[numpy.dtype(dtype).name])(np.arange(n, dtype=np.uint64), start, out=numbers)
         return numbers.reshape(size)
 
 
 @functools.cache
 def uniform(bits):
     """Return the function of a place, and of where the sequence starts, that gives a number of so many bits."""
+    @elementwise
     def uniform_number(place, start):
         z = (place + start) * numpy.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
         z = z ^ (z >> numpy.uint64(31))
-        return ((z >> numpy.uint64(64 - bits)) * 2.0**-bits,)
+        return (z >> numpy.uint64(64 - bits)) * 2.0**-bits
 
     return uniform_number

@@ -1,35 +1,52 @@
-"""Elementwise functions that write their results where they belong; on a GPU as one kernel."""
+"""Elementwise functions that write their results where they belong, as NumPy's own do; on a GPU each is one kernel."""
 import functools
 
 from common.np import np
 
 
-def write(function, outs, *ins):
-    """Compute an elementwise function and write its results into arrays.
+def elementwise(function):
+    """Let a function of arrays take `out=`, the arrays that its results are written into.
 
-    The function is plain Python on arrays. On a GPU it is compiled by `cupy.fuse` at its first
-    use and started as a single kernel, since a loop over time steps spends its time there with
-    starting kernels.
+    Without `out` the function is what it was. With it, a GPU gets a single kernel, compiled by `cupy.fuse` at the
+    first use: a loop over time steps spends its time there with starting kernels.
 
     Parameters
     ----------
     function : callable
-        Takes arrays that broadcast, returns a tuple of arrays; made of elementwise functions only.
-    outs : tuple of ndarray
-        Where the results go. They may be among `ins`.
-    *ins : ndarray
+        Takes arrays that broadcast, one by one, and returns an array or a tuple of arrays; made of elementwise
+        functions only.
+
+    Returns
+    -------
+    callable
+        `function(*arrays, out=None)`; `out` is an array, or a tuple of arrays, which may be among `arrays`.
     """
-    if np.backend == "numpy":
-        for out, result in zip(outs, function(*ins), strict=True):
-            out[...] = result
-    else:
-        _kernel(function, len(outs), np.fuse)(*outs, *ins)
+    @functools.wraps(function)
+    def with_out(*arrays, out=None):
+        if out is not None and np.backend != "numpy":
+            return _fused(function, out, arrays)
+        results = function(*arrays)
+        if isinstance(out, tuple):
+            for place, result in zip(out, results, strict=True):
+                place[...] = result
+        elif out is not None:
+            out[...] = results
+        return results if out is None else out
+
+    return with_out
+
+
+def _fused(function, out, arrays):
+    places = out if isinstance(out, tuple) else (out,)
+    _kernel(function, len(places), np.fuse)(*places, *arrays)
+    return out
 
 
 @functools.cache
 def _kernel(function, count, fuse):
     def write_results(*arrays):
-        for out, result in zip(arrays[:count], function(*arrays[count:]), strict=True):
-            out[...] = result
+        results = function(*arrays[count:])
+        for place, result in zip(arrays[:count], results if isinstance(results, tuple) else (results,), strict=True):
+            place[...] = result
 
     return fuse(kernel_name=function.__name__)(write_results)

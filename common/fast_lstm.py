@@ -54,7 +54,7 @@ class FastTimeLSTM(TimeLSTM):
         packing, xs = self._start(xs, lengths)  # (P, D)
         N, P, H = packing.N, packing.P, self.hidden_size
         self.cache = None  # what follows writes over the memory of the last forward
-        hs, cs = self._states("h", self.h, packing), self._states("c", self.c, packing)  # (N + P, H)
+        hs, cs = self._states(packing, self._take("states", 2, N + P, H))  # (N + P, H)
         gates = np.matmul(xs, Wx, out=self._take("gates", P, 4 * H))  # (P, 4H)
         tanh_cs = self._take("tanh c", P, H)  # (P, H)
         shares, width = self._share(packing, Wh)
@@ -62,9 +62,8 @@ class FastTimeLSTM(TimeLSTM):
         product = self._take("product", N, 4 * H)  # (N, 4H)
         run_parallel(self._walk_forward, *(
             (packing, share, Wh, product[share], gates, hs, cs, tanh_cs) for share in shares))
-        self.h, self.c = packing.last(hs), packing.last(cs)
         self.cache = packing, xs, hs, cs, gates, tanh_cs
-        return packing.unpack(hs[N:])  # (N, T, H)
+        return self._end(packing, hs, cs)  # (N, T, H)
 
     def _walk_forward(self, packing, share, Wh, product, gates, hs, cs, tanh_cs):
         """Go through all steps with some of the sequences.
@@ -124,10 +123,6 @@ class FastTimeLSTM(TimeLSTM):
         blocks = self._take(name, W.shape[1] // width, len(W), width)  # (B, rows, width)
         blocks[...] = _blocks(W, len(blocks))
         return blocks
-
-    def _states_array(self, name, rows):
-        """Return memory (rows, H), kept ones for the cells; the states themselves are returned, so theirs are new."""
-        return super()._states_array(name, rows) if name == "h" else self._take(name, rows, self.hidden_size)
 
     def backward(self, dhs, dh=None, dc=None):
         """Map the gradients of the states to those of the input, as `TimeLSTM.backward`; once after a forward."""

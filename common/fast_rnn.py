@@ -28,7 +28,7 @@ class FastTimeRNN(TimeRNN):
         Wx, Wh, b = self.params
         packing, xs = self._start(xs, lengths)  # (P, D)
         N = packing.N
-        hs = self._states("h", self.h, packing)  # (N + P, H)
+        (hs,) = self._states(packing)  # (N + P, H)
         hs_after = hs[N:]  # (P, H)
         np.dot(xs, Wx, out=hs_after)  # (1)
         np.add(hs_after, b, out=hs_after)
@@ -39,9 +39,8 @@ class FastTimeRNN(TimeRNN):
             np.dot(h_prev, Wh, out=h_Wh)  # (1)
             np.add(h, h_Wh, out=h)
             np.tanh(h, out=h)  # (2)
-        self.h = packing.last(hs)
         self.cache = packing, xs, hs
-        return packing.unpack(hs_after)  # (N, T, H)
+        return self._end(packing, hs)  # (N, T, H)
 
     def backward(self, dhs, dh=None):
         """Map the gradients of the states to those of the input, as `TimeRNN.backward`."""

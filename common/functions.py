@@ -1,5 +1,21 @@
-"""Functions without state: activations, softmax, cross entropy."""
+"""Functions without state: products, activations, softmax, cross entropy."""
 from common.np import np
+
+
+def add_product(x, W, out):
+    """Add the product x W to `out` (N, M), in place; on a GPU in one operation of cuBLAS.
+
+    Parameters
+    ----------
+    x : ndarray (N, D)
+    W : ndarray (D, M)
+    out : ndarray (N, M)
+        Contiguous.
+    """
+    if np.backend == "numpy":
+        out += x @ W
+    else:
+        np.cublas.gemm("N", "N", x, W, out=out, beta=1)
 
 
 def sigmoid(x):

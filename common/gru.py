@@ -26,19 +26,21 @@ product has a bias br' of its own, so that b is (4H,): bz, br, bh, bh'.
 
 PyTorch writes h = (1 - z) h_hat + z h_prev: its z is 1 - z here.
 """
-from common.elementwise import write
-from common.functions import sigmoid
+from common.elementwise import elementwise
+from common.functions import add_product, sigmoid
 from common.layer import Layer
 from common.np import np
 from common.recurrent import RecurrentLayer, expect_recurrent_weights
 
 
+@elementwise
 def reset_forward(ar, h_prev):
     """Return r and r h_prev, all (N, H)."""
     r = sigmoid(ar)  # (2)
     return r, r * h_prev  # (3)
 
 
+@elementwise
 def update_forward(az, ah, h_prev):
     """Return h, z, h_hat, all (N, H), from the pre-activations of update gate and candidate."""
     z, h_hat = sigmoid(az), np.tanh(ah)  # (2) (4)
@@ -46,18 +48,21 @@ def update_forward(az, ah, h_prev):
     return h, z, h_hat
 
 
-def update_backward(dh, z, h_hat, h_prev):
-    """Return daz, dah and what dh_prev gains, all (N, H)."""
+@elementwise
+def update_backward(dh, dh_prev, z, h_hat, h_prev):
+    """Return daz, dah, and dh_prev with what it gains, all (N, H)."""
     daz = dh * (h_hat - h_prev) * z * (1 - z)  # (5) (2)
     dah = dh * z * (1 - h_hat * h_hat)  # (5) (4)
-    return daz, dah, dh * (1 - z)
+    return daz, dah, dh_prev + dh * (1 - z)  # (5)
 
 
-def reset_backward(drh, r, h_prev):
-    """Return dar and what dh_prev gains, all (N, H), from the gradient of r h_prev."""
-    return drh * h_prev * r * (1 - r), drh * r  # (2)
+@elementwise
+def reset_backward(drh, dh_prev, r, h_prev):
+    """Return dar, and dh_prev with what it gains, all (N, H), from the gradient of r h_prev."""
+    return drh * h_prev * r * (1 - r), dh_prev + drh * r  # (2)
 
 
+@elementwise
 def reset_after_forward(az, ar, ah_x, m, h_prev):
     """Compute a step whose reset gate comes after the product; all arrays are (N, H).
 
@@ -80,46 +85,11 @@ def reset_after_forward(az, ar, ah_x, m, h_prev):
     return h, z, r, h_hat
 
 
-def reset_after_backward(dh, z, r, h_hat, m, h_prev):
-    """Return daz, dar, dah, dm and what dh_prev gains, all (N, H)."""
-    daz, dah, dh_prev = update_backward(dh, z, h_hat, h_prev)  # (5) (4) (2)
+@elementwise
+def reset_after_backward(dh, dh_prev, z, r, h_hat, m, h_prev):
+    """Return daz, dar, dah, dm, and dh_prev with what it gains, all (N, H)."""
+    daz, dah, dh_prev = update_backward(dh, dh_prev, z, h_hat, h_prev)  # (5) (4) (2)
     return daz, dah * m * r * (1 - r), dah, dah * r, dh_prev  # (3') (2)
-
-
-# The same for a step of a sequence, where what x gives to a pre-activation and what h_prev gives come apart,
-# and the gradients that arrive at h from outside, directly and through a product.
-
-
-def reset_step(xz, xr, hz, hr, h_prev):
-    """Return az, r, r h_prev."""
-    return xz + hz, *reset_forward(xr + hr, h_prev)
-
-
-def update_step(az, xh, hh, h_prev):
-    """Return h, z, h_hat."""
-    return update_forward(az, xh + hh, h_prev)
-
-
-def update_step_backward(dh_out, dh, product, z, h_hat, h_prev):
-    """Return daz, dah and what dh_prev gains."""
-    return update_backward(dh_out + dh + product, z, h_hat, h_prev)
-
-
-def reset_step_backward(drh, dh_prev, r, h_prev):
-    """Return dar and dh_prev with what it gains."""
-    dar, gain = reset_backward(drh, r, h_prev)
-    return dar, dh_prev + gain
-
-
-def reset_after_step(xz, xr, xh, hz, hr, hm, b_m, h_prev):
-    """Return h, z, r, h_hat, m."""
-    m = hm + b_m
-    return *reset_after_forward(xz + hz, xr + hr, xh, m, h_prev), m
-
-
-def reset_after_step_backward(dh_out, dh, product, z, r, h_hat, m, h_prev):
-    """Return daz, dar, dah, dm and what dh_prev gains."""
-    return reset_after_backward(dh_out + dh + product, z, r, h_hat, m, h_prev)
 
 
 def split_blocks(a):
@@ -173,17 +143,17 @@ class GRU(Layer):
         self.expect("dh", dh, h_prev.shape)
         if self.reset_after:
             m = kept
-            daz, dar, dah, dm, dh_prev = reset_after_backward(dh, z, r, h_hat, m, h_prev)
+            daz, dar, dah, dm, dh_prev = reset_after_backward(dh, np.zeros_like(dh), z, r, h_hat, m, h_prev)
             dproduct = np.concatenate((daz, dar, dm), axis=1)  # (N, 3H), of h_prev Wh
             dh_prev = dh_prev + dproduct @ Wh.T  # (1) (3')
             np.matmul(h_prev.T, dproduct, out=dWh)
             np.sum(dm, axis=0, out=db[3 * H:])
         else:
             rh = kept
-            daz, dah, dh_prev = update_backward(dh, z, h_hat, h_prev)  # (5) (4) (2)
+            daz, dah, dh_prev = update_backward(dh, np.zeros_like(dh), z, h_hat, h_prev)  # (5) (4) (2)
             Whz, Whr, Whh = split_blocks(Wh)
-            dar, dh_gain = reset_backward(dah @ Whh.T, r, h_prev)  # (3) (2)
-            dh_prev = dh_prev + dh_gain + daz @ Whz.T + dar @ Whr.T  # (1)
+            dar, dh_prev = reset_backward(dah @ Whh.T, dh_prev, r, h_prev)  # (3) (2)
+            dh_prev = dh_prev + daz @ Whz.T + dar @ Whr.T  # (1)
             dWhz, dWhr, dWhh = split_blocks(dWh)
             dWhz[...] = h_prev.T @ daz
             dWhr[...] = h_prev.T @ dar
@@ -234,48 +204,35 @@ class TimeGRU(RecurrentLayer):
             Real steps of each sequence. Outputs beyond them are zeros, and the final state of a
             sequence is that of its last real step.
         """
-        Wx, Wh, b = self.params
-        H = self.hidden_size
         packing, xs = self._start(xs, lengths)  # (P, D)
-        gates = xs @ Wx  # (P, 3H), pre-activations first, then z, r, h_hat
-        gates += b[:3 * H]
-        hs = self._states("h", self.h, packing)  # (N + P, H)
-        kept = np.empty((packing.P, H), dtype=xs.dtype)  # (P, H), m or r h_prev
-        run = self._reset_after if self.reset_after else self._reset_before
-        run(packing, hs, gates, kept)
-        self.h = packing.last(hs)
-        self.cache = packing, xs, hs, gates, kept
-        return packing.unpack(hs[packing.N:])  # (N, T, H)
+        a, (h,) = self._project(xs), self._states(packing)  # (P, 3H), x Wx + b; (N + P, H)
+        kept = self._reset_after(packing, h, a) if self.reset_after else self._reset_before(packing, h, a)
+        self.cache = packing, xs, h, *kept
+        return self._end(packing, h)  # (N, T, H)
 
-    def _reset_after(self, packing, hs, gates, kept):
-        """Walk the steps: fill the states hs (N + P, H) and kept (P, H), turn gates (P, 3H) into z, r, h_hat."""
-        _, Wh, b = self.params
-        H, N = self.hidden_size, packing.N
-        hs_after, b_m = hs[N:], b[3 * H:]  # (P, H), (H,)
-        product = np.empty((N, 3 * H), dtype=hs.dtype)  # (N, 3H)
-        for rows, before, n in packing.steps:
-            np.matmul(hs[before], Wh, out=product[:n])  # (1) (3')
-            a = split_blocks(gates[rows])
-            write(reset_after_step, (hs_after[rows], *a, kept[rows]), *a, *split_blocks(product[:n]), b_m, hs[before])
+    def _reset_before(self, packing, h, a):
+        """Walk the steps: fill the states h (N + P, H); return z and r (P, 2H), h_hat (P, H), r h_prev (P, H)."""
+        Wh, H = self.params[1], len(self.params[1])
+        Wh_zr, Whh = np.ascontiguousarray(Wh[:, :2 * H]), np.ascontiguousarray(Wh[:, 2 * H:])  # (H, 2H), (H, H)
+        zr, h_hat = np.ascontiguousarray(a[:, :2 * H]), np.ascontiguousarray(a[:, 2 * H:])  # (P, 2H), (P, H)
+        z, r, rh = zr[:, :H], zr[:, H:], np.empty(h_hat.shape, dtype=h.dtype)  # (P, H) each
+        for t, prev, now in packing.steps:
+            add_product(h[prev], Wh_zr, out=zr[t])  # (1)
+            reset_forward(r[t], h[prev], out=(r[t], rh[t]))  # (2)
+            add_product(rh[t], Whh, out=h_hat[t])  # (3)
+            update_forward(z[t], h_hat[t], h[prev], out=(h[now], z[t], h_hat[t]))  # (2) (4) (5)
+        return zr, h_hat, rh
 
-    def _reset_before(self, packing, hs, gates, kept):
-        """Walk the steps, as `_reset_after`."""
-        H, N = self.hidden_size, packing.N
-        hs_after = hs[N:]  # (P, H)
-        Wh_zr, Whh = (np.ascontiguousarray(block) for block in self._blocks_of_Wh())  # (H, 2H), (H, H)
-        product = np.empty((N, 2 * H), dtype=hs.dtype)  # (N, 2H)
-        product_h = np.empty((N, H), dtype=hs.dtype)  # (N, H)
-        for rows, before, n in packing.steps:
-            np.matmul(hs[before], Wh_zr, out=product[:n])  # (1)
-            az, ar, ah = split_blocks(gates[rows])
-            write(reset_step, (az, ar, kept[rows]), az, ar, product[:n, :H], product[:n, H:], hs[before])  # (1) (2)
-            np.matmul(kept[rows], Whh, out=product_h[:n])  # (3)
-            write(update_step, (hs_after[rows], az, ah), az, ah, product_h[:n], hs[before])  # (2) (3) (4) (5)
-
-    def _blocks_of_Wh(self):
-        """Return the columns of Wh for the two gates, (H, 2H), and for the candidate, (H, H)."""
-        Wh, H = self.params[1], self.hidden_size
-        return Wh[:, :2 * H], Wh[:, 2 * H:]
+    def _reset_after(self, packing, h, a):
+        """Walk the steps: fill the states h (N + P, H); return z, r and m (P, 3H), h_hat (P, H)."""
+        (_, Wh, b), H = self.params, h.shape[1]
+        zrm, h_hat = np.empty(a.shape, dtype=a.dtype), a[:, 2 * H:]  # (P, 3H), (P, H)
+        z, r, m = zrm[:, :H], zrm[:, H:2 * H], zrm[:, 2 * H:]  # (P, H) each
+        zrm[:, :2 * H], m[...] = a[:, :2 * H], b[3 * H:]
+        for t, prev, now in packing.steps:
+            add_product(h[prev], Wh, out=zrm[t])  # (1) (3')
+            reset_after_forward(z[t], r[t], h_hat[t], m[t], h[prev], out=(h[now], z[t], r[t], h_hat[t]))  # (2) to (5)
+        return zrm, h_hat
 
     def backward(self, dhs, dh=None):
         """Map the gradients of the states to those of the input.
@@ -291,62 +248,50 @@ class TimeGRU(RecurrentLayer):
         ndarray (N, T, D)
             Zeros at the padding.
         """
-        Wx, _, _ = self.params
-        dWx, dWh, db = self.grads
-        H = self.hidden_size
-        packing, xs, hs, gates, kept = self.recall()
-        dhs = self._start_backward(dhs, packing)  # (P, H)
-        dh = self._final("dh", dh, packing)  # (N, H)
-        run = self._reset_after_backward if self.reset_after else self._reset_before_backward
-        da_zr, dah = run(packing, hs, gates, kept, dhs, dh)  # (P, 2H), (P, H)
-        self.dh = packing.unsort(dh)
-        da = np.concatenate((da_zr, dah), axis=1)  # (P, 3H)
-        np.matmul(xs.T, da, out=dWx)
-        np.sum(da, axis=0, out=db[:3 * H])
-        return packing.unpack(da @ Wx.T)  # (N, T, D)
+        packing, xs, h, *kept = self.recall()
+        (dh,) = self._gradients(packing, dhs, dh)  # (N + P, H)
+        walk_back = self._reset_after_backward if self.reset_after else self._reset_before_backward
+        return self._end_backward(packing, xs, h, walk_back(packing, h, dh, *kept), dh)  # (N, T, D)
 
-    def _reset_after_backward(self, packing, hs, gates, kept, dhs, dh):
-        """Walk the steps back: turn dh (N, H) into the gradient of the initial state, set dWh and the db of bh'.
+    def _reset_before_backward(self, packing, h, dh, zr, h_hat, rh):
+        """Walk the steps back: complete dh (N + P, H), set dWh, and return daz, dar, dah, (P, 3H)."""
+        Wh, dWh = self.params[1], self.grads[1]
+        H = len(Wh)
+        Wh_zr_T = np.ascontiguousarray(Wh[:, :2 * H].T)  # (2H, H)
+        Whh_T = np.ascontiguousarray(Wh[:, 2 * H:].T)  # (H, H)
+        da_zr = np.empty(zr.shape, dtype=h.dtype)  # (P, 2H)
+        dah, drh = np.empty(rh.shape, dtype=h.dtype), np.empty(rh.shape, dtype=h.dtype)  # (P, H) each
+        z, r, daz, dar = zr[:, :H], zr[:, H:], da_zr[:, :H], da_zr[:, H:]  # (P, H) each
+        for t, prev, now in reversed(packing.steps):
+            update_backward(dh[now], dh[prev], z[t], h_hat[t], h[prev],
+                            out=(daz[t], dah[t], dh[prev]))  # (5) (4) (2)
+            np.matmul(dah[t], Whh_T, out=drh[t])  # (3)
+            reset_backward(drh[t], dh[prev], r[t], h[prev], out=(dar[t], dh[prev]))  # (2)
+            add_product(da_zr[t], Wh_zr_T, out=dh[prev])  # (1)
+        dWh[:, :2 * H] = packing.before(h).T @ da_zr
+        dWh[:, 2 * H:] = rh.T @ dah
+        return np.concatenate((da_zr, dah), axis=1)
 
-        Returns
-        -------
-        da_zr : ndarray (P, 2H)
-        dah : ndarray (P, H)
-        """
-        _, dWh, db = self.grads
-        H = self.hidden_size
-        da_h = np.empty_like(gates)  # (P, 3H), the gradients of h_prev Wh: daz, dar, dm
-        dah = np.empty_like(dhs)  # (P, H)
-        product = np.zeros_like(dh)  # (N, H)
+    def _reset_after_backward(self, packing, h, dh, zrm, h_hat):
+        """Walk the steps back, as `_reset_before_backward`; set the gradient of bh' too."""
+        H = h.shape[1]
+        da_h = np.empty(zrm.shape, dtype=h.dtype)  # (P, 3H), the gradients of h_prev Wh + bh': daz, dar, dm
+        dah = np.empty(h_hat.shape, dtype=h.dtype)  # (P, H)
+        z, r, m = zrm[:, :H], zrm[:, H:2 * H], zrm[:, 2 * H:]  # (P, H) each
+        daz, dar, dm = da_h[:, :H], da_h[:, H:2 * H], da_h[:, 2 * H:]  # (P, H) each
         Wh_T = self._transposed_Wh()  # (3H, H)
-        for rows, before, n in reversed(packing.steps):
-            daz, dar, dm = split_blocks(da_h[rows])
-            write(reset_after_step_backward, (daz, dar, dah[rows], dm, dh[:n]),
-                  dhs[rows], dh[:n], product[:n], *split_blocks(gates[rows]), kept[rows], hs[before])
-            np.matmul(da_h[rows], Wh_T, out=product[:n])  # (1) (3')
-        dh += product
-        np.matmul(packing.before(hs).T, da_h, out=dWh)
-        np.sum(da_h[:, 2 * H:], axis=0, out=db[3 * H:])
-        return da_h[:, :2 * H], dah
+        for t, prev, now in reversed(packing.steps):
+            reset_after_backward(dh[now], dh[prev], z[t], r[t], h_hat[t], m[t], h[prev],
+                                 out=(daz[t], dar[t], dah[t], dm[t], dh[prev]))  # (5) (4) (3') (2)
+            add_product(da_h[t], Wh_T, out=dh[prev])  # (1) (3')
+        _, dWh, db = self.grads
+        np.matmul(packing.before(h).T, da_h, out=dWh)
+        np.sum(dm, axis=0, out=db[3 * H:])
+        return np.concatenate((da_h[:, :2 * H], dah), axis=1)
 
-    def _reset_before_backward(self, packing, hs, gates, kept, dhs, dh):
-        """Walk the steps back, as `_reset_after_backward`."""
-        dWh = self.grads[1]
-        N, H = packing.N, self.hidden_size
-        da_zr = np.empty((packing.P, 2 * H), dtype=dhs.dtype)  # (P, 2H)
-        dah = np.empty_like(dhs)  # (P, H)
-        drh = np.empty((N, H), dtype=dhs.dtype)  # (N, H)
-        product = np.zeros_like(dh)  # (N, H)
-        Wh_zr_T, Whh_T = (np.ascontiguousarray(block.T) for block in self._blocks_of_Wh())  # (2H, H), (H, H)
-        for rows, before, n in reversed(packing.steps):
-            z, r, h_hat = split_blocks(gates[rows])
-            daz, dar = da_zr[rows, :H], da_zr[rows, H:]
-            write(update_step_backward, (daz, dah[rows], dh[:n]),
-                  dhs[rows], dh[:n], product[:n], z, h_hat, hs[before])  # (5) (4) (2)
-            np.matmul(dah[rows], Whh_T, out=drh[:n])  # (3)
-            write(reset_step_backward, (dar, dh[:n]), drh[:n], dh[:n], r, hs[before])  # (2)
-            np.matmul(da_zr[rows], Wh_zr_T, out=product[:n])  # (1)
-        dh += product
-        dWh[:, :2 * H] = packing.before(hs).T @ da_zr
-        dWh[:, 2 * H:] = kept.T @ dah
-        return da_zr, dah
+    def _project_backward(self, xs, hs_prev, da):
+        """Set dWx and db of the pre-activations, and return dxs (P, D); dWh is set by the walk back."""
+        dWx, _, db = self.grads
+        np.matmul(xs.T, da, out=dWx)
+        np.sum(da, axis=0, out=db[:da.shape[1]])
+        return da @ self.params[0].T  # (P, D)

@@ -66,14 +66,12 @@ class Layer:
         ValueError
             It is no array of the backend in use, or its shape or dtype is not the layer's.
         """
-        self._expect_array(name, array)
-        if dtype is None:
-            dtype = self.params[0].dtype if self.params else array.dtype
-        wanted = shape[1:] if shape[0] is ... else shape
-        got = array.shape[array.ndim - len(wanted):] if shape[0] is ... else array.shape
-        fits = len(got) == len(wanted) and all(
-            isinstance(want, str) or want == have for want, have in zip(wanted, got))
-        if not fits or array.dtype != dtype or dtype.kind != "f":
+        if not isinstance(array, np.ndarray) or self.params and not isinstance(self.params[0], np.ndarray):
+            self._expect_array(name, array)
+        wanted = array.shape[:max(0, array.ndim + 1 - len(shape))] + shape[1:] if shape[0] is ... else shape
+        wrong = [size for size, want in zip(array.shape, wanted) if size != want and not isinstance(want, str)]
+        dtype = dtype or (self.params[0].dtype if self.params else array.dtype)
+        if wrong or array.ndim != len(wanted) or array.dtype != dtype or dtype.kind != "f":
             sizes = ", ".join("..." if size is ... else str(size) for size in shape)
             kind = dtype if dtype.kind == "f" else "a floating dtype"
             raise ValueError(

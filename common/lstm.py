@@ -16,13 +16,14 @@ Their derivatives, numbered alike and taken in reverse:
     (2)  daf = df f (1 - f),  dag = dg (1 - g^2),  dai = di i (1 - i),  dao = do o (1 - o)
     (1)  dx = da Wx^T,  dh_prev = da Wh^T,  dWx = x^T da,  dWh = h_prev^T da,  db = sum over N of da
 """
-from common.elementwise import write
-from common.functions import sigmoid
+from common.elementwise import elementwise
+from common.functions import add_product, sigmoid
 from common.layer import Layer
 from common.np import np
 from common.recurrent import RecurrentLayer, expect_recurrent_weights
 
 
+@elementwise
 def gates_forward(af, ag, ai, ao, c_prev):
     """Compute a step from its pre-activations; all arrays are (N, H).
 
@@ -36,6 +37,7 @@ def gates_forward(af, ag, ai, ao, c_prev):
     return h, c, f, g, i, o
 
 
+@elementwise
 def gates_backward(dh, dc, f, g, i, o, c_prev, c):
     """Compute the gradients of a step's pre-activations; all arrays are (N, H).
 
@@ -56,16 +58,6 @@ def gates_backward(dh, dc, f, g, i, o, c_prev, c):
     df, dg, di, dc_prev = dc * c_prev, dc * i, dc * g, dc * f  # (3)
     daf, dag, dai, dao = df * f * (1 - f), dg * (1 - g * g), di * i * (1 - i), do * o * (1 - o)  # (2)
     return daf, dag, dai, dao, dc_prev
-
-
-def step_forward(xf, xg, xi, xo, hf, hg, hi, ho, c_prev):
-    """`gates_forward` of the sums of what x and what h_prev give to the pre-activations."""
-    return gates_forward(xf + hf, xg + hg, xi + hi, xo + ho, c_prev)
-
-
-def step_backward(dh_out, dh, dc, f, g, i, o, c_prev, c):
-    """`gates_backward` of the sum of the gradients that arrive at h from outside and from the step after."""
-    return gates_backward(dh_out + dh, dc, f, g, i, o, c_prev, c)
 
 
 def split_gates(a):
@@ -140,6 +132,7 @@ class TimeLSTM(RecurrentLayer):
     """
 
     gates = 4
+    state_names = ("h", "c")
 
     def __init__(self, Wx, Wh, b, stateful=False):
         super().__init__(Wx, Wh, b, stateful)
@@ -179,17 +172,14 @@ class TimeLSTM(RecurrentLayer):
         """
         Wh = self.params[1]
         packing, xs = self._start(xs, lengths)  # (P, D)
-        N, gates = packing.N, self._project(xs)  # (P, 4H)
-        hs, cs = self._states("h", self.h, packing), self._states("c", self.c, packing)  # (N + P, H)
-        hs_after, cs_after = hs[N:], cs[N:]  # (P, H)
-        product = np.empty((N, gates.shape[1]), dtype=xs.dtype)  # (N, 4H)
-        for rows, before, n in packing.steps:
-            np.matmul(hs[before], Wh, out=product[:n])  # (1)
-            a = split_gates(gates[rows])
-            write(step_forward, (hs_after[rows], cs_after[rows], *a), *a, *split_gates(product[:n]), cs[before])
-        self.h, self.c = packing.last(hs), packing.last(cs)
-        self.cache = packing, xs, hs, cs, gates
-        return packing.unpack(hs_after)  # (N, T, H)
+        a = self._project(xs)  # (P, 4H), x Wx + b
+        h, c = self._states(packing)  # (N + P, H)
+        f, g, i, o = split_gates(a)  # (P, H): pre-activations, then gates
+        for t, prev, now in packing.steps:
+            add_product(h[prev], Wh, out=a[t])  # (1)
+            gates_forward(f[t], g[t], i[t], o[t], c[prev], out=(h[now], c[now], f[t], g[t], i[t], o[t]))  # (2) (3) (4)
+        self.cache = packing, xs, h, c, a
+        return self._end(packing, h, c)  # (N, T, H)
 
     def backward(self, dhs, dh=None, dc=None):
         """Map the gradients of the states to those of the input.
@@ -205,16 +195,14 @@ class TimeLSTM(RecurrentLayer):
         ndarray (N, T, D)
             Zeros at the padding.
         """
-        packing, xs, hs, cs, gates = self.recall()
-        cs_after = cs[packing.N:]  # (P, H)
-        dhs = self._start_backward(dhs, packing)  # (P, H)
-        dh = self._final("dh", dh, packing)  # (N, H)
-        dc = self._final("dc", dc, packing)  # (N, H)
-        da = np.empty_like(gates)  # (P, 4H)
+        packing, xs, h, c, gates = self.recall()
+        f, g, i, o = split_gates(gates)  # (P, H)
+        dh, dc = self._gradients(packing, dhs, dh, dc)  # (N + P, H)
+        da = np.empty(gates.shape, dtype=gates.dtype)  # (P, 4H)
+        daf, dag, dai, dao = split_gates(da)  # (P, H)
         Wh_T = self._transposed_Wh()  # (4H, H)
-        for rows, before, n in reversed(packing.steps):
-            write(step_backward, (*split_gates(da[rows]), dc[:n]),
-                  dhs[rows], dh[:n], dc[:n], *split_gates(gates[rows]), cs[before], cs_after[rows])
-            np.matmul(da[rows], Wh_T, out=dh[:n])  # (1)
-        self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
-        return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
+        for t, prev, now in reversed(packing.steps):
+            gates_backward(dh[now], dc[now], f[t], g[t], i[t], o[t], c[prev], c[now],
+                           out=(daf[t], dag[t], dai[t], dao[t], dc[prev]))  # (4) (3) (2)
+            add_product(da[t], Wh_T, out=dh[prev])  # (1)
+        return self._end_backward(packing, xs, h, da, dh, dc)  # (N, T, D)

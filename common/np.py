@@ -83,6 +83,8 @@ def _import_cupy():
     except runtime.CUDARuntimeError as error:
         raise InputError(_no_gpu(runtime, str(error))) from None
     try:
+        from cupy import cublas  # noqa: F401  (cupy.cublas is there only when it was asked for)
+
         cupy.ones((1, 1)) @ cupy.ones((1, 1))  # needs the compiler and the matrix products of CUDA
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]

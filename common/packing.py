@@ -12,8 +12,6 @@ step are the first ones::
 
 Without lengths every sequence runs to the end, and the rows are the batch with time first.
 """
-import functools
-
 import numpy
 
 from common.np import np
@@ -33,9 +31,9 @@ class Packing:
     ----------
     P : int
         Packed rows.
-    steps : list of (slice, slice, int)
-        For each step its rows, the rows of the states before it in an array (N + P, H) that
-        begins with the initial ones, and the number n of sequences that still run.
+    steps : list of (slice, slice, slice)
+        For each step its rows, and in an array (N + P, H) of states, which begins with the initial ones, the
+        rows of the states before and after it.
 
     Raises
     ------
@@ -44,20 +42,23 @@ class Packing:
     """
 
     def __init__(self, N, T, lengths=None):
-        self.N, self.T = N, T
-        self.order = None
-        if lengths is None:
-            self.P, self.steps = N * T, _equal_steps(N, T)
-            return
-        lengths = checked_lengths(lengths, N, T)
+        self.N, self.T, self.P, self.order = N, T, N * T, None
+        rows = list(map(slice, range(0, self.P + N, N), range(N, self.P + 2 * N, N)))
+        self.steps = list(zip(rows[:-1], rows[:-1], rows[1:]))
+        if lengths is not None:
+            self._sort(checked_lengths(lengths, N, T))
+
+    def _sort(self, lengths):
+        """Set everything for sequences of different length (N,), longest first."""
+        N, T = self.N, self.T
         order = numpy.argsort(-lengths, kind="stable")  # (N,)
         running = (lengths > numpy.arange(T)[:, None]).sum(axis=1)  # (T,)
         ends = numpy.cumsum(running)  # (T,)
         starts = ends - running  # (T,)
         befores = numpy.concatenate(([0], N + starts[:-1]))  # (T,)
         self.P = int(running.sum())
-        self.steps = [(slice(start, end), slice(before, before + n), n) for start, end, before, n in zip(
-            starts.tolist(), ends.tolist(), befores.tolist(), running.tolist()) if n > 0]
+        self.steps = [(slice(start, start + n), slice(before, before + n), slice(N + start, N + start + n))
+                      for start, before, n in zip(starts.tolist(), befores.tolist(), running.tolist()) if n > 0]
         self.order = np.to_device(order)
         self.inverse = np.to_device(numpy.argsort(order))
         self.row_sequence = np.to_device(numpy.concatenate([order[:n] for n in running]))  # (P,)
@@ -69,8 +70,15 @@ class Packing:
     def pack(self, xs):
         """Turn xs (N, T, D) into rows (P, D)."""
         if self.order is None:
-            return np.ascontiguousarray(xs.swapaxes(0, 1)).reshape(self.N * self.T, -1)
+            return np.ascontiguousarray(xs.swapaxes(0, 1)).reshape(self.P, -1)
         return xs[self.row_sequence, self.row_step]
+
+    def pack_into(self, rows, xs):
+        """Write xs (N, T, D) into rows (P, D)."""
+        if self.order is None:
+            rows.reshape(self.T, self.N, -1)[...] = xs.swapaxes(0, 1)
+        else:
+            rows[...] = xs[self.row_sequence, self.row_step]
 
     def unpack(self, rows):
         """Turn rows (P, D) into a new array (N, T, D), zeros at the padding."""
@@ -108,11 +116,9 @@ class Packing:
         """Copy from states (N + P, H) the one after each sequence's last step, (N, H), in the order of the batch."""
         return states[self.P:].copy() if self.order is None else states[self.last_row]
 
-
-@functools.lru_cache(maxsize=64)
-def _equal_steps(N, T):
-    """Return the steps of a batch whose sequences all have T: the states before step t stand where its rows do."""
-    return [(slice(t * N, t * N + N), slice(t * N, t * N + N), N) for t in range(T)]
+    def add_to_last(self, states, addend):
+        """Add (N, H), in the order of the batch, to what `last` picks from states (N + P, H), in place."""
+        states[slice(self.P, None) if self.order is None else self.last_row] += addend
 
 
 def checked_lengths(lengths, N, T):

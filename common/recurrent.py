@@ -26,6 +26,7 @@ class RecurrentLayer(Layer):
 
     gates = 1
     biases = None
+    state_names = ("h",)
 
     def __init__(self, Wx, Wh, b, stateful=False):
         super().__init__(Wx, Wh, b)
@@ -79,41 +80,96 @@ class RecurrentLayer(Layer):
         packing : Packing
         rows : ndarray (P, D)
         """
-        self.expect("xs", xs, ("N", "T", self.params[0].shape[0]))
+        self.expect("xs", xs, ("N", "T", len(self.params[0])))
         packing = Packing(*xs.shape[:2], lengths)
         return packing, packing.pack(xs)
 
-    def _states(self, name, initial, packing):
+    def _states(self, packing, memory=None):
         """Make room for the states before and after each step.
 
         Parameters
         ----------
-        name : str
-            For the error message.
-        initial : ndarray (N, H) or None
-            The state carried over.
         packing : Packing
+        memory : ndarray (S, N + P, H), optional
+            Taken in the place of a new array.
 
         Returns
         -------
-        ndarray (N + P, H)
-            Its first N rows hold the state to begin with, sorted: `initial`, or zeros.
+        ndarray (S, N + P, H)
+            For each of the S states. The first N rows hold the one to begin with, sorted: carried over, or zeros.
         """
-        N = packing.N
-        states = self._states_array(name, N + packing.P)  # (N + P, H)
-        if initial is None or not self.stateful:
-            states[:N] = 0
-        elif len(initial) == N:
-            states[:N] = packing.sort(initial)
+        S, rows, H = len(self.state_names), packing.N + packing.P, len(self.params[1])
+        states = np.empty((S, rows, H), dtype=self.params[0].dtype) if memory is None else memory
+        if self.stateful:
+            self._carry_over(packing, states)
         else:
-            raise ValueError(
-                f"{self._name}: the carried state {name} is for a batch of {len(initial)}, the input has {N}; "
-                "call reset_state() first")
+            states[:, :packing.N] = 0
         return states
 
-    def _states_array(self, name, rows):
-        """Return memory (rows, H) for the states of a name, not initialised."""
-        return np.empty((rows, self.hidden_size), dtype=self.params[0].dtype)
+    def _carry_over(self, packing, states):
+        """Begin states (S, N + P, H) with those in which the last forward ended."""
+        N = packing.N
+        for name, carried, array in zip(self.state_names, self.state, states):
+            if carried is not None and len(carried) != N:
+                raise ValueError(
+                    f"{self._name}: the carried state {name} is for a batch of {len(carried)}, the input has {N}; "
+                    "call reset_state() first")
+            array[:N] = 0 if carried is None else packing.sort(carried)
+
+    def _end(self, packing, *states):
+        """Keep the states after each sequence's last step, and return hs (N, T, H).
+
+        Parameters
+        ----------
+        packing : Packing
+        *states : ndarray (N + P, H)
+            What `_states` returned, filled.
+        """
+        for name, array in zip(self.state_names, states):
+            setattr(self, name, packing.last(array))
+        return packing.unpack(states[0][packing.N:])
+
+    def _gradients(self, packing, dhs, *finals):
+        """Check the gradients that arrive from outside, and put them where the loop adds what each step sends back.
+
+        Parameters
+        ----------
+        packing : Packing
+        dhs : ndarray (N, T, H)
+        *finals : ndarray (N, H) or None
+            For each state, the gradient that arrives at its final value.
+
+        Returns
+        -------
+        ndarray (S, N + P, H)
+            For each state, the gradients so far of its values before and after each step.
+        """
+        N, T, H = packing.N, packing.T, len(self.params[1])
+        self.expect("dhs", dhs, (N, T, H))
+        gradients = np.zeros((len(self.state_names), N + packing.P, H), dtype=dhs.dtype)  # (S, N + P, H)
+        packing.pack_into(gradients[0, N:], dhs)
+        for name, final, gradient in zip(self.state_names, finals, gradients):
+            if final is not None:
+                self.expect(f"d{name}", final, (N, H))
+                packing.add_to_last(gradient, final)
+        return gradients
+
+    def _end_backward(self, packing, xs, hs, da, *gradients):
+        """Keep the gradients of the states to begin with, set those of the weights, and return dxs (N, T, D).
+
+        Parameters
+        ----------
+        packing : Packing
+        xs : ndarray (P, D)
+        hs : ndarray (N + P, H)
+        da : ndarray (P, G)
+            Gradients of the pre-activations.
+        *gradients : ndarray (N + P, H)
+            What `_gradients` returned, complete.
+        """
+        for name, gradient in zip(self.state_names, gradients):
+            setattr(self, f"d{name}", packing.unsort(gradient[:packing.N]))
+        return packing.unpack(self._project_backward(xs, packing.before(hs), da))
 
     def _start_backward(self, dhs, packing):
         """Check the gradient of the output and pack it, (P, H)."""
@@ -129,9 +185,8 @@ class RecurrentLayer(Layer):
 
     def _project(self, xs):
         """Return x Wx + b for the rows of all steps, (P, G), from xs (P, D), in one product."""
-        Wx, _, b = self.params
-        a = xs @ Wx  # (P, G)
-        a += b
+        a = xs @ self.params[0]  # (P, G)
+        a += self.params[2][:a.shape[1]]
         return a
 
     def _transposed_Wh(self):

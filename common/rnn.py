@@ -10,30 +10,38 @@ Their derivatives, numbered alike and taken in reverse:
     (2)  da = dh phi'(a)
     (1)  dx = da Wx^T,  dh_prev = da Wh^T,  dWx = x^T da,  dWh = h_prev^T da,  db = sum over N of da
 """
-import functools
-
-from common.elementwise import write
-from common.functions import relu, sigmoid
+from common.elementwise import elementwise
+from common.functions import add_product, relu, sigmoid
 from common.layer import Layer
 from common.np import np
 from common.recurrent import RecurrentLayer, expect_recurrent_weights
 
 
+@elementwise
 def tanh_forward(a):
     """Return h = tanh(a)."""
     return np.tanh(a)
 
 
+@elementwise
 def tanh_backward(dh, h):
     """Return da = dh (1 - h^2), given h = tanh(a)."""
     return dh * (1 - h * h)
 
 
+relu_forward = elementwise(relu)
+
+
+@elementwise
 def relu_backward(dh, h):
     """Return da = dh where h = max(0, a) is positive, else 0."""
     return dh * (h > 0)
 
 
+sigmoid_forward = elementwise(sigmoid)
+
+
+@elementwise
 def sigmoid_backward(dh, h):
     """Return da = dh h (1 - h), given h = sigmoid(a)."""
     return dh * h * (1 - h)
@@ -41,8 +49,8 @@ def sigmoid_backward(dh, h):
 
 ACTIVATIONS = {
     "tanh": (tanh_forward, tanh_backward),
-    "relu": (relu, relu_backward),
-    "sigmoid": (sigmoid, sigmoid_backward),
+    "relu": (relu_forward, relu_backward),
+    "sigmoid": (sigmoid_forward, sigmoid_backward),
 }
 
 
@@ -57,24 +65,6 @@ def activation_functions(name):
     if name not in ACTIVATIONS:
         raise ValueError(f"activation is {name!r}, wanted one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
-
-
-@functools.cache
-def step_functions(name):
-    """Return the elementwise part of a step, forward and backward, of an activation.
-
-    Forward takes what x and what h_prev give to the pre-activation, backward the gradients that
-    arrive at h from outside and from the step after, and h.
-    """
-    phi, phi_backward = activation_functions(name)
-
-    def step_forward(x, h):
-        return (phi(x + h),)
-
-    def step_backward(dh_out, dh, h):
-        return (phi_backward(dh_out + dh, h),)
-
-    return step_forward, step_backward
 
 
 class RNN(Layer):
@@ -137,8 +127,7 @@ class TimeRNN(RecurrentLayer):
     def __init__(self, Wx, Wh, b, stateful=False, activation="tanh"):
         super().__init__(Wx, Wh, b, stateful)
         self.activation_name = activation
-        self.activation, _ = activation_functions(activation)
-        self.step_forward, self.step_backward = step_functions(activation)
+        self.activation, self.activation_backward = activation_functions(activation)
 
     @property
     def step(self):
@@ -157,16 +146,13 @@ class TimeRNN(RecurrentLayer):
         """
         Wh = self.params[1]
         packing, xs = self._start(xs, lengths)  # (P, D)
-        N, a = packing.N, self._project(xs)  # (P, H)
-        hs = self._states("h", self.h, packing)  # (N + P, H)
-        hs_after = hs[N:]  # (P, H)
-        product = np.empty((N, self.hidden_size), dtype=xs.dtype)  # (N, H)
-        for rows, before, n in packing.steps:
-            np.matmul(hs[before], Wh, out=product[:n])  # (1)
-            write(self.step_forward, (hs_after[rows],), a[rows], product[:n])  # (1) (2)
-        self.h = packing.last(hs)
-        self.cache = packing, xs, hs
-        return packing.unpack(hs_after)  # (N, T, H)
+        a = self._project(xs)  # (P, H), x Wx + b
+        (h,) = self._states(packing)  # (N + P, H)
+        for t, prev, now in packing.steps:
+            add_product(h[prev], Wh, out=a[t])  # (1)
+            self.activation(a[t], out=h[now])  # (2)
+        self.cache = packing, xs, h
+        return self._end(packing, h)  # (N, T, H)
 
     def backward(self, dhs, dh=None):
         """Map the gradients of the states to those of the input.
@@ -182,14 +168,11 @@ class TimeRNN(RecurrentLayer):
         ndarray (N, T, D)
             Zeros at the padding.
         """
-        packing, xs, hs = self.recall()
-        dhs = self._start_backward(dhs, packing)  # (P, H)
-        dh = self._final("dh", dh, packing)  # (N, H)
-        da = np.empty_like(dhs)  # (P, H)
-        hs_after = hs[packing.N:]  # (P, H)
+        packing, xs, h = self.recall()
+        (dh,) = self._gradients(packing, dhs, dh)  # (N + P, H)
+        da = np.empty((packing.P, h.shape[1]), dtype=h.dtype)  # (P, H)
         Wh_T = self._transposed_Wh()  # (H, H)
-        for rows, _, n in reversed(packing.steps):
-            write(self.step_backward, (da[rows],), dhs[rows], dh[:n], hs_after[rows])  # (2)
-            np.matmul(da[rows], Wh_T, out=dh[:n])  # (1)
-        self.dh = packing.unsort(dh)
-        return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
+        for t, prev, now in reversed(packing.steps):
+            self.activation_backward(dh[now], h[now], out=da[t])  # (2)
+            add_product(da[t], Wh_T, out=dh[prev])  # (1)
+        return self._end_backward(packing, xs, h, da, dh)  # (N, T, D)

@@ -1,5 +1,5 @@
 """Sums of the rows that belong to the same id: the gradient of an embedding."""
-from common.elementwise import write
+from common.elementwise import elementwise
 from common.np import np
 
 
@@ -52,11 +52,12 @@ def segment_totals(ids, rows):
         step = 2**power
         taken = np.empty_like(rows)  # (n, D)
         taken[:step] = rows[:step]
-        write(take_in, (taken[step:],), rows[step:], rows[:-step], rank[step:], step)
+        take_in(rows[step:], rows[:-step], rank[step:], step, out=taken[step:])
         rows = taken
     return rows[end - 1]
 
 
+@elementwise
 def take_in(row, earlier, rank, step):
     """Return row + earlier where both are of the same segment, else row."""
-    return (np.where(rank >= step, row + earlier, row),)
+    return np.where(rank >= step, row + earlier, row)

@@ -275,7 +275,7 @@ def _source_of(function):
 
 
 def _source(function):
-    return _source_of(getattr(function, "__func__", function))
+    return _source_of(inspect.unwrap(getattr(function, "__func__", function)))
 
 
 def _names(target):

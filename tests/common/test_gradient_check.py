@@ -188,7 +188,7 @@ class HalfForgetfulRNN(TimeRNN):
     def backward(self, dhs, dh=None):
         dxs = super().backward(dhs, dh)
         packing, xs, hs = self.cache
-        (da,) = self.step_backward(packing.pack(dhs), 0, hs[packing.N:])
+        da = self.activation_backward(packing.pack(dhs), hs[packing.N:])
         return packing.unpack(self._project_backward(xs, packing.before(hs), da)) + 0 * dxs
 
 

@@ -36,6 +36,7 @@ def fake_cupy(fault=None, driver=12040):
         return 1
 
     cupy = types.ModuleType("cupy")
+    cupy.cublas = types.SimpleNamespace()
     cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(
         getDeviceCount=count, CUDARuntimeError=FakeCudaError, driverGetVersion=lambda: driver,
         runtimeGetVersion=lambda: 13000))
@@ -207,6 +208,7 @@ def test_the_books_switch_is_honoured():
     fake = """
 import sys, types, numpy
 cupy = types.ModuleType("cupy")
+cupy.cublas = None
 cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=OSError))
 cupy.ones = lambda shape: numpy.ones(shape)
 cupy.float64 = numpy.float64

@@ -58,13 +58,13 @@ def test_rows_stand_by_step_and_longest_first():
     assert bytes(packing.pack(letters)[:, 0].tolist()) == b"dac" + b"eb" + b"f" + b"g"
     assert packing.P == 7
     assert packing.steps == [
-        (slice(0, 3), slice(0, 3), 3), (slice(3, 5), slice(3, 5), 2), (slice(5, 6), slice(6, 7), 1),
-        (slice(6, 7), slice(8, 9), 1)]
+        (slice(0, 3), slice(0, 3), slice(3, 6)), (slice(3, 5), slice(3, 5), slice(6, 8)),
+        (slice(5, 6), slice(6, 7), slice(8, 9)), (slice(6, 7), slice(8, 9), slice(9, 10))]
 
 
 def test_steps_beyond_the_longest_sequence_are_left_out():
     packing = Packing(2, 9, [1, 2])
-    assert packing.steps == [(slice(0, 2), slice(0, 2), 2), (slice(2, 3), slice(2, 3), 1)]
+    assert packing.steps == [(slice(0, 2), slice(0, 2), slice(2, 4)), (slice(2, 3), slice(2, 3), slice(4, 5))]
 
 
 def test_without_lengths_the_rows_are_the_batch_with_time_first():
@@ -72,7 +72,8 @@ def test_without_lengths_the_rows_are_the_batch_with_time_first():
     packing = Packing(N, T)
     rows = packing.pack(xs)
     assert np.array_equal(rows, xs.transpose(1, 0, 2).reshape(N * T, D))
-    assert packing.steps == [(slice(t * N, t * N + N), slice(t * N, t * N + N), N) for t in range(T)]
+    assert packing.steps == [(slice(row, row + N), slice(row, row + N), slice(row + N, row + 2 * N))
+                             for row in range(0, N * T, N)]
     assert np.array_equal(packing.unpack(rows), xs)
     state = xs[:, 0]
     assert packing.sort(state) is state and packing.unsort(state) is state
@@ -85,7 +86,7 @@ def test_packing_and_unpacking_keeps_what_is_real_and_zeros_the_padding(lengths,
     packing = Packing(N, T, make(lengths))
     rows = packing.pack(xs)
     assert len(rows) == sum(lengths)
-    assert sum(n for _, _, n in packing.steps) == len(rows)
+    assert sum(t.stop - t.start for t, _, _ in packing.steps) == len(rows)
     real = np.arange(T) < np.array(lengths)[:, None]  # (N, T)
     assert np.array_equal(packing.unpack(rows), np.where(real[:, :, None], xs, 0))
     assert packing.unpack(rows.astype(np.float32)).dtype == np.float32
@@ -128,8 +129,9 @@ def test_the_states_before_each_row_and_after_each_last_step(lengths):
     states = np.concatenate((initial, packing.pack(xs)))  # (N + P, 2)
     assert np.array_equal(packing.before(states), packing.pack(xs) - a_step)
     assert np.array_equal(packing.last(states), np.stack((np.arange(N), real), axis=1))
-    for rows, before, n in packing.steps:
-        assert np.array_equal(states[before], packing.pack(xs)[rows] - a_step) and len(states[before]) == n
+    for t, prev, now in packing.steps:
+        assert np.array_equal(states[now], packing.pack(xs)[t])
+        assert np.array_equal(states[prev], packing.pack(xs)[t] - a_step)
 
 
 def test_pad_puts_zeros_behind_each_sequence():

@@ -322,6 +322,27 @@ random = types.SimpleNamespace(
     randn=lambda *size: result(_random_state.standard_normal(size), "randn"))
 
 
+def _gemm(transa, transb, a, b, out=None, alpha=1.0, beta=0.0):
+    """Set `out` to alpha a b + beta out; what cuBLAS cannot use is copied, `out` forth and back."""
+    if (transa, transb) != ("N", "N") or out is None:
+        raise NotImplementedError("the stand-in's gemm takes a and b as they are, and needs out")
+    operands, target = [host(a), host(b)], host(out)
+    if not a.dtype == b.dtype == out.dtype or a.ndim != 2 or b.ndim != 2 or out.shape != (len(a), b.shape[1]):
+        raise AssertionError("gemm takes matrices of one dtype that fit each other")
+    if True in [numpy.may_share_memory(target, memory) for memory in operands]:
+        raise ValueError("gemm writes where it reads")
+    for memory, copies in [*((memory, 1) for memory in operands), (target, 2)]:
+        for _ in range(0 if memory.flags.c_contiguous or memory.flags.f_contiguous else copies):
+            device.count_copy("gemm")
+    numpy.copyto(target, alpha * (operands[0] @ operands[1]) + (beta * target if beta else 0), casting="same_kind")
+    if target.size:
+        device.count("gemm")
+    return out
+
+
+cublas = types.SimpleNamespace(gemm=_gemm)
+
+
 # --- the driver
 
 class _CUDARuntimeError(RuntimeError):
@@ -356,7 +377,7 @@ for _name, _function in device.REDUCTIONS.items():
     setattr(ndarray, _name, _function)
 ndarray.view = lambda a, dtype: view(a, host(a).view(dtype))
 device.UFUNCS["add"].at, device.UFUNCS["add"].reduceat = _add_at, _add_reduceat
-_names = {"cuda": cuda, "random": random} | _functions | device.UFUNCS | device.REDUCTIONS | _same
+_names = {"cublas": cublas, "cuda": cuda, "random": random} | _functions | device.UFUNCS | device.REDUCTIONS | _same
 globals().update(_names)
 
 

@@ -181,12 +181,15 @@ MISTAKES = {  # what holds the function, its name, what is replaced, by what
     "a boolean mask": (
         SoftmaxWithLoss, "forward", "np.exp(shifted, out=shifted)",
         "shifted[shifted < -80] = -80; small = shifted[shifted < -1]; np.exp(shifted, out=shifted)"),
-    "a buffer that is not filled": (RecurrentLayer, "_states", "states[:N] = 0", "pass"),
+    "a buffer that is not filled": (
+        RecurrentLayer, "_carry_over", "array[:N] = 0 if carried is None else packing.sort(carried)",
+        "carried is None or np.copyto(array[:N], packing.sort(carried))"),
     "a gradient that is not set": (Affine, "backward", "np.sum(dout, axis=0, out=db)", "db[...] = np.empty_like(db)"),
-    "gates one by one": (lstm, "write", "np.backend == \"numpy\"", "True"),
+    "gates one by one": (
+        lstm, "gates_forward", "@elementwise",
+        "@lambda function: lambda *arrays, out: [np.copyto(*pair) for pair in zip(out, function(*arrays))]"),
     "a product into every second row": (
-        TimeLSTM, "forward", "np.empty((N, gates.shape[1]), dtype=xs.dtype)",
-        "np.empty((N, 2 * gates.shape[1]), dtype=xs.dtype)[:, ::2]"),
+        TimeLSTM, "forward", "a = self._project(xs)", "a = np.repeat(self._project(xs), 2, axis=1)[:, ::2]"),
     "masks drawn by NumPy": (TimeDropout, "forward", "np.rng.random(", "np.host_rng.random("),
     "batches cut on the host": (
         StripBatches, "next_batch", "self._read(self._ts, self.time_size)",
