@@ -9,6 +9,7 @@ BOTH_DEVICES = "devices/test_training_step.py"
 
 TARGETS = {
     "common/functions.py": (None, ["common/test_functions.py", CHECKER]),
+    "common/elementwise.py": (None, ["common/test_elementwise.py", BOTH_DEVICES]),
     "common/ids.py": (None, ["common/test_ids.py", CHECKER]),
     "common/segment_sums.py": (None, [
         "common/test_segment_sums.py", "common/test_layers.py", BOTH_DEVICES, CHECKER]),
