@@ -58,7 +58,6 @@ class StripBatches:
             raise InputError(
                 f"the corpus is too short: {n} ids do not fill one batch of {batch_size} x {time_size}; "
                 f"give a longer text, or {fits}")
-        self.xs, self.ts = xs, ts
         self.batch_size, self.time_size = batch_size, time_size
         self.position = 0
         self._n, self._strip = n, n // batch_size  # ids, and ids from the start of a strip to that of the next

@@ -6,6 +6,7 @@ from hypothesis import given, strategies as st
 from common.batches import StripBatches, WindowBatches, WindowPairs
 from common.errors import InputError
 from common.ids import Ids, ids_array, ids_on_host
+from common.np import np as backend
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -76,7 +77,7 @@ def test_on_a_gpu_each_batch_comes_with_its_range_and_its_order(batch_size, time
     corpus = numpy.random.default_rng(0).integers(3, 7, batch_size * time_size + more + 1)
     strips = StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
     strips.position = start % (len(corpus) - 1)
-    windows = WindowBatches(corpus, window=1, batch_size=batch_size, shuffle=True, seed=0)
+    windows = WindowBatches(corpus, min(3, len(corpus) - 1), batch_size, shuffle=True, seed=0)
     for batches in (strips, windows):
         for _ in range(2 * len(batches) + 1):
             xs, ts = batches.next_batch()
@@ -87,9 +88,27 @@ def test_on_a_gpu_each_batch_comes_with_its_range_and_its_order(batch_size, time
             assert_sorted_by_its_order(xs)
 
 
+def test_on_a_gpu_the_batches_of_an_epoch_are_sorted_at_once(monkeypatch):
+    sorted_at_once, sort = [], np.argsort
+
+    def counting(array, **options):
+        sorted_at_once.append(array.shape)
+        return sort(array, **options)
+
+    monkeypatch.setattr(backend, "argsort", counting)
+    strips = strips_of(30, 2, 4)
+    windows = WindowBatches(numpy.arange(30), window=5, batch_size=8, shuffle=True, seed=0)
+    for batches, shapes in ((strips, [(3, 8)] * 2), (windows, [(3, 40), (1, 5)] * 2)):
+        sorted_at_once.clear()
+        for _ in range(2 * len(batches)):
+            batches.next_batch()
+        assert sorted_at_once == ([] if np.backend == "numpy" else shapes)
+
+
 @pytest.mark.parametrize("n, batch_size, time_size, hint", [
     (10, 2, 6, "time_size at most 5"),
     (3, 4, 2, "batch_size at most 3"),
+    (4, 4, 2, "time_size at most 1"),
     (0, 1, 1, "longer text"),
 ])
 def test_a_short_corpus_is_refused_with_what_would_fit(n, batch_size, time_size, hint):
@@ -111,6 +130,8 @@ def test_strip_sizes_below_one_are_refused(batch_size, time_size):
 def test_inputs_and_targets_must_belong_together():
     with pytest.raises(InputError, match=r"\(4,\) and \(3,\)"):
         StripBatches(numpy.arange(4), numpy.arange(3), 1, 1)
+    with pytest.raises(InputError, match=r"\(4, 1\) and \(4, 1\)"):
+        StripBatches(numpy.zeros((4, 1), int), numpy.zeros((4, 1), int), 1, 1)
 
 
 IDS = numpy.array([0, 1, 3, 4, 0, 1, 5, 2])
