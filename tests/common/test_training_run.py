@@ -403,15 +403,16 @@ def scripted(monkeypatch, tmp_path):
     return train
 
 
-@pytest.mark.parametrize("perplexities, rates, best", [
-    ([5, 4, 3], [32, 32, 32], 3),
-    ([5, 4, 6, 3], [32, 32, 32, 8], 4),          # a later minimum takes the place of an earlier one
-    ([4, 5, 4.5, 4.2, 9], [32, 32, 8, 2, .5], 1),  # better than the last epoch, not than the best
-    ([4, 4, 5, 4], [32, 32, 8, 2], 1),           # as good as the best is not better, and the earlier is kept
-    ([9, 5, 7, 4, 4.5, 3, 8], [32, 32, 32, 8, 8, 2, 2], 6),
+@pytest.mark.parametrize("decay, perplexities, rates, best", [
+    (4.0, [5, 4, 3], [32, 32, 32], 3),
+    (4.0, [5, 4, 6, 3], [32, 32, 32, 8], 4),            # a later minimum takes the place of an earlier one
+    (4.0, [4, 5, 4.5, 4.2, 9], [32, 32, 8, 2, .5], 1),  # better than the last epoch, not than the best
+    (1.25, [4, 4, 5, 4], [32, 32, 25.6, 20.48], 1),     # as good as the best is not better, and the earlier is kept
+    (2.0, [9, 5, 7, 4, 4.5, 3, 8], [32, 32, 32, 16, 16, 8, 8], 6),
 ])
-def test_the_learning_rate_falls_and_the_best_is_kept_as_validation_says(perplexities, rates, best, scripted, capsys):
-    run = scripted(perplexities, lr=32.0, lr_decay=4.0, epochs=len(rates))
+def test_the_learning_rate_falls_and_the_best_is_kept_as_validation_says(
+        decay, perplexities, rates, best, scripted, capsys):
+    run = scripted(perplexities, lr=32.0, lr_decay=decay, epochs=len(rates))
     assert [row["lr"] for row in run.history] == rates
     assert [row["valid_perplexity"] for row in run.history] == perplexities
     assert epoch_in(run, "best") == best and epoch_in(run, "last") == len(rates)
@@ -426,7 +427,7 @@ def test_the_learning_rate_falls_and_the_best_is_kept_as_validation_says(perplex
         earlier = min(perplexities[:epoch], default=math.inf)
         fell = line.partition("; ")[2]
         assert fell == ("" if now < earlier else
-                        f"not better than {earlier:.2f}, so the learning rate becomes {rate / 4:g}")
+                        f"not better than {earlier:.2f}, so the learning rate becomes {rate / decay:g}")
 
 
 def test_a_decay_of_one_leaves_the_learning_rate(scripted, capsys):
@@ -523,14 +524,14 @@ def test_seconds_add_up_over_a_stop_and_begin_anew_with_each_epoch(tmp_path, mon
     run.begin()
     assert run.train() is False
     assert last_of(run)[1]["seconds"] == 8.0
-    timed_run(monkeypatch, itertools.repeat(0.5), seconds=4.0)
+    timed_run(monkeypatch, itertools.repeat(0.5), seconds=0.123456)
     again = run_in(tmp_path / "run", model=tiny_model(seed=5))
     again.resume()
     assert again.train() is True
-    seconds = [8.0 + (BATCHES - 4) * 4, BATCHES * 4.0, BATCHES * 4.0]
+    seconds = [8.247, 0.741, 0.741]  # 4 x 2 + 2 x 0.123456, and 6 x 0.123456
     assert [row["seconds"] for row in again.timing] == seconds
     assert [row["epoch"] for row in again.timing] == [1, 2, 3]
-    assert [row["tokens_per_second"] for row in again.timing] == [round(BATCHES * N * T / each) for each in seconds]
+    assert [row["tokens_per_second"] for row in again.timing] == [7, 81, 81]  # of 60 tokens
     assert (tmp_path / "run" / "timing.csv").read_text() == "epoch,seconds,tokens_per_second\n" + "".join(
         f"{row['epoch']},{row['seconds']},{row['tokens_per_second']}\n" for row in again.timing)
 
