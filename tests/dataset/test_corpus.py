@@ -2,9 +2,9 @@ import numpy
 import pytest
 
 from common.errors import InputError
-from common.text import TOKENIZERS, join_tokens
-from dataset import ptb
-from dataset.corpus import load_corpus, read_text_file
+from common.text import TOKENIZERS, Vocabulary, join_tokens
+from dataset import ptb, pydoc_topics
+from dataset.corpus import Corpus, load_corpus, read_text_file
 
 LINES = [f"The {animal} sat, line {number}.\n" for number, animal in enumerate(
     ["cat", "dog", "cat", "cow", "dog", "cat", "cow", "dog", "zebra", "yak"])]
@@ -65,6 +65,79 @@ def test_the_fingerprint_tells_texts_of_the_same_words_apart(text_file):
     assert load_corpus(text_file).fingerprint == before
     text_file.write_text("".join(LINES[1:2] + LINES[:1] + LINES[2:]))
     assert load_corpus(text_file).fingerprint != before
+
+
+def corpus_of(*parts):
+    return Corpus("name", "words", None, *(numpy.array(part, dtype=numpy.int32) for part in parts))
+
+
+def test_the_fingerprint_is_of_every_part_and_of_where_it_ends():
+    different = [corpus_of(*parts) for parts in [
+        ([1, 2, 3], [4, 5], [6, 7]),
+        ([1, 2, 9], [4, 5], [6, 7]), ([1, 2, 3], [4, 9], [6, 7]), ([1, 2, 3], [4, 5], [6, 9]),  # one id
+        ([1, 2], [3, 4, 5], [6, 7]), ([1, 2, 3], [4, 5, 6], [7]), ([1, 2, 3, 4], [5], [6, 7]),  # cut elsewhere
+        ([4, 5], [1, 2, 3], [6, 7]), ([1, 2, 3], [6, 7], [4, 5]),                               # exchanged
+    ]]
+    assert len({corpus.fingerprint for corpus in different}) == len(different)
+    again = Corpus("other name", "lines", Vocabulary(["a"]), different[0].train, different[0].valid, different[0].test)
+    assert again.fingerprint == different[0].fingerprint and len(again.fingerprint) == 64
+
+
+@pytest.mark.parametrize("lines, sizes", [  # the ends are n * 8 // 10 and n * 9 // 10
+    (10, [8, 1, 1]), (11, [8, 1, 2]), (19, [15, 2, 2]), (20, [16, 2, 2])])
+def test_ten_lines_or_more_are_cut_between_lines(tmp_path, lines, sizes):
+    (tmp_path / "text.txt").write_text("".join(f"{chr(97 + i)} b\n" for i in range(lines)))
+    corpus = load_corpus(tmp_path / "text.txt", min_freq=1)
+    assert [len(part) / 3 for part in (corpus.train, corpus.valid, corpus.test)] == sizes
+    assert decode(corpus, "train")[::3] == [chr(97 + i) for i in range(sizes[0])]
+
+
+def test_nine_lines_are_cut_between_characters(tmp_path):
+    text = "".join(f"line {i} of it\n" for i in range(9))  # 9 x 13 characters
+    (tmp_path / "text.txt").write_text(text)
+    corpus = load_corpus(tmp_path / "text.txt", unit="char")
+    parts = ["".join(part) for part in (text[:93], text[93:105], text[105:])]
+    assert decode(corpus, "train") == list(parts[0])
+    assert [len(corpus.valid), len(corpus.test)] == [len(parts[1]), len(parts[2])]
+
+
+@pytest.mark.parametrize("name, unit, tokenizer, kept", [
+    ("pydoc", "word", "lines", False), ("pydoc", "char", "characters", True), ("pydoc", "chinese", "chinese", True),
+    ("ptb", "word", "ptb", True), ("ptb", "char", "characters", True), ("ptb", "chinese", "chinese", True)])
+def test_only_words_of_prose_must_occur_twice_by_default(monkeypatch, name, unit, tokenizer, kept):
+    monkeypatch.setitem(TOKENIZERS, "chinese", str.split)
+    monkeypatch.setattr(pydoc_topics, "load_text", lambda split: "a a a b b Z z9\n\n")
+    monkeypatch.setattr(ptb, "read_text", lambda split: "a a a b b Z z9\n\n")
+    corpus = load_corpus(name, unit)
+    assert corpus.tokenizer == tokenizer
+    once = {"lines": "z", "characters": "9"}.get(tokenizer, "Z")
+    assert "b" in corpus.vocabulary and (once in corpus.vocabulary) == kept
+
+
+@pytest.mark.parametrize("name", ["pydoc", "ptb"])
+def test_each_part_is_read_from_the_text_of_its_own_name(monkeypatch, name):
+    texts = {"train": "one two three one two three\n", "valid": "two two\n", "test": "three three\n"}
+    own, other = (pydoc_topics, "load_text"), (ptb, "read_text")
+    own, other = (own, other) if name == "pydoc" else (other, own)
+    monkeypatch.setattr(*own, texts.__getitem__)
+    monkeypatch.setattr(*other, lambda split: 1 / 0)
+    corpus = load_corpus(name, min_freq=1)
+    for split, text in texts.items():
+        assert decode(corpus, split) == [*text.split(), "<eos>"]
+
+
+def test_max_tokens_is_for_each_part_by_itself(tmp_path):
+    (tmp_path / "text.txt").write_text("a b c d e f g h\n" * 20)
+    for max_tokens, sizes in ((30, [30, 18, 18]), (18, [18] * 3), (17, [17] * 3), (2, [2] * 3), (None, [144, 18, 18])):
+        corpus = load_corpus(tmp_path / "text.txt", max_tokens=max_tokens, min_freq=1)
+        assert [len(part) for part in (corpus.train, corpus.valid, corpus.test)] == sizes
+
+
+def test_ids_follow_first_appearance_in_the_training_part_alone(tmp_path):
+    (tmp_path / "text.txt").write_text("c a\n" * 4 + "b a\n" * 4 + "new b\n" + "new c\n")
+    corpus = load_corpus(tmp_path / "text.txt")
+    assert corpus.vocabulary.word_to_id == {"<unk>": 0, "c": 1, "a": 2, "<eos>": 3, "b": 4}
+    assert corpus.valid.tolist() == [0, 4, 3] and corpus.test.tolist() == [0, 1, 3]
 
 
 def test_a_file_by_characters(text_file):
