@@ -8,7 +8,8 @@ from hypothesis import given, strategies as st
 
 from common.errors import InputError
 from common.text import (
-    TOKENIZERS, Vocabulary, join_tokens, tokenize_characters, tokenize_chinese, tokenize_ptb, tokenize_words)
+    TOKENIZERS, Vocabulary, join_tokens, tokenize_characters, tokenize_chinese, tokenize_lines, tokenize_ptb,
+    tokenize_words)
 
 words = st.text(min_size=1, max_size=8)
 corpora = st.lists(words, min_size=1, max_size=30)
@@ -26,6 +27,10 @@ def test_words_are_lower_case_with_punctuation_apart():
 def test_words_keep_markers_accents_and_double_marks():
     assert tokenize_words("<eos>été -- a==b <unk> <b>") == [
         "<eos>", "été", "--", "a", "==", "b", "<unk>", "<", "b", ">"]
+
+
+def test_lines_of_prose_end_in_eos():
+    assert tokenize_lines("A b,\n\nc\n") == ["a", "b", ",", "<eos>", "<eos>", "c", "<eos>"]
 
 
 def test_ptb_line_ends_become_eos():
@@ -46,6 +51,15 @@ def test_chinese_uses_jieba(monkeypatch):
     monkeypatch.setitem(sys.modules, "jieba", jieba)
     assert tokenize_chinese("我们|学习") == ["我们", "学习"]
     assert levels == ["WARNING"]
+
+
+def test_what_jieba_warns_of_as_it_loads_is_not_shown(monkeypatch, tmp_path):
+    (tmp_path / "jieba.py").write_text(
+        "import warnings\nwarnings.warn('invalid escape', SyntaxWarning)\nlcut, setLogLevel = list, print\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "jieba", raising=False)
+    assert tokenize_chinese("我们") == ["我", "们"]  # any warning is an error here
+    monkeypatch.delitem(sys.modules, "jieba")
 
 
 def test_chinese_without_jieba_names_the_extra(monkeypatch):
@@ -131,6 +145,25 @@ def test_an_unknown_of_the_corpus_keeps_its_place():
 
 def test_without_unknown_no_word_is_added():
     assert Vocabulary.build("a b".split(), unknown=None).word_to_id == {"a": 0, "b": 1}
+
+
+def test_an_unknown_of_the_corpus_counts_itself_and_what_it_stands_for():
+    assert Vocabulary.build("a <unk> <unk> b c a".split(), min_freq=2).frequencies == {"a": 2, "<unk>": 4}
+
+
+def test_a_word_that_occurs_as_often_as_asked_for_stays():
+    assert list(Vocabulary.build("a b b c c c".split(), min_freq=2).word_to_id) == ["<unk>", "b", "c"]
+
+
+def test_a_size_of_one_leaves_the_unknown_word():
+    assert list(Vocabulary.build("a a b".split(), max_size=1).word_to_id) == ["<unk>"]
+    assert list(Vocabulary.build("b a a".split(), unknown=None, max_size=1).word_to_id) == ["a"]
+
+
+def test_words_without_a_known_frequency_are_saved_with_none(tmp_path):
+    Vocabulary(["a", "b"], {"b": 3}).save(tmp_path / "vocabulary.json")
+    content = json.loads((tmp_path / "vocabulary.json").read_text(encoding="utf-8"))
+    assert content == {"words": ["a", "b"], "frequencies": [0, 3], "unknown": None}
 
 
 def test_max_size_keeps_the_most_frequent_in_order_of_appearance():
