@@ -276,6 +276,16 @@ def test_every_setting_goes_where_its_flag_says(tiny, flags, config):
     assert all(np.array_equal(a, b) for a, b in zip(tiny.weights, fresh.params, strict=True))
 
 
+def test_a_run_without_out_gets_a_new_folder_each_time_and_each_cell_its_own(tiny):
+    assert run("--task", "reviews") == run("--task", "reviews", "--cell", "all") == 0
+    folders = sorted(path.name for path in classify.Path("runs").iterdir())
+    assert folders == ["reviews-gru-1", "reviews-lstm-1", "reviews-lstm-2", "reviews-rnn-1"]
+    assert run("--task", "reviews", "--cell", "all", "--out", "all") == 0
+    for path in [*classify.Path("runs").glob("*/config.json"), *classify.Path("all").glob("*/config.json")]:
+        assert json.loads(path.read_text())["cell"] in path.parent.name
+    assert sorted(path.name for path in classify.Path("all").iterdir()) == ["gru", "lstm", "rnn"]
+
+
 def test_the_vocabulary_is_that_of_the_training_part_and_the_table_that_of_the_test_part(tiny, capsys):
     assert run("--task", "reviews", "--wordvec-size", 3, "--hidden-size", 4, "--out", "run") == 0
     ((_, _, training, valid, *_),) = tiny.trainings
