@@ -55,7 +55,7 @@ def train_parser(prog, models, recipes):
     """Return the parser of train. Flags that were not given are absent from what it parses."""
     parser = cli.Parser(prog=prog, argument_default=argparse.SUPPRESS, description="Train a language model.")
     add = parser.add_argument
-    default = next(iter(recipes.values())) | {}
+    default = next(iter(recipes.values()))
 
     def words(name, text):
         value = default.get(name, DEFAULTS[name])
