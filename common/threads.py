@@ -52,9 +52,10 @@ def run_parallel(function, *arguments):
 def _wait(futures):
     """Wait for all futures; a Ctrl-C meanwhile is raised at the end."""
     interrupted = None
-    while not all(future.done() for future in futures):
+    while True:
         try:
             wait(futures)
+            break
         except KeyboardInterrupt as error:
             interrupted = error
     if interrupted:

@@ -257,7 +257,7 @@ def test_a_fresh_state_lasts_as_long_as_the_block():
             if fails:
                 raise KeyboardInterrupt
         for state, before in zip(model.get_state(), states, strict=True):
-            assert all(one is other for one, other in zip(state, before, strict=True))
+            assert all(np.array_equal(one, other) for one, other in zip(state, before, strict=True))
 
 
 # --- what is a target of what
