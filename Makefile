@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: help step train train-ptb train-better microscope test lint check-gradients notebooks test-notebooks \
-	test-browser test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu clean
+	test-browser test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu clean
 
 help:
 	@echo 'make step             a tiny LSTM, one line of arithmetic a key'
@@ -16,6 +16,7 @@ help:
 	@echo 'make notebooks        run all notebooks and store their outputs'
 	@echo 'make test-notebooks   every notebook from a clean start, and its exercises'
 	@echo 'make test-browser     the page of make microscope in Chromium'
+	@echo 'make test-kernels     the quick tests and the notebooks with each kernel of OpenBLAS, on one thread and on two'
 	@echo 'make test-mutations   break the code one edit at a time and see the tests notice'
 	@echo 'make test-parity      every layer and optimizer against PyTorch'
 	@echo 'make count-launches   what a training step makes a GPU do, counted without one'
@@ -71,6 +72,10 @@ test-notebooks: .venv/installed-dev,notebooks
 # With Chromium and its driver on the machine; skipped, with the reason, where they are not.
 test-browser: .venv/installed-dev,browser
 	$(BIN)/python -m pytest tests/browser
+
+# Half an hour or more. FLAGS='--only training': one other kernel, and what depends on training.
+test-kernels: .venv/installed-dev,notebooks
+	$(BIN)/python tests/benchmarks/blas_kernels.py $(FLAGS)
 
 # FLAGS='--file common/trainer.py' for one file, FLAGS='--sample 100' for some edits, others each day, FLAGS=--help.
 test-mutations: .venv/installed-dev

@@ -1,4 +1,4 @@
-"""Measurements of speed run with OpenBLAS's own choice of kernel and name it."""
+"""Measurements of speed run with OpenBLAS's own choice of kernel and name it; the tests can be run with the others."""
 import pathlib
 import re
 import runpy
@@ -7,6 +7,7 @@ import sys
 
 import blas
 import growth
+import blas_kernels
 import numpy
 import pytest
 import speed
@@ -53,6 +54,7 @@ def test_a_measurement_names_the_versions_the_kernel_and_the_threads(steering):
         pytest.skip("needs an OpenBLAS that chooses its kernel when it is loaded")
     assert re.search(rf"^NumPy {re.escape(numpy.__version__)}, openblas [\d.]+\w*, kernel {core[1]}, threads 1$",
                      printed, re.MULTILINE)
+    assert blas.kernel(steering.get("OPENBLAS_CORETYPE")) == core[1]
 
 
 class FakeContestant:
@@ -74,3 +76,58 @@ def test_the_table_of_growth_names_it(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(growth.plt.Figure, "savefig", lambda *args, **options: None)
     growth.main(["--rounds", "1", "--out", str(tmp_path / "growth.png")])
     assert capsys.readouterr().out.startswith("the BLAS of ours\nsize")
+
+
+def test_kernels_are_those_that_the_processor_can_run_the_default_first(monkeypatch):
+    taken = {None: "B", "new": None, "b": "B", "c": "C", "like c": "C"}
+    monkeypatch.setattr(blas, "kernel", taken.get)
+    monkeypatch.setattr(blas, "CORETYPES", {blas.platform.machine(): ("new", "b", "c", "like c")})
+    assert [*blas.kernels().items()] == [("B", [None, "b"]), ("C", ["c", "like c"])]
+
+
+def test_a_kernel_of_instructions_that_the_processor_has_not(monkeypatch):
+    monkeypatch.setattr(blas, "TRIAL", "import os, signal\nos.kill(os.getpid(), signal.SIGILL)")
+    assert blas.kernel() is None
+
+
+def runs(monkeypatch, capsys, found, failing=(), flags=()):
+    """Return the exit code, the words printed, and what pytest was started with: (threads, kernel, arguments)."""
+    started = []
+
+    def pretend(command, cwd, env):
+        assert "OPENBLAS_L2_SIZE" not in env and env["RNN_DATA_DIR"] == "anywhere"
+        started.append((env["OPENBLAS_NUM_THREADS"], env.get("OPENBLAS_CORETYPE"), command[4:]))
+        return subprocess.CompletedProcess(command, int(started[-1][:2] in failing))
+
+    for name, value in {"OPENBLAS_L2_SIZE": "1000", "OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "7",
+                        "RNN_DATA_DIR": "anywhere"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(blas_kernels, "kernels", lambda: found)
+    monkeypatch.setattr(subprocess, "run", pretend)
+    return blas_kernels.main(flags), capsys.readouterr().out, started
+
+
+TWO = {"B": [None, "b"], "C": ["c", "like c"]}
+ALL = [str(BENCHMARKS.parent)]
+NOTEBOOKS = [str(BENCHMARKS.parent / "notebooks")]
+
+
+def test_all_tests_run_with_each_kernel_on_one_thread_and_on_two(monkeypatch, capsys):
+    code, printed, started = runs(monkeypatch, capsys, TWO, failing=[("2", "c")])
+    assert started == [(threads, kernel, tests) for kernel in (None, "c") for threads in "12"
+                       for tests in (ALL, NOTEBOOKS)]
+    assert [line.split() for line in printed.splitlines()[-4:]] == [
+        ["B", "(default)", "1", "passed", "passed"], ["B", "(default)", "2", "passed", "passed"],
+        ["C,", "c,", "like", "c", "1", "passed", "passed"], ["C,", "c,", "like", "c", "2", "FAILED", "FAILED"]]
+    assert code == 1
+
+
+def test_what_depends_on_training_runs_with_one_kernel_that_is_not_the_default(monkeypatch, capsys):
+    code, printed, started = runs(monkeypatch, capsys, TWO | {"D": ["d"]}, flags=["--only", "training"])
+    assert started == [("2", "c", ["-m", "training", "--devices", "numpy", *ALL]), ("2", "c", NOTEBOOKS)]
+    assert code == 0 and printed.splitlines()[-1].split()[-3:] == ["2", "passed", "passed"]
+
+
+def test_where_there_is_no_other_kernel_it_says_so(monkeypatch, capsys):
+    code, printed, started = runs(monkeypatch, capsys, {"B": [None]}, flags=["--only", "training"])
+    assert (code, started) == (0, []) and printed == "this processor runs no kernel of NumPy's BLAS but B\n"

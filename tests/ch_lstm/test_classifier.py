@@ -115,6 +115,7 @@ def test_a_seed_gives_the_same_weights_and_float32_is_the_default():
     assert not np.array_equal(one.params[0], SequenceClassifier(V, D, H, K).params[0])  # drawn on, not from anew
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_it_learns_which_of_two_ids_came_first(cell):
     xs = np.array([[1, 2, 3, 3], [2, 1, 3, 3], [1, 3, 2, 0], [2, 3, 1, 0], [1, 2, 0, 0], [2, 1, 0, 0]])

@@ -438,6 +438,7 @@ def test_the_verdict_names_the_best_and_the_standard_error():
     assert classify._verdict([rnn, perfect]) == "best: GRU"
 
 
+@pytest.mark.training
 def test_lstm_learns_reviews_and_predict_shows_the_probabilities(capsys):
     assert run("--task", "reviews", "--hidden-size", 16, "--wordvec-size", 16, "--lr", 0.02, "--batch-size", 32,
                "--epochs", 6, "--out", "runs/reviews-lstm-1") == 0

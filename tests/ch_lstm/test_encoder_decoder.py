@@ -179,6 +179,7 @@ def test_the_attention_map_is_that_of_each_step():
         np.testing.assert_allclose(model.decoder.attention.attention_weights[:, 0], weights[:, u], rtol=1e-10)
 
 
+@pytest.mark.training
 @every_model
 def test_it_learns_to_write_a_question_back_to_front(name):
     xs = np.to_device(numpy.array(numpy.meshgrid([0, 1, 3], [0, 1, 3], [0, 1, 3])).reshape(3, -1).T)  # (27, 3)

@@ -300,6 +300,7 @@ def test_pictures(device, capsys, tmp_path):
         "rnn-with-attractors.png", "rnn-without-attractors.png"]
 
 
+@pytest.mark.training
 def test_training_comes_near_the_lowest_perplexity(capsys):
     out = run(capsys, "--cell", "rnn", "--words", "14000", "--epochs", "5", "--lr", "0.02",
               "--wordvec-size", "16", "--hidden-size", "24")

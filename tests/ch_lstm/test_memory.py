@@ -121,6 +121,7 @@ def settings(**changes):
     return memory.DEFAULTS | {"hidden_size": 16, "steps": 10} | changes
 
 
+@pytest.mark.training
 def test_an_lstm_learns_to_add():
     config = settings(steps=150, lr=0.02)
     model, training, held_out = memory.build("adding", "lstm", 6, config)

@@ -328,6 +328,7 @@ def test_damaged_singular_values_are_an_error_of_one_line(value, runs, tmp_path,
     assert "damaged" in refuse("singular", run)
 
 
+@pytest.mark.training
 def test_gradients_vanish_and_explode_in_the_rnn_and_clipping_scales_them(draw):
     figure, printed = draw("gradients", "--length", 30, "--hidden-size", 24, "--batch-size", 8, "--steps", 60,
                            "--lr", 0.5)
@@ -363,6 +364,7 @@ def test_gradients_that_need_no_clipping(draw):
     assert "without clipping the loss ends at " in printed
 
 
+@pytest.mark.training
 def test_confusion_is_that_of_the_test_part(draw, runs):
     figure, printed = draw("confusion", "reviews")
     config, vocabulary, model = ch_lstm.classify.load_run(runs / "reviews")

@@ -196,6 +196,7 @@ def trained(model, steps=1):
 
 
 @on_each_device
+@pytest.mark.training
 def test_accuracy_is_that_of_one_question_at_a_time(monkeypatch):
     monkeypatch.setattr(seq2seq, "ANSWERS_AT_ONCE", 3)
     model = Seq2seq(7, 8, 16, seed=0)
@@ -205,6 +206,7 @@ def test_accuracy_is_that_of_one_question_at_a_time(monkeypatch):
     assert seq2seq.accuracy(model, x, t) == history[-1]["accuracy"] == sum(one_at_a_time) / 7
 
 
+@pytest.mark.training
 def test_a_model_learns_and_its_history_says_so():
     _, _, history = trained(Seq2seq(7, 8, 16, seed=0), 100)
     assert [row["epoch"] for row in history] == list(range(1, 101))

@@ -140,6 +140,7 @@ def test_online_training_equals_that_through_the_layers(n, block, monkeypatch):
     assert_equal_training(fast, plain, train_online(fast, xs, ts, 0.7), by_layers(plain, xs, ts, 0.7), 1e-12)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-4)])
 def test_online_training_equals_the_layers_over_many_characters(dtype, tolerance):
     fast, plain = (drawn_model(dtype=dtype, V=30, H=40) for _ in range(2))
@@ -271,6 +272,7 @@ def sample_of(out):
     return out.split("\n\n", 1)[1].removesuffix("\n")
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("flags", [[], ["--time-size", 3]])
 def test_the_losses_fall(capsys, flags):
     out = run(capsys, "cpu", "--epochs", 8, *flags)
@@ -280,6 +282,7 @@ def test_the_losses_fall(capsys, flags):
     assert fixed < 0.1 and held_out < 0.2
 
 
+@pytest.mark.training
 def test_the_plain_path_and_a_gpu_print_the_same_losses(device, capsys):
     one, two = (losses_of(run(capsys, device, "--time-size", time_size)) for time_size in (1, 2))
     assert one == pytest.approx(losses_of(run(capsys, "cpu", "--plain")), abs=2e-4)
@@ -324,6 +327,7 @@ def test_the_sample_has_the_asked_length_and_a_seed_repeats_it(device, capsys):
     assert len(default) == 1 + 250 and default[0] == "."
 
 
+@pytest.mark.training
 def test_a_low_temperature_plays_safe(capsys):
     out = run(capsys, "cpu", "--epochs", 8, "--prompt", "rhy", "--length", 40, "--temperature", 0.01)
     assert sample_of(out) == TEXT[:43]
@@ -365,6 +369,7 @@ def test_a_loss_that_is_not_finite_is_said(device, capsys, flags):
 # The text of the tutorial.
 
 
+@pytest.mark.training
 def test_on_moliere_float32_stays_with_the_formulas_in_float64():
     path = pathlib.Path(os.environ.get("RNN_DATA_DIR") or "", "moliere.txt")
     if not path.is_file():

@@ -51,6 +51,7 @@ def test_weights_and_biases_start_evenly_within_half(biases):
         numpy.testing.assert_allclose(shares, 1 / 8, atol=4 * (1 / 8 * 7 / 8 / len(values))**0.5)  # four deviations
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("biases", [1, 2])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_fast_network_is_the_plain_one_to_rounding(biases, optimizer):
@@ -104,6 +105,7 @@ def spelled_and_loss_by_hand(params, epochs, lr):
             params[i] = params[i] - lr * (m[i] / (1 - 0.9**epoch)) / ((v[i] / (1 - 0.999**epoch))**0.5 + 1e-8)
 
 
+@pytest.mark.training
 @on_each_device
 @pytest.mark.parametrize("biases", [1, 2])
 @pytest.mark.parametrize("seed", [3, 4])
@@ -116,6 +118,7 @@ def test_epochs_equal_a_calculation_by_hand(biases, seed):
     numpy.testing.assert_allclose([loss for _, loss in ours], [loss for _, loss in by_hand], rtol=1e-4)
 
 
+@pytest.mark.training
 def test_a_run_prints_each_epoch(device, capsys):
     assert hello.main(["--device", device]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -126,6 +129,7 @@ def test_a_run_prints_each_epoch(device, capsys):
     assert "ohlol" in lines[14] and lines[15:] == ["the answer is ohlol, the least possible loss 1.7038"]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("biases, rate", [(1, 0.73), (2, 0.69)])
 def test_about_seven_networks_in_ten_spell_it_at_epoch_15(biases, rate, capsys):
     """The rates are those of 20,000 networks; PyTorch's two biases give 0.69 too (0.687 over 2,000)."""
@@ -134,6 +138,7 @@ def test_about_seven_networks_in_ten_spell_it_at_epoch_15(biases, rate, capsys):
     assert abs(right / 200 - rate) < 3 * (rate * (1 - rate) / 200)**0.5  # three standard deviations
 
 
+@pytest.mark.training
 @on_each_device
 def test_no_network_gets_below_the_least_loss_and_a_stuck_one_not_below_that_of_a_tie():
     one_right, tied = numpy.array([1.0, -1, -1, -1]), numpy.array([1.0, 1, -1, -1])
@@ -181,6 +186,7 @@ def test_many_networks_are_those_of_the_first_seeds(device, capsys):
     assert {answer: int(count) for answer, count in answers} == collections.Counter(spelled)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_has_a_learning_rate_at_which_it_learns(optimizer, device, capsys):
     assert hello.main(["--optimizer", optimizer, "--epochs", "30", "--device", device]) == 0

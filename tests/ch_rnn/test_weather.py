@@ -35,6 +35,7 @@ def line_with(text, output):
     return next(line for line in output.splitlines() if text in line)
 
 
+@pytest.mark.training
 def test_the_rnn_comes_within_a_point_of_the_best_possible(output):
     best, found = percentages(line_with("all days: the RNN", output))
     assert best == 90
@@ -47,6 +48,7 @@ def test_best_accuracies_are_the_rules(short_output):
         assert best == pytest.approx(100 * weather.best_accuracy(seen), abs=0.005)
 
 
+@pytest.mark.training
 def test_the_same_today_has_another_tomorrow_by_the_days_before(output):
     days = [line.split()[0] for line in output.splitlines()[-6:]]
     forecasts = [numpy.argmax(percentages(line)) for line in output.splitlines()[-6:]]
@@ -54,6 +56,7 @@ def test_the_same_today_has_another_tomorrow_by_the_days_before(output):
     assert [weather.WEATHER[forecast] for forecast in forecasts] == days[1:] + days[:1]
 
 
+@pytest.mark.training
 def test_epochs_are_reported_with_falling_loss(short_output):
     epochs = [line for line in short_output.splitlines() if line.startswith("epoch")]
     losses = [float(line.split("training loss ")[1].split(",")[0]) for line in epochs]

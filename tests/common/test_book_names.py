@@ -133,6 +133,7 @@ class Seq2seq(BaseModel):
         return self.decoder.generate(self.encoder.forward(xs), start_id, sample_size)
 
 
+@pytest.mark.training
 def test_a_language_model_written_by_hand_is_trained_evaluated_and_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, optimizer = HandmadeRnnlm(), SGD(5.0)
@@ -163,6 +164,7 @@ def test_a_language_model_written_by_hand_is_trained_evaluated_and_kept(tmp_path
         assert np.array_equal(near, param.astype(np.float16)) and near.dtype == np.float32
 
 
+@pytest.mark.training
 def test_a_loop_written_by_hand_trains_too():
     model, optimizer = HandmadeRnnlm(), SGD(5.0)
     xs, ts, jump = CYCLE[:-1], CYCLE[1:], 100
@@ -184,6 +186,7 @@ def test_a_loop_written_by_hand_trains_too():
     assert softmax(model.predict(x).flatten()).argmax() == 3
 
 
+@pytest.mark.training
 def test_a_sequence_to_sequence_model_written_by_hand():
     x = np.array([[a, b] for a in range(V) for b in range(V)])
     t = np.concatenate((np.full((len(x), 1), V), x[:, ::-1]), axis=1)  # answers with the question back to front

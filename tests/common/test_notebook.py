@@ -1,6 +1,7 @@
 import time
 
 import numpy
+import pytest
 
 from common.base_model import BaseModel
 from common.layers import Affine
@@ -48,6 +49,7 @@ def test_a_double_batch_has_the_numbers_of_the_task():
     assert all(map(numpy.array_equal, single, double))
 
 
+@pytest.mark.training
 def test_a_model_learns_its_task():
     model, task = LineModel(), Line()
     learn(model, task, 600)

@@ -37,6 +37,7 @@ def points(n):
     return x, (x[:, 0] > 0).astype(int)
 
 
+@pytest.mark.training
 def test_trainer_learns_and_records_the_mean_loss_of_each_interval(capsys):
     np.seed(0)
     trainer = Trainer(Classifier(), SGD(1.0))
@@ -221,6 +222,7 @@ def test_get_batch_returns_arrays_of_its_own():
     np.testing.assert_array_equal(corpus, numpy.arange(23))
 
 
+@pytest.mark.training
 def test_rnnlm_trainer_learns_a_cycle(capsys):
     corpus = np.tile(np.arange(5), 60)
     trainer = RnnlmTrainer(Rnnlm(5, 8, 8, seed=0), SGD(5.0))

@@ -87,6 +87,7 @@ def losses(backend, model, steps, dtype=numpy.float32, optimizer="sgd", lr=1.0):
     return numpy.array([float(loss) for loss in found])
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("model", [SimpleRnnlm, Rnnlm, BetterRnnlm])
 def test_the_first_200_losses_of_a_training_run(model):
     on_cpu, on_device = losses("numpy", model, 200), losses("cupy", model, 200)
