@@ -262,6 +262,7 @@ def test_a_corpus_too_short_for_one_batch_is_refused():
 def test_plot_shows_the_curve(monkeypatch, capsys):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("Agg")
+    pyplot.figure()  # of its own: another test may have left one
     shown = []
     monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.gca()))
     trainer = RnnlmTrainer(Rnnlm(5, 3, 4, seed=0), SGD(0.1))

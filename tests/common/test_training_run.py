@@ -714,7 +714,7 @@ def test_on_a_terminal_a_bar_moves(monkeypatch, capsys):
 
     terminal = types.SimpleNamespace(isatty=lambda: True)
     monkeypatch.setattr(training_run, "sys", types.SimpleNamespace(stdout=terminal))
-    monkeypatch.setattr(training_run.tqdm, "tqdm", Bar)
+    monkeypatch.setattr("tqdm.tqdm", Bar)
     with Progress(2, 3, 45, 13) as progress:
         progress.show(20, 12.345, 6789.4)
         progress.show(40, 9.5, 6000.0)
