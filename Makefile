@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: help step train train-ptb train-better microscope test lint check-gradients notebooks test-notebooks \
-	test-browser test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu clean
+	test-browser test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu \
+	gpu-check clean
 
 help:
 	@echo 'make step             a tiny LSTM, one line of arithmetic a key'
@@ -23,6 +24,7 @@ help:
 	@echo 'make test-cupy        the names and fused functions used, against CuPy 14 (CUPY=13), without a GPU'
 	@echo 'make test-gpu         the tests of both devices on a GPU, and CPU against GPU'
 	@echo 'make bench-gpu        speed on a GPU'
+	@echo 'make gpu-check        all that has to be tried on a GPU, in eight minutes, and a report'
 	@echo 'make bench            speed and memory against PyTorch and one layer object per time step'
 	@echo 'make growth           time and memory against T, N, H and V, as a picture'
 
@@ -109,6 +111,11 @@ test-gpu: .venv/installed-dev
 
 bench-gpu: .venv/installed-dev
 	PYTHONPATH=tests/devices:tests/benchmarks $(BIN)/python tests/benchmarks/gpu.py
+
+# Installs nothing: PYTHON has CuPy, pytest, hypothesis, matplotlib and PyTorch. The report goes to the folder OUT;
+# FLAGS is --all-tests, --seconds 300, --parts device bench.
+gpu-check:
+	$(PYTHON) tests/devices/gpu_check.py $(if $(OUT),--out '$(OUT)') $(FLAGS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

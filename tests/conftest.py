@@ -1,6 +1,8 @@
+import collections
 import os
 import pathlib
 import sys
+import time
 
 import hypothesis
 import pytest
@@ -15,6 +17,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("devices")
 
 
+STARTED = time.monotonic()
 TESTS = pathlib.Path(__file__).parent
 ON_REQUEST = [TESTS / "notebooks", TESTS / "browser"]  # make test-notebooks, make test-browser: a minute or more each
 
@@ -30,6 +33,8 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_addoption(parser):
     parser.addoption("--devices", default="numpy,stand-in", help=(
         "where the tests of layers, models and training run: numpy, stand-in (a strict CuPy without a GPU), cupy"))
+    parser.addoption("--within", type=float, metavar="SECONDS", help=(
+        "begin with one test of each function, and skip those whose turn has not come after so many seconds"))
 
 
 def pytest_sessionstart(session):
@@ -44,6 +49,21 @@ def pytest_sessionstart(session):
 def pytest_collection_modifyitems(config, items):
     if config.getoption("devices") == "cupy":
         items[:] = [item for item in items if {"device", "cpu_and_device"} & set(item.fixturenames)]
+    if config.getoption("within") is not None:
+        turns = collections.Counter()
+
+        def turn(item):
+            function = item.nodeid.partition("[")[0]
+            turns[function] += 1
+            return turns[function]
+
+        items.sort(key=turn)
+
+
+def pytest_runtest_setup(item):
+    within = item.config.getoption("within")
+    if within is not None and time.monotonic() > STARTED + within:
+        pytest.skip(f"its turn had not come after {within:g} seconds")
 
 
 def pytest_generate_tests(metafunc):
