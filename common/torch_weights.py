@@ -34,7 +34,6 @@ import numpy
 from common.bidirectional import TimeBidirectional
 from common.errors import InputError
 from common.files import replacing
-from common.functions import sigmoid
 from common.np import np
 from common.stack import CELLS
 
@@ -312,7 +311,7 @@ def _cell(stack):
     reader = layer.readers[0] if isinstance(layer, TimeBidirectional) else layer
     if not getattr(reader, "reset_after", True):
         raise InputError("PyTorch's GRU applies the reset gate after the product: make the stack with reset_after=True")
-    if getattr(reader, "activation", None) is sigmoid:
+    if getattr(reader, "activation_name", None) == "sigmoid":
         raise InputError("PyTorch's RNN has no sigmoid: make the stack with activation='tanh' or 'relu'")
     return next(name for name, (time_layer, _) in CELLS.items() if isinstance(reader, time_layer))
 
