@@ -37,8 +37,9 @@ def clean_client(path):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    # Times of each cell would be another change at each run.
-    return NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False,
+    # Times of each cell would be another change at each run. The limits, in seconds for a cell and for the start of the
+    # kernel, are against endless loops: beside other work a cell of some seconds takes minutes.
+    return NotebookClient(notebook, timeout=3600, startup_timeout=600, kernel_name="python3", record_timing=False,
                           extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no word about how it is reached
                           resources={"metadata": {"path": str(FOLDER)}})
 

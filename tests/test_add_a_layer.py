@@ -24,7 +24,7 @@ def run(copy, command):
     """Run a command line of the page in the copy."""
     python, *words = command.split()
     assert python == "python"
-    return subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True, timeout=3600)
 
 
 def put(copy, how, file, text):

@@ -201,7 +201,7 @@ def test_a_state_of_a_cpu_gives_the_gpu_a_generator(cupy):
 
 
 def run_python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
 
 
 def test_the_books_switch_is_honoured():

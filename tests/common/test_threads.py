@@ -91,6 +91,6 @@ def test_a_forked_child_has_threads_of_its_own():
     run_parallel(pow, (2, 3), (3, 2))  # the parent has its threads now
     child = os.fork()
     if child == 0:
-        signal.alarm(5)  # ends a child that waits for ever
+        signal.alarm(60)  # seconds; ends a child that waits for ever
         os._exit(run_parallel(pow, (2, 3), (3, 2)) != [8, 9])
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
