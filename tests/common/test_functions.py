@@ -78,3 +78,9 @@ def test_cross_entropy_of_ids_one_hot_and_a_single_row():
 def test_cross_entropy_of_a_zero_probability_is_finite(dtype):
     loss = cross_entropy_error(np.array([[0, 1]], dtype=dtype), np.array([0]))
     assert float(loss) == pytest.approx(-math.log(np.finfo(dtype).tiny), rel=1e-6)
+
+
+def test_cross_entropy_of_one_hot_rows_with_different_targets():
+    y = np.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]])
+    expected = -(math.log(0.25) + math.log(0.1)) / 2
+    assert float(cross_entropy_error(y, np.array([[0, 1, 0], [1, 0, 0]]))) == pytest.approx(expected, rel=1e-12)

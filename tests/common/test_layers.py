@@ -1,4 +1,5 @@
 import math
+import types
 
 import numpy
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.layers import Affine, Dropout, Embedding, MatMul, Sigmoid, SigmoidWithLoss, Softmax, SoftmaxWithLoss
+from common.time_layers import TimeDropout
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -236,3 +238,26 @@ def test_softmax_with_loss_is_exact_to_rounding_whatever_the_size_of_the_scores(
     loss, exact_loss = layer.forward(x, t), exact.forward(x.astype(np.float64), t)
     assert abs(loss - exact_loss) < 1e-6
     np.testing.assert_allclose(layer.backward(20.0), exact.backward(20.0), atol=2e-7)
+
+
+def test_a_row_of_large_scores_does_not_underflow_another():
+    x, t = np.array([[0.0, 1.0], [1000.0, 1001.0]]), np.array([0, 1])
+    layer = SoftmaxWithLoss()
+    softplus = math.log1p(math.e)  # of the wrong score less the right one, 1 and -1
+    assert float(layer.forward(x, t)) == pytest.approx((softplus + softplus - 1) / 2, rel=1e-12)
+    right = 1 / (1 + math.e)
+    np.testing.assert_allclose(layer.backward(), [[(right - 1) / 2, (1 - right) / 2], [right / 2, -right / 2]], rtol=1e-9)
+
+
+@pytest.mark.parametrize("layer", [Dropout, TimeDropout])
+def test_a_number_equal_to_the_dropout_ratio_keeps_its_element(layer, monkeypatch):
+    drawn = []
+
+    def random(shape, dtype):
+        drawn.append((shape, dtype))
+        return np.full(shape, 0.5, dtype=dtype)
+
+    monkeypatch.setattr("common.np.rng", types.SimpleNamespace(random=random))
+    x = np.ones((2, 3), dtype=np.float32)
+    assert (layer(0.5).forward(x) > 0).all()
+    assert drawn == [((2, 3), np.float32)]

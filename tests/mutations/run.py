@@ -29,7 +29,7 @@ import edits
 from children import BROKEN, in_children, run_tests
 from lines import Lines, Recorder, digest
 from results import Report, Results
-from targets import CHECKER, TARGETS
+from targets import CHECKER, TARGETS, WHOLE
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".mutations"
@@ -194,7 +194,9 @@ def _make_all(args, end, unedited, projects, report):
     made = [(path, edit) for path in args.file or TARGETS
             for edit in edits.edits_of((unedited / path).read_text(encoding="utf-8"), TARGETS[path][0])]
     if args.sample is not None:
-        print(f"{args.sample} of {len(made)} edits, those of --date {args.date}", flush=True)
+        made = [(path, edit) for path, edit in made if path in WHOLE]
+        print(f"{args.sample} of {len(made)} edits, those of --date {args.date}, in the files of which all are caught or "
+              f"explained: {len(WHOLE)} of {len(TARGETS)}", flush=True)
         made = random.Random(args.date).sample(made, min(args.sample, len(made)))
     report.made = len(made)
     names = sorted({name for path, _ in made for name in TARGETS[path][1]})
