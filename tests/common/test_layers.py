@@ -245,8 +245,9 @@ def test_a_row_of_large_scores_does_not_underflow_another():
     layer = SoftmaxWithLoss()
     softplus = math.log1p(math.e)  # of the wrong score less the right one, 1 and -1
     assert float(layer.forward(x, t)) == pytest.approx((softplus + softplus - 1) / 2, rel=1e-12)
-    right = 1 / (1 + math.e)
-    np.testing.assert_allclose(layer.backward(), [[(right - 1) / 2, (1 - right) / 2], [right / 2, -right / 2]], rtol=1e-9)
+    wrong = 1 / (1 + math.e)  # the probability of the lower score
+    expected = numpy.array([[wrong - 1, 1 - wrong], [wrong, -wrong]]) / 2
+    np.testing.assert_allclose(layer.backward(), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("layer", [Dropout, TimeDropout])

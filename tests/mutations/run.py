@@ -195,8 +195,8 @@ def _make_all(args, end, unedited, projects, report):
             for edit in edits.edits_of((unedited / path).read_text(encoding="utf-8"), TARGETS[path][0])]
     if args.sample is not None:
         made = [(path, edit) for path, edit in made if path in WHOLE]
-        print(f"{args.sample} of {len(made)} edits, those of --date {args.date}, in the files of which all are caught or "
-              f"explained: {len(WHOLE)} of {len(TARGETS)}", flush=True)
+        print(f"{args.sample} of {len(made)} edits, those of --date {args.date}, in the {len(WHOLE)} of {len(TARGETS)} "
+              "files of which every edit is caught or explained", flush=True)
         made = random.Random(args.date).sample(made, min(args.sample, len(made)))
     report.made = len(made)
     names = sorted({name for path, _ in made for name in TARGETS[path][1]})
