@@ -207,7 +207,8 @@ def test_the_whole_of_it_on_the_stand_in(tmp_path):
         (image / f"{name}.py").write_text(f"raise ImportError('an image has no {name}')")
     (image / "torch.py").write_text(TORCH)
     environment = os.environ | {"PYTHONPATH": str(image), "RNN_DATA_DIR": "", "OUT": ""}
-    command = ["make", "gpu-check", f"PYTHON={sys.executable}", f"FLAGS=--stand-in --out {tmp_path / 'out'}"]
+    command = ["make", "--no-print-directory", "gpu-check", f"PYTHON={sys.executable}",
+               f"FLAGS=--stand-in --out {tmp_path / 'out'}"]
     done = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True)
     report = (tmp_path / "out/report.md").read_text()
     assert done.returncode == 0, report + done.stderr
