@@ -1,8 +1,12 @@
+import sys
+
 import pytest
+import strict_cupy
 from any_device import np
 
 from common.elementwise import elementwise
 from common.functions import add_product
+from common.np import np as backend
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -62,3 +66,18 @@ def test_add_product_adds_to_what_is_there():
     expected = np.to_cpu(out) + np.to_cpu(x) @ np.to_cpu(W)
     add_product(x, W, out)
     np.testing.assert_allclose(out, expected, rtol=1e-14)
+
+
+def test_add_product_and_an_elementwise_function_are_one_launch_each_on_a_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
+    before = backend.backend
+    backend.use("cupy")
+    try:
+        x, W, out = (backend.ones(shape) for shape in ((2, 3), (3, 4), (2, 4)))
+        for call in (lambda: add_product(x, W, out), lambda: double(x, out=x)):
+            call()  # compiles
+            with strict_cupy.counting() as counts:
+                call()
+            assert (counts.launches, counts.copies) == (1, 0)
+    finally:
+        backend.use(before)
