@@ -34,12 +34,7 @@ EXPLAINED = {
      'order = np.argsort(ids, kind="stable") # (n,)', "order = np.argsort(ids) # (n,)"):
         "equal ids in another order: the same sums but for rounding, which could differ from machine to machine",
     ("common/segment_sums.py", "segment_totals", _ROUNDS,
-     "for power in range((((n) + (1))).bit_length()): # until step reaches n"): _MORE_ROUNDS,
-    ("common/segment_sums.py", "segment_totals", _ROUNDS,
      "for power in range(((n)).bit_length()): # until step reaches n"): _MORE_ROUNDS,
-    ("common/segment_sums.py", "segment_totals", _ROUNDS,
-     "for power in range((((1) - (n))).bit_length()): # until step reaches n"):
-        "a number has as many bits as its negative",
     ("common/fast_lstm.py", "FastTimeLSTM._take",
      "return self.buffers.take(name, shape, self.params[0].dtype)",
      "return self.buffers.take(name, shape, self.params[1].dtype)"): _ONE_DTYPE,
