@@ -144,21 +144,11 @@ class TimeLSTM(RecurrentLayer):
         """One step of this layer, an `LSTM` over the same weights."""
         return LSTM(*self.params)
 
-    @property
-    def state(self):
-        """What `set_state` takes: (h, c)."""
-        return self.h, self.c
-
     def set_state(self, h, c=None):
         """Let the next forward start from copies of h (N, H) and c (N, H); None stands for zeros."""
         c = self._checked_state("c", c)
         super().set_state(h)
         self.c = c
-
-    def reset_state(self):
-        """Let the next forward start from zeros."""
-        super().reset_state()
-        self.c = None
 
     def forward(self, xs, lengths=None):
         """Map xs (N, T, D) to the states hs (N, T, H).

@@ -43,9 +43,10 @@ class Packing:
 
     def __init__(self, N, T, lengths=None):
         self.N, self.T, self.P, self.order = N, T, N * T, None
-        rows = list(map(slice, range(0, self.P + N, N), range(N, self.P + 2 * N, N)))
-        self.steps = list(zip(rows[:-1], rows[:-1], rows[1:]))
-        if lengths is not None:
+        if lengths is None:
+            rows = list(map(slice, range(0, self.P + N, N), range(N, self.P + 2 * N, N)))
+            self.steps = list(zip(rows[:-1], rows[:-1], rows[1:]))
+        else:
             self._sort(checked_lengths(lengths, N, T))
 
     def _sort(self, lengths):

@@ -47,8 +47,8 @@ class RecurrentLayer(Layer):
 
     @property
     def state(self):
-        """What `set_state` takes: (h,)."""
-        return (self.h,)
+        """What `set_state` takes: (h,), of an LSTM (h, c)."""
+        return tuple(getattr(self, name) for name in self.state_names)
 
     def set_state(self, h):
         """Let the next forward start from a copy of h (N, H); None stands for zeros.
@@ -62,7 +62,8 @@ class RecurrentLayer(Layer):
 
     def reset_state(self):
         """Let the next forward start from zeros."""
-        self.h = None
+        for name in self.state_names:
+            setattr(self, name, None)
 
     def _checked_state(self, name, state):
         if state is None:

@@ -127,7 +127,7 @@ def find_file(split="train"):
     split = "valid" if split == "val" else split
     if split not in SHA256:
         raise InputError(f"the PTB has no split {split!r}: choose train, valid (or val) or test")
-    own_folder = _own_folder()
+    own_folder = data_folder()
     if own_folder is not None:
         path = own_folder / _file_name(split)
         if not os.path.isfile(path):
@@ -150,8 +150,8 @@ def _file_name(split):
     return f"ptb.{split}.txt"
 
 
-def _own_folder():
-    """The folder of RNN_DATA_DIR that holds the training text, so that all parts come from one place."""
+def data_folder():
+    """Return the folder of RNN_DATA_DIR that holds the training text, or None; all parts come from this one place."""
     data_dir = os.environ.get("RNN_DATA_DIR")
     if not data_dir:
         return None

@@ -20,7 +20,7 @@ from dataset import ptb
 def main(argv=None):
     """Train; returns the exit code."""
     seconds, *flags = sys.argv[1:] if argv is None else argv
-    if ptb._own_folder() is None:
+    if ptb.data_folder() is None:
         print("on the embedded corpus: RNN_DATA_DIR does not lead to the Penn Treebank", flush=True)
         flags += ["--corpus", "pydoc"]
     stop = threading.Timer(float(seconds), os.kill, (os.getpid(), signal.SIGINT))
