@@ -1,6 +1,8 @@
 # Each target sets up what it needs: Python 3.10 or newer and make are enough.
 PYTHON ?= python3
 BIN := .venv/bin
+# As many processes as there are cores: pytest-xdist.
+ALL_CORES := -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help step train train-ptb train-better microscope test lint check-gradients notebooks test-notebooks \
 	test-browser test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu \
@@ -60,7 +62,7 @@ lint: .venv/installed-dev
 	$(BIN)/python -m ruff check .
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ALL_CORES)
 
 check-gradients: .venv/installed-dev
 	$(BIN)/python -m common.gradient_check

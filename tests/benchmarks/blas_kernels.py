@@ -15,7 +15,8 @@ from blas import kernels, unsteered
 from common.tables import format_table
 
 TESTS = Path(__file__).parents[1]
-QUICK, NOTEBOOKS = [TESTS], [TESTS / "notebooks"]
+ALL_CORES = ["-n", "logical", "--maxprocesses", "8", "--dist", "worksteal"]  # as in make test
+QUICK, NOTEBOOKS = [*ALL_CORES, TESTS], [TESTS / "notebooks"]
 TRAINING = ["-m", "training", "--devices", "numpy", TESTS]  # the stand-in for CuPy rounds as NumPy does
 
 

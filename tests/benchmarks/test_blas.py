@@ -109,13 +109,14 @@ def runs(monkeypatch, capsys, found, failing=(), flags=()):
 
 TWO = {"B": [None, "b"], "C": ["c", "like c"]}
 ALL = [str(BENCHMARKS.parent)]
+ALL_CORES = blas_kernels.ALL_CORES
 NOTEBOOKS = [str(BENCHMARKS.parent / "notebooks")]
 
 
 def test_all_tests_run_with_each_kernel_on_one_thread_and_on_two(monkeypatch, capsys):
     code, printed, started = runs(monkeypatch, capsys, TWO, failing=[("2", "c")])
     assert started == [(threads, kernel, tests) for kernel in (None, "c") for threads in "12"
-                       for tests in (ALL, NOTEBOOKS)]
+                       for tests in (ALL_CORES + ALL, NOTEBOOKS)]
     assert [line.split() for line in printed.splitlines()[-4:]] == [
         ["B", "(default)", "1", "passed", "passed"], ["B", "(default)", "2", "passed", "passed"],
         ["C,", "c,", "like", "c", "1", "passed", "passed"], ["C,", "c,", "like", "c", "2", "FAILED", "FAILED"]]
