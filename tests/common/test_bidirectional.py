@@ -162,6 +162,12 @@ def test_a_gradient_for_a_cell_that_is_not_there_is_refused(kind):
         layer.backward(np.zeros((N, T, 2 * H)), dc=np.zeros((2, N, H)))
 
 
+def test_there_is_no_state_before_both_readers_have_one():
+    front, back = build_readers("LSTM")
+    front.forward(np.zeros((N, T, D)))
+    assert TimeBidirectional(front, back).state == TimeBidirectional(back, front).state == (None, None)
+
+
 def test_two_readers_of_different_sizes_are_refused():
     front = TimeRNN(*weights("RNN", 0))
     for wrong, name in ((weights("RNN", 1, D=D + 1), "Wx"), (weights("RNN", 1, H=H + 1), "Wx")):

@@ -72,6 +72,8 @@ def test_two_threads_change_nothing(N, lengths, monkeypatch):
     (33, 8, 256, 1024, ([slice(0, 16), slice(16, 33)], 64)),  # the larger half has 17
     (20, 35, 650, 2600, ([slice(0, 10), slice(10, 20)], 65)),
     (20, 500, 1024, 256, ([slice(0, 10), slice(10, 20)], 32)),
+    (2, 8, 1024, 4096, ([slice(0, 1), slice(1, 2)], 512)),
+    (4, 8, 500, 2000, ([slice(0, 2), slice(2, 4)], 500)),  # just large enough
     (20, 35, 2600, 650, ([slice(0, 20)], 650)),  # blocks would be too narrow
     (20, 35, 251, 1004, ([slice(0, 20)], 1004)),  # no width divides 4H
     (20, 7, 256, 1024, ([slice(0, 20)], 1024)),  # too few steps
@@ -97,6 +99,13 @@ def test_what_was_returned_is_never_written_to(N, T):
     before = [array.copy() for array in kept]
     run(layer, -xs, (c, h), 2 * dhs, (h, c), None)
     assert all(bool((array == copy).all()) for array, copy in zip(kept, before))
+
+
+def test_what_forward_keeps_lies_in_memory_for_the_next_call():
+    layer = FastTimeLSTM(*weights(3, 4, np.float64))
+    layer.forward(np.ones((2, 5, 3)))
+    _, _, *arrays = layer.cache  # without the packing and the input
+    assert all(any(np.shares_memory(array, memory) for memory in layer.buffers.memory.values()) for array in arrays)
 
 
 @pytest.mark.parametrize("tile", [1, 40, 10**6])

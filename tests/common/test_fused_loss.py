@@ -158,6 +158,14 @@ def test_evaluation_gives_the_same_loss_and_touches_no_gradient():
         layer.backward()
 
 
+def test_evaluation_takes_every_block(monkeypatch):
+    monkeypatch.setattr(fused_loss, "BLOCK", 5 * V)
+    monkeypatch.setattr(fused_loss, "LEAST_ROWS", 1)
+    W, b, xs, ts = drawn()
+    found = TimeAffineSoftmaxWithLoss(W, b).forward(xs, ts, train_flg=False)
+    assert float(found) == pytest.approx(float(plain_pair(W, b, xs, ts, 1)[0]), rel=1e-13)
+
+
 def test_the_buffers_of_one_call_do_not_leak_into_the_next(monkeypatch):
     monkeypatch.setattr(fused_loss, "BLOCK", 5 * V)
     monkeypatch.setattr(fused_loss, "LEAST_ROWS", 1)
@@ -192,5 +200,8 @@ def test_no_rows_have_no_gradient():
     W, b, xs, ts = drawn()
     layer = TimeAffineSoftmaxWithLoss(W, b)
     layer.forward(xs, ts)
+    before = [grad.copy() for grad in layer.grads]
+    assert float(layer.forward(xs[:0], ts[:0], train_flg=False)) == 0
+    assert all(np.array_equal(grad, copy) for grad, copy in zip(layer.grads, before))
     assert float(layer.forward(xs[:0], ts[:0])) == 0
     assert layer.backward().shape == (0, T, H) and not any(bool(grad.any()) for grad in layer.grads)

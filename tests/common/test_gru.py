@@ -101,6 +101,18 @@ def test_a_sequence_equals_a_loop_of_steps(N, T, D, H, reset_after):
 
 
 @both_variants
+def test_the_step_of_a_sequence_has_its_weights_and_its_variant(reset_after):
+    params = weights(reset_after)
+    x, h_prev = arrays((N, D), (N, H))
+    step = TimeGRU(*params, reset_after=reset_after).step
+    assert all(one is other for one, other in zip(step.params, params, strict=True))
+    found = step.forward(x, h_prev)
+    x, h_prev, *params = map(np.to_cpu, (x, h_prev, *params))
+    expected = [naive_step(x[n], h_prev[n], *params, reset_after) for n in range(N)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@both_variants
 def test_the_gradients_of_a_step_are_those_of_the_naive_formula(reset_after):
     params = weights(reset_after)
     x, h_prev, dh = arrays((N, D), (N, H), (N, H))

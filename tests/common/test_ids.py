@@ -67,7 +67,7 @@ def test_a_known_range_that_is_too_large_is_looked_into():
         loss.forward(x, wrong)
 
 
-@pytest.mark.parametrize("ignore_label, low", [(-1, -1), (0, 0)])
+@pytest.mark.parametrize("ignore_label, low", [(-1, -1), (0, 0), (6, 2)])
 def test_the_target_that_does_not_count_may_be_in_the_range(ignore_label, low):
     loss, x = SoftmaxWithLoss(), np.random.default_rng(0).standard_normal((3, 7))
     loss.ignore_label = ignore_label

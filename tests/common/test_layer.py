@@ -1,15 +1,20 @@
 """What every layer promises, for every case of the gradient checker, and the base class itself."""
+import contextlib
 import functools
 
 import numpy
 import pytest
 from any_device import np
+from strict_cupy import in_place_of_cupy
+
+import common.np
 
 from common.bidirectional import TimeBiGRU, TimeBiLSTM, TimeBiRNN
 from common.fast_lstm import FastTimeLSTM
 from common.fast_rnn import FastTimeRNN
 from common.gradient_cases import layer_cases
 from common.gru import TimeGRU
+from common.ids import Ids
 from common.layer import Layer
 from common.lstm import TimeLSTM
 from common.rnn import TimeRNN
@@ -56,6 +61,30 @@ def test_float32_stays_float32(case, number):
         drops = "dropout" in case.variant or case.layer.endswith("Dropout") and case.variant != "train_flg=False"
         if not drops:  # a mask of another dtype is another mask
             np.testing.assert_allclose(array, exact[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@every_case
+def test_a_float32_layer_makes_no_array_of_another_float(case, number):
+    case = cases_of(np.ndarray, np.float32)[number]
+    layer = case.build()
+    upstream = upstream_for(case.forward(layer, case.inputs))
+    found = set()
+
+    def watched(make):
+        def made(*args, **options):
+            array = make(*args, **options)
+            found.add(array.dtype)
+            return array
+
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("empty", "zeros", "ones", "full"):
+            patch.setattr(common.np, name, watched(getattr(common.np, name)))
+        layer = case.build()
+        case.forward(layer, case.inputs)
+        case.backward(layer, upstream)
+    assert {dtype for dtype in found if dtype.kind == "f"} <= {np.dtype(np.float32)}
 
 
 @every_case
@@ -194,6 +223,28 @@ def test_expect_ids():
         layer.expect_ids("ids", np.array([0, 1]), (3,), 7)
 
 
+def test_a_known_range_of_ids_is_believed_and_a_wider_one_looked_into():
+    layer = Layer(np.zeros(3))
+    unseen = np.array([99])  # to look at it, the host would wait for a GPU
+    assert layer.expect_ids("ids", Ids(unseen, 0, 6), (1,), 7) is unseen
+    for low, high, wrong in ((0, 7, 7), (-1, 6, -1)):
+        with pytest.raises(ValueError, match=f"^Layer: ids go from {wrong} to {wrong}, wanted 0 to 6$"):
+            layer.expect_ids("ids", Ids(np.array([wrong]), low, high), (1,), 7)
+
+
+def test_a_layer_of_another_backend_is_refused(device):
+    here, other = ("numpy", "cupy") if device == "cpu" else ("cupy", "numpy")
+    with in_place_of_cupy() if other == "cupy" else contextlib.nullcontext():
+        common.np.use(other)
+        layer = Layer(np.zeros(3))
+        common.np.use(here)
+    message = rf"^Layer: its parameters are arrays of .*\.ndarray, np is {here} now: make layers and models after"
+    with pytest.raises(ValueError, match=message):
+        layer.expect("x", np.zeros(3), (3,))
+    with pytest.raises(ValueError, match=message):
+        layer.expect_ids("ids", np.array([0]), (1,), 7)
+
+
 def test_parameters_must_be_floats_of_one_dtype():
     with pytest.raises(ValueError, match="^Layer: a parameter has dtype int64, wanted a floating dtype"):
         Layer(np.arange(3))
@@ -201,6 +252,8 @@ def test_parameters_must_be_floats_of_one_dtype():
         Layer(np.zeros(3), np.zeros(3, dtype=np.float32))
     with pytest.raises(ValueError, match=r"^Layer: a parameter is a builtins\.list"):
         Layer([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"^Layer: a parameter is a builtins\.list"):
+        Layer(np.zeros(2), [1.0, 2.0])
 
 
 def test_params_are_the_given_arrays_and_grads_start_at_zero():

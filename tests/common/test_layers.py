@@ -7,7 +7,9 @@ from any_device import np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.layers import Affine, Dropout, Embedding, MatMul, Sigmoid, SigmoidWithLoss, Softmax, SoftmaxWithLoss
+from common.layers import (
+    Affine, Dropout, Embedding, MatMul, Sigmoid, SigmoidWithLoss, Softmax, SoftmaxWithLoss, scaled,
+)
 from common.time_layers import TimeDropout
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -139,9 +141,10 @@ def naive_cross_entropy(x, ts, ignore_label=None):
 @pytest.mark.parametrize("dtype, rel", [(np.float32, 1e-6), (np.float64, 1e-14)])
 def test_softmax_with_loss_equals_the_naive_formula(dtype, rel):
     x, t = RNG.standard_normal((20, 7)).astype(dtype), RNG.integers(0, 7, 20)
-    loss = SoftmaxWithLoss().forward(x, t)
-    assert loss.dtype == dtype and loss.shape == ()
-    assert float(loss) == pytest.approx(naive_cross_entropy(x, t), rel=rel)
+    for n in (20, 1):
+        loss = SoftmaxWithLoss().forward(x[:n], t[:n])
+        assert loss.dtype == dtype and loss.shape == ()
+        assert float(loss) == pytest.approx(naive_cross_entropy(x[:n], t[:n]), rel=rel)
 
 
 @pytest.mark.parametrize("t", [[3], [3, 5, 0, 3], [0, 0, 6, 0], [0, 0, 0, 0]])
@@ -201,14 +204,19 @@ def test_a_loss_honours_its_upstream_gradient(layer, targets):
     whole = layer.backward()
     assert np.array_equal(layer.backward(1.0), whole) and np.array_equal(layer.backward(np.array(1.0)), whole)
     assert not layer.backward(0).any()
-    for dout in (2.5, np.array(2.5)):
-        np.testing.assert_allclose(layer.backward(dout), 2.5 * whole, rtol=1e-14)
+    for dout in (2, 2.5, np.array(2.5)):
+        np.testing.assert_allclose(layer.backward(dout), float(dout) * whole, rtol=1e-14)
     layer.forward(x.astype(np.float32), t)
     for dout in (1, 2.5, np.float64(2.5), np.float32(2.5)):
         assert layer.backward(dout).dtype == np.float32
     for wrong in (np.array(1.0), np.ones(3, dtype=np.float32), [1.0]):
         with pytest.raises(ValueError, match="dout of a loss is .*, wanted a number or a float32 scalar"):
             layer.backward(wrong)
+
+
+def test_an_upstream_gradient_of_one_copies_nothing():
+    array = np.ones(3)
+    assert scaled(array, 1) is array and scaled(array, 1.0) is array
 
 
 @pytest.mark.parametrize("t, message", [
@@ -251,14 +259,15 @@ def test_a_row_of_large_scores_does_not_underflow_another():
 
 
 @pytest.mark.parametrize("layer", [Dropout, TimeDropout])
-def test_a_number_equal_to_the_dropout_ratio_keeps_its_element(layer, monkeypatch):
+def test_a_number_equal_to_the_dropout_ratio_keeps_its_element(layer):
     drawn = []
 
     def random(shape, dtype):
         drawn.append((shape, dtype))
         return np.full(shape, 0.5, dtype=dtype)
 
-    monkeypatch.setattr("common.np.rng", types.SimpleNamespace(random=random))
     x = np.ones((2, 3), dtype=np.float32)
-    assert (layer(0.5).forward(x) > 0).all()
+    with pytest.MonkeyPatch.context() as patch:  # ends before the device is changed back
+        patch.setattr("common.np.rng", types.SimpleNamespace(random=random))
+        assert (layer(0.5).forward(x) > 0).all()
     assert drawn == [((2, 3), np.float32)]

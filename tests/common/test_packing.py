@@ -99,6 +99,22 @@ def test_states_are_sorted_longest_first_and_back():
     assert np.array_equal(packing.unsort(packing.sort(state)), state)
 
 
+def test_sequences_of_equal_length_keep_their_order():
+    lengths = [1 + n * n % 3 for n in range(100)]  # of 1 and 2: a sort that is not stable mixes so many
+    packing = Packing(100, 3, lengths)
+    assert packing.order.tolist() == sorted(range(100), key=lambda n: -lengths[n])
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_what_comes_from_rows_and_states_stays_when_they_change(lengths):
+    packing = Packing(N, T, lengths)
+    rows, states = arrays((packing.P, D), (N + packing.P, H))
+    taken = packing.unpack(rows), packing.last(states)
+    before = [array.copy() for array in taken]
+    rows[...], states[...] = np.nan, np.nan
+    assert all(np.array_equal(array, copy) for array, copy in zip(taken, before))
+
+
 @pytest.mark.parametrize("lengths, message", [
     ([2, 0, 1, 3], "lengths go from 0 to 3, wanted 1 to 5"),
     ([2, -1, 1, 3], "lengths go from -1 to 3, wanted 1 to 5"),
@@ -143,6 +159,12 @@ def test_pad_puts_zeros_behind_each_sequence():
     assert ids.tolist() == [[4, 5], [6, 0]] and ids.dtype == np.int32
     alone, lengths = pad([np.array([7, 8])])
     assert alone.tolist() == [[7, 8]] and lengths.tolist() == [2]
+
+
+def test_pad_leaves_sequences_where_they_are():
+    for library in (numpy, np):
+        xs, _ = pad([library.array([4, 5]), library.array([6])])
+        assert type(xs) is library.ndarray and xs.tolist() == [[4, 5], [6, 0]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

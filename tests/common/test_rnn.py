@@ -3,6 +3,7 @@ from any_device import np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.recurrent import RecurrentLayer
 from common.rnn import RNN, TimeRNN, activation_functions
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -85,6 +86,16 @@ def test_a_sequence_equals_a_loop_of_steps(N, T, D, H, activation):
         np.testing.assert_allclose(grad, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_step_of_a_sequence_has_its_weights_and_its_activation(activation):
+    Wx, Wh, b = weights()
+    x, h_prev = arrays((N, D), (N, H))
+    step = TimeRNN(Wx, Wh, b, activation=activation).step
+    assert all(one is other for one, other in zip(step.params, (Wx, Wh, b), strict=True))
+    expected = ACTIVATIONS[activation](x @ Wx + h_prev @ Wh + b)
+    np.testing.assert_allclose(step.forward(x, h_prev), expected, rtol=1e-13)
+
+
 @settings(max_examples=20)
 @given(st.integers(2, 6), st.data())
 def test_a_split_sequence_equals_the_whole(T, data):
@@ -139,6 +150,10 @@ def test_set_state_needs_a_stateful_layer_and_the_right_state():
     for wrong in (np.zeros((N, H + 1)), np.zeros(H), np.zeros((N, H), dtype=np.float32), [[0.0] * H]):
         with pytest.raises(ValueError, match="^TimeRNN: h is .*, wanted"):
             layer.set_state(wrong)
+
+
+def test_a_layer_is_not_stateful_unless_it_is_asked_to_be():
+    assert not RecurrentLayer(*weights()).stateful and not TimeRNN(*weights()).stateful
 
 
 def test_a_carried_state_of_another_batch_size_is_refused():

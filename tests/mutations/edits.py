@@ -21,7 +21,8 @@ OTHER_CALL = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "mini
               "zeros_like": "ones_like", "ones_like": "zeros_like", "mean": "sum"}
 SIBLINGS = {"train": "valid", "valid": "test", "test": "valid", "best": "last", "last": "best",
             "train_perplexity": "valid_perplexity", "valid_perplexity": "train_perplexity"}
-SYMMETRIC = {"isinstance", "minimum", "maximum", "array_equal", "shares_memory"}  # or wrong at once when swapped
+# The same bits when swapped, or wrong at once.
+SYMMETRIC = {"add", "multiply", "minimum", "maximum", "array_equal", "shares_memory", "how_shared", "isinstance"}
 KEPT_KEYWORDS = {"encoding", "flush", "newline", "strict", "help", "description", "prog", "metavar", "type", "choices"}
 WORDS = {"help", "description", "prog", "metavar"}  # keyword arguments that are words for a reader
 

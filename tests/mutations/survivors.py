@@ -14,6 +14,26 @@ _NO_IDS = "without ids there is nothing to add up and nothing to write, either w
 _IS_FIRST = "is_first = np.concatenate((np.ones_like(ids[:1]{}), ids[1:] != ids[:-1])) # (n,)"
 _REDUCED = "out[ids[starts]] = np.add.reduceat(rows, starts{})"
 
+_ZIP_STOPS = "zip and map stop at the shortest, T or T + 1 slices, so the one more is never used"
+_STEP_BY_STEP = "the slices of the steps are the same views, made one at a time"
+_SAME_VIEWS = "where the number of rows is still the same, the same views are made again"
+_ONE_BLOCK = "one block of all columns is a copy with the same numbers"
+_NO_ROWS = "steps in which none of a thread's sequences runs have no rows, and nothing is written"
+_ONE_CELL = "all layers of a stack have the same cell"
+_BLOCK_LAYOUT = "how the memory of a block's dW lies changes nothing but the time, and rounding at most"
+_TIMES_ONE = "times 1 every gradient is the array itself, and copying it onto itself changes nothing"
+_ONE_BACKEND = "the constructor lets only arrays of one backend in, and _expect_array looks again before it raises"
+
+_STATES = "states = np.empty((S, rows, H), dtype=self.params[{}].dtype) if memory is None else memory"
+_ZEROS = "return np.zeros((packing.N, self.hidden_size), dtype=self.params[{}].dtype) # (N, H)"
+_STEPS = "self.steps = list(zip(rows[:{}], rows[:{}], rows[1:]))"
+_ROWS = "rows = list(map(slice, range(0, self.P + N, N), range(N, self.P + {} * N, N)))"
+_ALL_OF_THEM = "if {}: # all of them"
+_STILL_RUN = "if {}: # the sequences that still run are the first ones"
+_BOTH_STATES = 'return tuple(self._both(name) for name in ("h", "c") if hasattr(self.readers[{}], name))'
+_LAYER_OF_STACK = "self.layers.append(TimeBidirectional(*readers) if bidirectional else readers[{}])"
+_EXPECT = "if not isinstance(array, np.ndarray) or self.params and not isinstance(self.params[{}], np.ndarray):"
+
 # (file, scope, lines before, lines after): reason
 EXPLAINED = {
     ("common/elementwise.py", "_kernel",
@@ -73,4 +93,64 @@ EXPLAINED = {
     ("common/bidirectional.py", "TimeBidirectional.backward",
      'if dc is not None and not hasattr(self.readers[0], "c"):',
      'if dc is not None and not hasattr(self.readers[1], "c"):'): _TWINS,
+    ("common/recurrent.py", "RecurrentLayer._states", _STATES.format(0), _STATES.format(-1)): _ONE_DTYPE,
+    ("common/recurrent.py", "RecurrentLayer._final", _ZEROS.format(0), _ZEROS.format(-1)): _ONE_DTYPE,
+    ("common/packing.py", "Packing.__init__", _STEPS.format(-1, -1), _STEPS.format("", -1)): _ZIP_STOPS,
+    ("common/packing.py", "Packing.__init__", _STEPS.format(-1, -1), _STEPS.format(-1, "")): _ZIP_STOPS,
+    ("common/packing.py", "Packing.__init__", _ROWS.format(2), _ROWS.format(3)): _ZIP_STOPS,
+    ("common/packing.py", "Packing.by_step", "if self.order is None:", "if False:"): _STEP_BY_STEP,
+    ("common/packing.py", "Packing.by_step",
+     "return list(rows.reshape(self.T, self.N, *rows.shape[1:]))", "pass"): _STEP_BY_STEP,
+    ("common/packing.py", "Packing.by_step_before", "if self.order is None:", "if False:"): _STEP_BY_STEP,
+    ("common/packing.py", "Packing.by_step_before", "return self.by_step(states[:self.P])", "pass"): _STEP_BY_STEP,
+    ("common/packing.py", "pad", "first = sequences[0]", "first = sequences[-1]"):
+        "the sequences of a batch have one kind, one dtype and one size of a step, so each of them tells the same",
+    ("common/fast_rnn.py", "FastTimeRNN.forward", "if len(h) != len(h_Wh):", "if True:"): _SAME_VIEWS,
+    ("common/fast_rnn.py", "FastTimeRNN.backward", "if len(da_t) != len(dh_t):", "if True:"): _SAME_VIEWS,
+    ("common/fast_lstm.py", "FastTimeLSTM._take",
+     "return self.buffers.take(name, shape, self.params[0].dtype)",
+     "return self.buffers.take(name, shape, self.params[-1].dtype)"): _ONE_DTYPE,
+    ("common/fast_lstm.py", "FastTimeLSTM._walk_forward", "if len(a) != n:", "if True:"): _SAME_VIEWS,
+    ("common/fast_lstm.py", "FastTimeLSTM._walk_backward", "if len(da_t) != n:", "if True:"): _SAME_VIEWS,
+    ("common/fast_lstm.py", "FastTimeLSTM._in_blocks", "if width == W.shape[1]:", "if True:"): _SHARES,
+    ("common/fast_lstm.py", "FastTimeLSTM._in_blocks", "if width == W.shape[1]:", "if False:"): _ONE_BLOCK,
+    ("common/fast_lstm.py", "FastTimeLSTM._in_blocks", "return W[None]", "pass"): _ONE_BLOCK,
+    ("common/fast_lstm.py", "_steps",
+     _ALL_OF_THEM.format("share == slice(0, len(lists[0][0]))"), _ALL_OF_THEM.format("False")):
+        "a slice of all rows is the same view",
+    ("common/fast_lstm.py", "_steps",
+     _ALL_OF_THEM.format("share == slice(0, len(lists[0][0]))"),
+     _ALL_OF_THEM.format("share == slice(0, len(lists[-1][0]))")): _SAME_ROWS,
+    ("common/fast_lstm.py", "_steps",
+     _STILL_RUN.format("not len(arrays[0])"), _STILL_RUN.format("not len(arrays[-1])")): _SAME_ROWS,
+    ("common/fast_lstm.py", "_steps", _STILL_RUN.format("not len(arrays[0])"), _STILL_RUN.format("False")): _NO_ROWS,
+    ("common/fast_lstm.py", "_steps", "return", "pass"): _NO_ROWS,
+    ("common/fast_lstm.py", "_each_tile", "P, width = arrays[0].shape", "P, width = arrays[-1].shape"): _TILES,
+    ("common/bidirectional.py", "TimeBidirectional.hidden_size",
+     "return self.readers[0].hidden_size", "return self.readers[-1].hidden_size"): _TWINS,
+    ("common/bidirectional.py", "TimeBidirectional.state", _BOTH_STATES.format(0), _BOTH_STATES.format(-1)): _TWINS,
+    ("common/bidirectional.py", "TimeBidirectional.backward",
+     'if dc is not None and not hasattr(self.readers[0], "c"):',
+     'if dc is not None and not hasattr(self.readers[-1], "c"):'): _TWINS,
+    ("common/stack.py", "TimeStack.__init__", _LAYER_OF_STACK.format(0), _LAYER_OF_STACK.format(-1)):
+        "in one direction there is one reader",
+    ("common/stack.py", "TimeStack.forward",
+     'if c0 is not None and not hasattr(self.layers[0], "c"):',
+     'if c0 is not None and not hasattr(self.layers[-1], "c"):'): _ONE_CELL,
+    ("common/stack.py", "TimeStack.forward",
+     "states = (h0, c0)[:len(self.layers[0].state)]", "states = (h0, c0)[:len(self.layers[-1].state)]"): _ONE_CELL,
+    ("common/fused_loss.py", "TimeAffineSoftmaxWithLoss._like_dW",
+     "if dW.flags.c_contiguous:", "if False:"): _BLOCK_LAYOUT,
+    ("common/fused_loss.py", "TimeAffineSoftmaxWithLoss._like_dW",
+     "if dW.flags.c_contiguous:", "if True:"): _BLOCK_LAYOUT,
+    ("common/fused_loss.py", "TimeAffineSoftmaxWithLoss._like_dW",
+     "return self.buffers.take(name, dW.shape, dW.dtype)", "pass"): _BLOCK_LAYOUT,
+    ("common/fused_loss.py", "TimeAffineSoftmaxWithLoss._tile_loss", "if train_flg:", "if True:"):
+        "without gradients nobody reads the scores after their losses",
+    ("common/fused_loss.py", "TimeAffineSoftmaxWithLoss.backward",
+     "if isinstance(dout, int) and dout == 1:", "if False:"): _TIMES_ONE,
+    ("common/fused_loss.py", "TimeAffineSoftmaxWithLoss.backward", "return dxs", "pass"): _TIMES_ONE,
+    ("common/layer.py", "Layer.expect", _EXPECT.format(0), "if True:"):
+        "_expect_array looks for the same two things and raises only where one is there",
+    ("common/layer.py", "Layer.expect", _EXPECT.format(0), _EXPECT.format(-1)): _ONE_BACKEND,
 }
