@@ -129,15 +129,17 @@ def test_the_name_given_to_save_params_loads(tmp_path, monkeypatch, name):
 def test_weights_that_are_shared_as_they_are_stand_twice_in_a_pickle(tmp_path):
     class Twice(BaseModel):
         def __init__(self):
-            W = np.zeros((2, 3))
-            self.params, self.grads = [W, W], [np.zeros((2, 3)), np.zeros((2, 3))]
+            b, W = np.zeros(3), np.zeros((2, 3))
+            self.params, self.grads = [b, W, W], [np.zeros(3), np.zeros((2, 3)), np.zeros((2, 3))]
 
-    model, W = Twice(), numpy.arange(6.0).reshape(2, 3)
-    (tmp_path / "weights.pkl").write_bytes(pickle.dumps([W, W]))
+    model, b, W = Twice(), numpy.arange(3.0), numpy.arange(6.0).reshape(2, 3)
+    W[0, 0] = numpy.nan  # equal to itself here, as after a training that failed
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps([b, W, W]))
     model.load_params(tmp_path / "weights.pkl")
-    np.testing.assert_array_equal(model.params[1], W)
-    (tmp_path / "weights.pkl").write_bytes(pickle.dumps([W, W + 1]))
-    with pytest.raises(InputError, match="whose entries 0 and 1 of params are one: there they differ"):
+    np.testing.assert_array_equal(model.params[0], b)
+    np.testing.assert_array_equal(model.params[2], W)
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps([b, W, W + 1]))
+    with pytest.raises(InputError, match="whose entries 1 and 2 of params are one: there they differ"):
         model.load_params(tmp_path / "weights.pkl")
 
 

@@ -88,6 +88,12 @@ def test_on_a_gpu_each_batch_comes_with_its_range_and_its_order(batch_size, time
             assert_sorted_by_its_order(xs)
 
 
+def test_equal_ids_of_a_sorted_batch_keep_their_order():
+    corpus = Ids(np.to_device(numpy.random.default_rng(0).integers(3, 7, 101)), 3, 6)
+    for batches in (StripBatches(corpus[:-1], corpus[1:], 20, 5), WindowBatches(corpus, 5, 20)):
+        assert_sorted_by_its_order(batches.next_batch()[0])
+
+
 def test_on_a_gpu_the_batches_of_an_epoch_are_sorted_at_once(monkeypatch):
     sorted_at_once, sort = [], np.argsort
 
@@ -148,6 +154,11 @@ def test_eight_ids_have_five_windows_of_three():
 def test_a_pair_beyond_the_last_is_an_index_error():
     with pytest.raises(IndexError):
         WindowPairs(IDS, 3)[5]
+
+
+def test_by_default_a_window_has_5_ids_and_a_batch_128_windows():
+    assert WindowPairs(numpy.arange(200)).xs.shape == (195, 5)
+    assert WindowBatches(numpy.arange(200)).next_batch()[0].shape == (128, 5)
 
 
 def test_windows_in_order_keep_the_short_last_batch():

@@ -1,3 +1,7 @@
+import argparse
+import io
+import os
+
 import pytest
 
 from common import cli
@@ -15,3 +19,69 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
         with pytest.raises(InputError, match="choose a new one for --out"):
             cli.new_folder(path)
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("parse, taken, refused", [
+    (cli.positive_int, ["1", "1000000000"], ["0", "1000000001", "1.0", "one"]),
+    (cli.natural, ["0", "7"], ["-1", "0.5"]),
+    (cli.positive_float, ["1e-9", "1e300"], ["0", "inf", "nan"]),
+    (cli.ratio, ["0", "0.999"], ["-0.1", "1", "nan"]),
+    (cli.probability, ["1e-9", "1"], ["0", "1.001", "nan"]),
+    (cli.at_least_one, ["1", "1.5", "1e300"], ["0.999", "inf", "nan"]),
+])
+def test_a_number_is_taken_up_to_the_ends_of_its_range_and_not_beyond(parse, taken, refused):
+    assert [parse(text) for text in taken] == list(map(float, taken))
+    for text in refused:
+        with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a "):
+            parse(text)
+
+
+def test_an_added_flag_tells_its_default_in_its_help(capsys):
+    parser = cli.Parser(argument_default=argparse.SUPPRESS)
+    add = cli.flag_adder(parser, {"batch_size": 20, "class_names": ["a", 3], "smoke": False})
+    add("--batch-size", "how many", type=int)
+    add("--class-names", "which", nargs="+")
+    add("--smoke", "or less", action="store_true")
+    assert vars(parser.parse_args([])) == {}
+    assert vars(parser.parse_args("--batch-size 7 --class-names b --smoke".split())) == {
+        "batch_size": 7, "class_names": ["b"], "smoke": True}
+    words = " ".join(" ".join(action.option_strings + [action.help]) for action in parser._actions[1:])
+    assert words == "--batch-size how many (default: 20) --class-names which (default: a 3) --smoke or less"
+
+
+def test_characters_that_a_terminal_lacks_are_replaced(monkeypatch):
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, encoding="ascii", write_through=True))
+    assert cli.run("prog", lambda argv: print("caf\xe9"), []) == 0
+    assert output.getvalue() == b"caf?\n"
+
+
+def test_output_that_cannot_be_set_up_is_written_to_as_it_is(monkeypatch):
+    output = io.StringIO()  # as of a notebook: without reconfigure
+    monkeypatch.setattr("sys.stdout", output)
+    assert cli.run("prog", lambda argv: print("caf\xe9"), []) == 0
+    assert output.getvalue() == "caf\xe9\n"
+
+
+def test_a_script_gets_the_arguments_of_the_process_unless_it_is_given_others(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["prog", "--of", "process"])
+    got = []
+    for argv in (None, ["--given"], []):
+        assert cli.run("prog", got.append, argv) == 0
+    assert got == [["--of", "process"], ["--given"], []]
+
+
+def test_too_little_memory_is_one_line(capsys):
+    def script(argv):
+        raise MemoryError("8 GiB")
+
+    assert cli.run("prog", script, []) == 2
+    assert capsys.readouterr().err == "prog: not enough memory (8 GiB): choose smaller sizes\n"
+
+
+def test_when_the_reader_of_the_output_is_gone_the_script_ends_without_a_word(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:  # closing it writes what is left, as the end of the process does
+        monkeypatch.setattr("sys.stdout", output)
+        assert cli.run("prog", lambda argv: print("words", flush=True), []) == 141

@@ -1,6 +1,7 @@
 import json
 import sys
 import types
+import warnings
 
 import numpy
 import pytest
@@ -59,6 +60,8 @@ def test_what_jieba_warns_of_as_it_loads_is_not_shown(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "jieba", raising=False)
     assert tokenize_chinese("我们") == ["我", "们"]  # any warning is an error here
+    with pytest.raises(UserWarning, match="later"):  # what comes after is shown again
+        warnings.warn("later", stacklevel=1)
     monkeypatch.delitem(sys.modules, "jieba")
 
 
@@ -166,6 +169,11 @@ def test_words_without_a_known_frequency_are_saved_with_none(tmp_path):
     assert content == {"words": ["a", "b"], "frequencies": [0, 3], "unknown": None}
 
 
+def test_words_stand_in_the_file_as_they_are_written(tmp_path):
+    Vocabulary(["été", "我们"]).save(tmp_path / "vocabulary.json")
+    assert '"words": ["été", "我们"]' in (tmp_path / "vocabulary.json").read_text(encoding="utf-8")
+
+
 def test_max_size_keeps_the_most_frequent_in_order_of_appearance():
     vocabulary = Vocabulary.build("a b c c b d d d".split(), max_size=3)
     assert list(vocabulary.word_to_id) == ["<unk>", "b", "d"]  # b and c tie: b was first
@@ -186,7 +194,7 @@ def test_encode_without_unknown_names_the_word_and_near_spellings():
     vocabulary = Vocabulary.build(["apple", "table"], unknown=None)
     with pytest.raises(InputError, match="'appel' is not one of the 2 known words: did you mean 'apple'"):
         vocabulary.encode(["table", "appel"])
-    with pytest.raises(InputError, match="'zzz' is not"):
+    with pytest.raises(InputError, match="'zzz' is not one of the 2 known words: use one of those"):
         vocabulary.encode(["zzz"])
 
 
@@ -267,6 +275,7 @@ def test_equality_and_fingerprint_follow_the_id_order():
     json.dumps({"words": ["a", 3], "frequencies": [1, 1], "unknown": None}).encode(),
     json.dumps({"words": ["a"], "frequencies": [1, 1], "unknown": None}).encode(),
     json.dumps({"words": ["a"], "frequencies": ["1"], "unknown": None}).encode(),
+    json.dumps({"words": ["a", "b"], "frequencies": [1, "1"], "unknown": None}).encode(),
     json.dumps({"words": ["a"], "frequencies": [1], "unknown": "b"}).encode(),
     json.dumps({"words": [], "frequencies": [], "unknown": None}).encode(),
 ])

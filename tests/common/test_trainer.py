@@ -193,6 +193,23 @@ def test_rnnlm_trainer_is_the_loop_by_hand(eval_interval, max_grad, capsys):
         assert line.startswith(f"epoch {epoch}  batch {batch}/5  ") and line.endswith(f" s  perplexity {point:.2f}")
 
 
+@pytest.mark.parametrize("trainer, examples, shape", [
+    (Trainer, (21 * 32, 2), (32, 2)), (RnnlmTrainer, (21 * 20 * 35,), (20, 35))])
+def test_by_default_fit_takes_10_epochs_and_reports_at_every_20th_batch(trainer, examples, shape, monkeypatch):
+    steps = []
+
+    def step(model, optimizer, xs, ts, max_grad):
+        steps.append((xs.shape, max_grad))
+        return 0.0
+
+    monkeypatch.setattr(trainer_module, "training_step", step)
+    trainer = trainer(None, None)
+    x = np.zeros(examples, dtype=int)
+    trainer.fit(x, x)
+    assert steps == [(shape, None)] * 10 * 21
+    assert len(trainer.curve) == 10 * 2 and trainer.eval_interval == 20
+
+
 def test_the_report_says_the_seconds_since_fit_began(monkeypatch, capsys):
     class Clock:
         now = 100.0

@@ -205,7 +205,9 @@ class _Function:
             yield node.slice, "one index", "0"
         elif _is_text(node.slice):
             keys = list(self.keys[self.text(node.value)])
-            yield node.slice, "other key", repr(keys[keys.index(node.slice.value) - 1])
+            other = keys[keys.index(node.slice.value) - 1]
+            if other != node.slice.value:
+                yield node.slice, "other key", repr(other)
 
     def _Slice(self, node):
         for end in (node.lower, node.upper):

@@ -33,6 +33,15 @@ _STILL_RUN = "if {}: # the sequences that still run are the first ones"
 _BOTH_STATES = 'return tuple(self._both(name) for name in ("h", "c") if hasattr(self.readers[{}], name))'
 _LAYER_OF_STACK = "self.layers.append(TimeBidirectional(*readers) if bidirectional else readers[{}])"
 _EXPECT = "if not isinstance(array, np.ndarray) or self.params and not isinstance(self.params[{}], np.ndarray):"
+_PROFILE = "the name of a thread is for whoever reads a profile"
+_NOTHING_ADDED = "a step of 0 adds nothing, and strides are whole numbers of bytes"
+_LAST_AXIS = "axis 1 is the last one, along which argsort sorts anyway"
+_STRIPS_ORDER = (
+    'orders = np.argsort(epoch.swapaxes(0, 1).reshape(batches, N * T){}, kind="stable") # (batches, N T)')
+_WINDOWS_ORDER = 'return np.argsort(xs.reshape(len(starts) // batch_size, -1){}, kind="stable") # (batches, B * W)'
+_ONE_COPY_MORE = "the array is copied into the parameter either way; one copy more only takes time"
+_ASSIGNED = "param[...] = np.to_device(array.astype(param.dtype{}))"
+_LOW = "low = start + sum(step for step in reach if {})"
 
 # (file, scope, lines before, lines after): reason
 EXPLAINED = {
@@ -153,4 +162,31 @@ EXPLAINED = {
     ("common/layer.py", "Layer.expect", _EXPECT.format(0), "if True:"):
         "_expect_array looks for the same two things and raises only where one is there",
     ("common/layer.py", "Layer.expect", _EXPECT.format(0), _EXPECT.format(-1)): _ONE_BACKEND,
+    ("common/threads.py", "_pool",
+     'return ThreadPoolExecutor(worker_count(), thread_name_prefix="numpy-worker")',
+     "return ThreadPoolExecutor(worker_count())"): _PROFILE,
+    ("common/clip.py", "memory_bounds", _LOW.format("step < 0"), _LOW.format("((step) <= (0))")): _NOTHING_ADDED,
+    ("common/clip.py", "memory_bounds", _LOW.format("step < 0"), _LOW.format("step < 1")): _NOTHING_ADDED,
+    ("common/clip.py", "memory_bounds",
+     "high = start + sum(step for step in reach if step > 0) + array.itemsize",
+     "high = start + sum(step for step in reach if ((step) >= (0))) + array.itemsize"): _NOTHING_ADDED,
+    ("common/batches.py", "StripBatches._order",
+     _STRIPS_ORDER.format(", axis=1"), _STRIPS_ORDER.format("")): _LAST_AXIS,
+    ("common/batches.py", "WindowBatches._sorting",
+     _WINDOWS_ORDER.format(", axis=1"), _WINDOWS_ORDER.format("")): _LAST_AXIS,
+    ("common/text.py", "Vocabulary.build", "if max_size is not None:", "if True:"):
+        "without a size [:None] keeps all words; the branch only saves sorting them",
+    ("common/text.py", "Vocabulary.encode", "word = error.args[0]", "word = error.args[-1]"):
+        "a KeyError of a dict has one argument, so the last is the first",
+    ("common/classification.py", "macro_f1",
+     "return float((2 * right / numpy.maximum(occurred_and_predicted, 1)).mean())",
+     "return float((2 * right / numpy.maximum(occurred_and_predicted, 2)).mean())"):
+        "who is right once makes 2, as it occurred and was predicted; below 2 nobody is right, and F1 is 0 either way",
+    ("common/base_model.py", "BaseModel.assign_params", _ASSIGNED.format(", copy=False"), _ASSIGNED.format("")):
+        _ONE_COPY_MORE,
+    ("common/base_model.py", "BaseModel.assign_params",
+     _ASSIGNED.format(", copy=False"), _ASSIGNED.format(", copy=True")): _ONE_COPY_MORE,
+    ("common/training_run.py", "TrainingRun.resume",
+     "if last_epoch and last_epoch[0][0] != len(history):", "if last_epoch and last_epoch[-1][0] != len(history):"):
+        "the list holds one epoch at most, so the last is the first",
 }
