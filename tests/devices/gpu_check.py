@@ -165,7 +165,9 @@ def main(argv=None):
     for old in folder.glob("*.log"):
         old.unlink()
 
-    old_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # which raises KeyboardInterrupt
+    # The handler raises KeyboardInterrupt; who is started in the background would ignore SIGINT without it.
+    old_handlers = {number: signal.signal(number, signal.default_int_handler)
+                    for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for part in parts:
             part.result = "running"
@@ -179,7 +181,8 @@ def main(argv=None):
         write_report(parts, folder)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, old_handler)
+        for number, handler in old_handlers.items():
+            signal.signal(number, handler)
         print("report:", folder / REPORT)
     failed = [part.name for part in parts if part.result != "passed"]
     print("passed:", ", ".join(part.name for part in parts if part.result == "passed") or "none")
