@@ -57,6 +57,15 @@ def test_scores_and_loss_by_hand():
     assert float(model.forward(xs, np.array(ts), LENGTHS)) == pytest.approx(numpy.mean(nats), rel=1e-12)
 
 
+def test_the_gradient_of_the_last_bias_by_hand():
+    model, ts = randomized("gru"), [2, 0, 1, 1]
+    weights = numpy.exp(np.to_cpu(model.predict(ids(), LENGTHS)))  # (N, K)
+    model.forward(ids(), np.array(ts), LENGTHS)
+    model.backward()
+    expected = (weights / weights.sum(axis=1, keepdims=True) - numpy.eye(K)[ts]).mean(axis=0)
+    np.testing.assert_allclose(model.grads[-1], expected, rtol=1e-9)
+
+
 def test_dropout_stands_before_the_recurrent_layer_and_before_the_affine_one():
     model = SequenceClassifier(V, 30, 40, K, dropout_ratio=0.25, seed=0, dtype=np.float64)
     xs, passed = np.ones((50, 2), dtype=int), []

@@ -233,7 +233,7 @@ def tiny(monkeypatch):
 
     for task in ("names", "reviews"):
         monkeypatch.setitem(classify.TASKS, task, {"load": load, "classes": CLASSES, "tokenize": str.split})
-    times = iter(range(0, 7000, 7))
+    times = iter(range(100, 7000, 7))
     monkeypatch.setattr(classify, "time", types.SimpleNamespace(perf_counter=lambda: next(times)))
     monkeypatch.setattr(classify, "train", train)
     monkeypatch.setattr(classify, "save_matrix", lambda *args, **options: asked.pictures.append((args, options)))
@@ -264,7 +264,9 @@ def flags_of(settings):
     (flags_of(GIVEN), GIVEN), (["--smoke", *flags_of(GIVEN)], GIVEN)])
 def test_every_setting_goes_where_its_flag_says(tiny, flags, config):
     assert run(*flags, "--out", "run") == 0
-    assert json.loads(classify.Path("run/config.json").read_text()) == config | {"classes": list(CLASSES)}
+    written = classify.Path("run/config.json").read_text()
+    assert json.loads(written) == config | {"classes": list(CLASSES)}
+    assert written == json.dumps(json.loads(written), indent=2)  # a line for each, for a reader
     assert tiny.seeds == [config["seed"]]
     ((model, optimizer, _, _, *settings),) = tiny.trainings
     assert type(optimizer) is Adam and optimizer.lr == config["lr"]
@@ -388,15 +390,36 @@ def test_the_baseline_chooses_its_penalty_by_validation_and_is_tested_on_the_tes
     assert result == {"name": "logistic regression on words", "parameters": 12, "seconds": 5.0}
 
 
-def test_the_baseline_of_names_counts_pieces_of_one_to_four_characters(monkeypatch):
-    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+def test_the_baseline_of_names_weighs_pieces_of_one_to_four_characters(monkeypatch):
+    linear_model = pytest.importorskip(
+        "sklearn.linear_model", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+    fitted = []
+
+    class Noted(linear_model.LogisticRegression):
+        def fit(self, features, labels):
+            fitted.append(features.toarray())
+            return super().fit(features, labels)
+
+    monkeypatch.setattr(linear_model, "LogisticRegression", Noted)
     monkeypatch.setitem(classify.TASKS["names"], "classes", ("Dutch", "Irish"))
-    parts = [[("abc", "Dutch"), ("dé", "Irish")]] * 3
+    parts = [[("abaA", "Dutch"), ("déa", "Irish")]] * 3
     result = classify._logistic_regression("names", parts)
-    padded = [" abc ", " dé "]
-    pieces = {text[i:i + n] for text in padded for n in range(1, 5) for i in range(len(text) - n + 1)}
+    cut = [[text[i:i + n] for n in range(1, 5) for i in range(len(text) - n + 1)] for text in (" abaA ", " déa ")]
+    pieces = sorted({*cut[0], *cut[1]})
+    counts = numpy.array([[text.count(piece) for piece in pieces] for text in cut])  # (2, pieces)
+    rarity = 1 + numpy.log(3 / (1 + (counts > 0).sum(axis=0)))  # (pieces,)
+    weights = (counts > 0) * (1 + numpy.log(numpy.maximum(counts, 1))) * rarity
+    weights /= (weights**2).sum(axis=1, keepdims=True)**0.5
+    assert len(fitted) == 4
+    numpy.testing.assert_allclose(fitted[0], weights, rtol=1e-12)
     assert result["parameters"] == len(pieces) + 1
     assert result["name"] == "logistic regression on 1- to 4-grams" and result["matrix"].tolist() == [[1, 0], [0, 1]]
+
+
+def test_the_baseline_of_reviews_counts_short_words_and_marks_too():
+    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+    result = classify._logistic_regression("reviews", [[("a !", "positive"), ("I ?", "negative")]] * 3)
+    assert result["parameters"] == 4 + 1 and result["matrix"].tolist() == [[1, 0], [0, 1]]
 
 
 def test_a_run_leaves_its_folder_and_the_same_seed_gives_the_same_run(device, capsys):
@@ -467,6 +490,14 @@ def test_names_then_predict(capsys):
     assert capsys.readouterr().out.splitlines() != lines[:3]
 
 
+def test_the_newest_run_is_the_one_that_was_written_last():
+    for written, name in enumerate(["names-lstm-10", "names-rnn-1", "names-gru-3"]):
+        classify.Path("runs", name).mkdir(parents=True)
+        classify.Path("runs", name, "config.json").write_text("{}")
+        os.utime(f"runs/{name}/config.json", (written, written))
+    assert classify._newest_run("names") == classify.Path("runs/names-gru-3")
+
+
 def test_characters_that_the_model_does_not_know(device, capsys):
     pytest.importorskip("faker", reason="needs Faker: pip install 'rnn-from-scratch[names]'")
     assert run("--smoke", "--epochs", 1, device=device) == 0
@@ -518,6 +549,11 @@ def test_a_damaged_config(tiny, content, capsys, tmp_path):
     capsys.readouterr()
     (tmp_path / "run/config.json").write_text(content)
     assert "run/config.json is damaged" in refused(capsys, "--predict", "good", "--run", "run")
+
+
+def test_sizes_of_one_are_no_damage(tiny):
+    assert run("--task", "reviews", "--wordvec-size", 1, "--hidden-size", 1, "--out", "run") == 0
+    assert run("--predict", "good", "--run", "run") == 0
 
 
 def test_a_config_that_cannot_be_read(capsys, tmp_path):

@@ -82,6 +82,8 @@ def test_a_seed_decides_the_weights(name):
     first, second, other = (MODELS[name](V, D, H, seed=seed) for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first.params, second.params))
     assert not np.array_equal(first.params[0], other.params[0])
+    np.seed(1)
+    assert all(np.array_equal(a, b) for a, b in zip(first.params, MODELS[name](V, D, H).params))
 
 
 def sigmoid(a):
@@ -127,6 +129,16 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_answer_behind_its_start(name)
     log_p = scores - numpy.log(numpy.exp(scores).sum(axis=2, keepdims=True))
     expected = -numpy.mean([log_p[n, u, int(ts[n, u + 1])] for n in range(N) for u in range(U)])
     assert float(model.forward(xs, ts)) == pytest.approx(expected, rel=1e-12)
+
+
+@every_model
+def test_the_gradient_of_the_last_bias_by_hand(name):
+    model, xs, ts = build(name), questions(), answers()
+    weights = numpy.exp(np.to_cpu(model.decoder.forward(ts[:, :-1], model.encoder.forward(xs))))  # (N, U, V)
+    model.forward(xs, ts)
+    model.backward()
+    expected = weights / weights.sum(axis=2, keepdims=True) - numpy.eye(V)[np.to_cpu(ts[:, 1:])]  # (N, U, V)
+    np.testing.assert_allclose(model.grads[-1], expected.mean(axis=(0, 1)), rtol=1e-9)
 
 
 @every_model

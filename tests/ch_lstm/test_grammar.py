@@ -74,7 +74,7 @@ def nearest_noun(sentence):
 
 def accuracies(score, text):
     right = prefers_right_form(Reader(score), np.to_device(text), ENGLISH.vocabulary)
-    assert right.shape == text.shape
+    assert right.shape == text.shape and right.dtype == bool
     words = ENGLISH.vocabulary.decode(text)
     assert not any(right[i] for i, word in enumerate(words) if word not in NUMBER_OF_VERB)
     return {group: right[places].mean() for group, places in verbs_by_distance(agreements(words)).items()}
@@ -84,6 +84,14 @@ def accuracies(score, text):
 def test_a_perfect_model_is_right_about_every_verb():
     text = ENGLISH.generate(script.STEPS_AT_ONCE * 3 + 17, seed=1)
     assert set(accuracies(truth, text).values()) == {1}
+
+
+@pytest.mark.parametrize("steps_left", [0, 1])
+def test_the_last_verb_counts_wherever_the_last_piece_of_the_text_begins(monkeypatch, steps_left):
+    text = ENGLISH.generate(60, seed=5)
+    last = max(verb.verb for verb in agreements(ENGLISH.vocabulary.decode(text)))
+    monkeypatch.setattr(script, "STEPS_AT_ONCE", last - steps_left)
+    assert set(accuracies(truth, text[:last + 1]).values()) == {1}
 
 
 @on_each_device

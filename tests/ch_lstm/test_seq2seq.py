@@ -1,4 +1,5 @@
 import re
+import sys
 import types
 
 import numpy
@@ -38,6 +39,12 @@ def test_a_run_prints_a_line_for_each_epoch_and_examples(device, capsys, flags, 
     assert re.fullmatch(r"question +right answer +model's answer", lines[5])
     assert len(lines[6:11]) == 5 and all(line.endswith(("right", "wrong")) for line in lines[6:11])
     assert lines == run(capsys, device, "--epochs", "2", *flags)
+
+
+def test_one_question_is_enough(capsys, tmp_path):
+    lines = run(capsys, "cpu", "--attention", "--max-examples", "1", "--out", str(tmp_path / "run"))
+    assert lines[0].endswith(": 1 training questions, 1 test questions")
+    assert lines[5].endswith(("right", "wrong")) and (tmp_path / "run" / "attention.png").exists()
 
 
 def test_examples_are_shown_the_right_way_round(device, capsys):
@@ -236,6 +243,15 @@ def test_an_answer_is_right_when_every_character_is(monkeypatch):
     assert seq2seq.accuracy(RightUpTo(0), x, t) == 0
 
 
+@on_each_device
+def test_the_answers_of_the_examples_are_as_long_as_the_right_ones(capsys):
+    x = np.array([[1, 2], [3, 4], [5, 5]])
+    t = np.concatenate((np.full((3, 1), 9), x), axis=1)
+    seq2seq._print_examples(RightUpTo(5), x, t, False, ID_TO_CHAR)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[2:5]] == [
+        ["ab", "ab", "ab", "right"], ["cd", "cd", "cd", "right"], ["ee", "ee", "ef", "wrong"]]
+
+
 PAIRS = numpy.array([[i, 10 - i] for i in range(7)])
 STARTED = numpy.array([[0, i, i] for i in range(7)])
 
@@ -311,8 +327,10 @@ def test_the_attention_picture_reads_as_the_question_does(monkeypatch, is_revers
     monkeypatch.setattr(seq2seq, "save_matrix", lambda path, *args: pictures.append(args))
     id_to_char = dict(enumerate(" _abcde"))
     texts = np.array([[2, 0, 0], [3, 4, 0], [5, 0, 0]])  # the second is the longest
-    x, t = texts[:, ::-1] if is_reversed else texts, np.ones((3, 3), dtype=int)
+    x, t = texts[:, ::-1] if is_reversed else texts, np.array([[1, 5, 5]] * 3)
     model = AttentionSeq2seq(7, 4, 5, seed=0)
+    for param in model.params:
+        param *= 8  # as drawn they are so small that every answer is the same
     seq2seq._save_attention("attention.png", model, x, t, is_reversed, id_to_char)
     ((matrix, rows, columns, *_),) = pictures
     answer = model.answer(x[1:2], 1, 2)
@@ -334,6 +352,12 @@ def test_wrong_use_is_one_line(capsys, flags, message):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
     assert captured.err.startswith(f"python -m ch_lstm.seq2seq: {message}")
+
+
+def test_gpu_where_there_is_none(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert seq2seq.main([*TINY, "--device", "gpu"]) == 2
+    assert "pip install 'rnn-from-scratch[cuda12]'" in capsys.readouterr().err
 
 
 def test_help_has_the_defaults(capsys):

@@ -108,6 +108,12 @@ def test_probabilities_are_the_softmax():
     np.testing.assert_allclose(next_probabilities(SCORES), [[0.5, 0.25, 0.15, 0.1]])
 
 
+def test_probabilities_are_divided_by_their_sum_once():
+    scores = numpy.random.default_rng(0).standard_normal((50, 9))
+    weights = numpy.exp(scores - scores.max(axis=1, keepdims=True))
+    np.testing.assert_array_equal(next_probabilities(scores), weights / weights.sum(axis=1, keepdims=True))
+
+
 def test_temperature_sharpens_and_flattens():
     sharp = next_probabilities(SCORES, temperature=0.5)  # proportional to the squares
     np.testing.assert_allclose(sharp[0, 0], 0.25 / (0.25 + 0.0625 + 0.0225 + 0.01))
@@ -153,6 +159,13 @@ def test_banned_ids_never_come():
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         next_probabilities(SCORES, **options)
+
+
+@pytest.mark.parametrize("row, message", [
+    ([0.0, math.nan], "not numbers"), ([-math.inf, -math.inf], "every token is banned")])
+def test_one_row_without_probabilities_among_others_is_refused(row, message):
+    with pytest.raises(ValueError, match=message):
+        next_probabilities(numpy.array([[0.0, 1.0], row]))
 
 
 def test_draw_follows_the_probabilities():

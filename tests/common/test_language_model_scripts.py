@@ -214,6 +214,11 @@ def test_help_has_the_defaults_of_the_first_recipe(chapter, defaults, capsys):
     assert all(words in printed for words in defaults), printed
 
 
+def test_help_tells_no_default_of_what_is_off():
+    printed = scripts.train_parser("prog", ch_lstm.models.MODELS, {"free": {"max_grad": None}}).format_help()
+    assert "clip gradients to this global norm --seed" in " ".join(printed.split())
+
+
 # Whole runs
 
 
@@ -742,13 +747,14 @@ def test_the_perplexity_is_that_of_the_part_and_of_the_checkpoint_asked_for(unig
     run, parts, _ = unigram
     flags = ["--split", split] if split != "test" else []
     flags += ["--checkpoint", checkpoint] if checkpoint != "best" else []
-    assert ch_lstm.evaluate.main([str(run), *flags]) == 0
     expected = math.exp(nats(parts[split][1:], checkpoint).mean())
     others = [math.exp(nats(part[1:], name).mean()) for name in PROBABILITIES for part in parts.values()]
     assert len({round(other, 1) for other in others}) == 6
-    assert capsys.readouterr().out == (
-        f"perplexity {expected:.2f} on {split} text of {run.parent / 'text.txt'} ({count} tokens, rnnlm, "
-        f"{checkpoint} checkpoint)\n")
+    for given in (flags, ["--split", split, "--checkpoint", checkpoint]):
+        assert ch_lstm.evaluate.main([str(run), *given]) == 0
+        assert capsys.readouterr().out == (
+            f"perplexity {expected:.2f} on {split} text of {run.parent / 'text.txt'} ({count} tokens, rnnlm, "
+            f"{checkpoint} checkpoint)\n")
 
 
 def test_the_books_way_leaves_out_the_rest_of_ten_strips(unigram, capsys):
@@ -857,6 +863,11 @@ def test_texts_are_shown_behind_their_prompt_and_their_number(unigram, asked, ca
     assert ch_lstm.generate.main([str(run), "--prompt", "b a"]) == 0
     shown = as_text(words, [words.index("b"), words.index("a"), 4, 2, 3, 1])
     assert capsys.readouterr().out == shown + "\n"
+
+
+def test_the_words_of_the_ptb_are_those_between_its_spaces():
+    assert scripts.tokens_of("Don't N", {"corpus": "ptb", "unit": "word"}) == ["Don't", "N"]
+    assert scripts.tokens_of("Don't N", {"corpus": "ptb.txt", "unit": "word"}) == ["don't", "n"]
 
 
 def test_a_prompt_that_begins_a_text_is_the_end_of_what_came_before():

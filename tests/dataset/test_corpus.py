@@ -60,6 +60,11 @@ def test_a_text_without_a_word_to_learn_is_refused(text_file):
         load_corpus(text_file, min_freq=1000)
 
 
+def test_a_text_of_one_word_has_something_to_learn(tmp_path):
+    (tmp_path / "text.txt").write_text("na " * 20)
+    assert list(load_corpus(tmp_path / "text.txt").vocabulary.word_to_id) == ["<unk>", "na"]
+
+
 def test_the_fingerprint_tells_texts_of_the_same_words_apart(text_file):
     before = load_corpus(text_file).fingerprint
     assert load_corpus(text_file).fingerprint == before
@@ -249,5 +254,7 @@ def test_wrong_arguments_are_refused(text_file):
         load_corpus(text_file, unit="letter")
     with pytest.raises(InputError, match="max_tokens must be at least 1"):
         load_corpus(text_file, max_tokens=0)
+    with pytest.raises(InputError, match="its train part has 1 tokens, and a language model needs at least 2"):
+        load_corpus(text_file, max_tokens=1)
     with pytest.raises(InputError, match="min_freq"):
         load_corpus(text_file, min_freq=0)
