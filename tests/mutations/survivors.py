@@ -42,6 +42,13 @@ _WINDOWS_ORDER = 'return np.argsort(xs.reshape(len(starts) // batch_size, -1){},
 _ONE_COPY_MORE = "the array is copied into the parameter either way; one copy more only takes time"
 _ASSIGNED = "param[...] = np.to_device(array.astype(param.dtype{}))"
 _LOW = "low = start + sum(step for step in reach if {})"
+_SAVED_ANYWAY = "the last epoch has saved the same files as it ended"
+_CHECKED_STATES = "states |= {{f\"state_{{i}}_{{j}}\": np.{} for j in range(len(layer.state))}}"
+_STATE = "zeros(shape, dtype=layer.params[0].dtype)"
+_ALL_COLLECTED = "collect_params sets the lists, and layers are set before it"
+_ONE_ROW = "there is one row, so the last is the first"
+_SAME_OF_ALL = "it is the same of all of them"
+_FREE = "a figure that is free to choose, and so is the next one"
 
 # (file, scope, lines before, lines after): reason
 EXPLAINED = {
@@ -163,4 +170,96 @@ EXPLAINED = {
     ("common/training_run.py", "TrainingRun.resume",
      "if last_epoch and last_epoch[0][0] != len(history):", "if last_epoch and last_epoch[-1][0] != len(history):"):
         "the list holds one epoch at most, so the last is the first",
+    ("common/training_run.py", "TrainingRun.train",
+     'if self.epoch < self.config["epochs"]:', "if True:"): _SAVED_ANYWAY,
+    ("common/training_run.py", "TrainingRun.train",
+     'if self.epoch < self.config["epochs"]:', 'if ((self.epoch) <= (self.config["epochs"])):'): _SAVED_ANYWAY,
+    ("common/checkpoint.py", "restore",
+     _CHECKED_STATES.format(_STATE), _CHECKED_STATES.format(_STATE.replace("zeros", "ones"))):
+        "of these arrays only the shape and the dtype are read",
+    ("common/checkpoint.py", "restore",
+     _CHECKED_STATES.format(_STATE), _CHECKED_STATES.format(_STATE.replace("[0]", "[-1]"))): _ONE_DTYPE,
+    ("common/evaluate.py", "perplexity",
+     "corpus, nats = known_ids(corpus), np.zeros((), dtype=np.float64)",
+     "corpus, nats = known_ids(corpus), np.zeros(())"): "float64 is the dtype anyway",
+    ("common/generate.py", "generate",
+     "chosen = probabilities.argmax(axis=1) # (S,)", "chosen = probabilities.argmax() # (S,)"):
+        "greedy samples are all the same, so the likeliest token of the first is that of each",
+    ("common/generate.py", "next_probabilities",
+     'order = numpy.argsort(-probabilities, axis=1, kind="stable") # (S, V)',
+     'order = numpy.argsort(-probabilities, kind="stable") # (S, V)'): _LAST_AXIS,
+    ("common/generate.py", "next_probabilities",
+     "ranked = numpy.take_along_axis(probabilities, order, axis=1) # (S, V)",
+     "ranked = numpy.take_along_axis(probabilities, order) # (S, V)"):
+        "axis 1 is the last one, which is the axis anyway",
+    ("common/language_model.py", "LanguageModel._through",
+     "if isinstance(layer, TimeDropout):", "if True:"): "no other layer of a language model reads a train_flg",
+    ("common/language_model_scripts.py", "load_run",
+     'config = read_config(folder, models, train_parser("train", models, {"": {}}))',
+     "config = read_config(folder, models, train_parser('valid', models, {\"\": {}}))"):
+        "the parser only checks settings here, and what it says names no program",
+    ("common/language_model_scripts.py", "_evaluate",
+     "model.reset_state()", "pass"): "a model that was just loaded has no state",
+    ("common/language_model_scripts.py", "_generate",
+     "sorted(banned), args.samples)", "list(banned), args.samples)"): "which banned word comes first does not matter",
+    ("ch_lstm/better_rnnlm.py", "BetterRnnlm.__init__",
+     "TimeLSTM(*recurrent_weights(wordvec_size, hidden_size, 4, dtype), stateful=True),",
+     "TimeLSTM(*recurrent_weights(hidden_size, wordvec_size, 4, dtype), stateful=True),"):
+        "the two sizes must be equal",
+    ("ch_lstm/classifier.py", "SequenceClassifier.__init__", "super().__init__()", "pass"): _ALL_COLLECTED,
+    ("ch_lstm/encoder_decoder.py", "Encoder.__init__", "super().__init__()", "pass"): _ALL_COLLECTED,
+    ("ch_lstm/encoder_decoder.py", "Decoder.__init__", "super().__init__()", "pass"): _ALL_COLLECTED,
+    ("ch_lstm/encoder_decoder.py", "Seq2seq.__init__", "super().__init__()", "pass"): _ALL_COLLECTED,
+    ("ch_lstm/encoder_decoder.py", "Seq2seq.generate",
+     "return self.answer(question, start_id, sample_size)[0].tolist()",
+     "return self.answer(question, start_id, sample_size)[-1].tolist()"): _ONE_ROW,
+    ("ch_lstm/classify.py", "train",
+     "step, best, best_params = 0, -1.0, None", "step, best, best_params = 0, -2.0, None"):
+        "every accuracy is above both",
+    ("ch_lstm/classify.py", "train",
+     "xs = numpy.where(rng.random(xs.shape) < unknown, unknown_id, xs) # (N, T)",
+     "xs = numpy.where(((rng.random(xs.shape)) <= (unknown)), unknown_id, xs) # (N, T)"):
+        "a random number equals the ratio once in 2^53 draws",
+    ("ch_lstm/classify.py", "evaluate",
+     "def evaluate(model, sequences, classes, batch_size=500):",
+     "def evaluate(model, sequences, classes, batch_size=501):"): _FREE,
+    ("ch_lstm/classify.py", "_logistic_regression",
+     "fitted = [LogisticRegression(C=C, max_iter=1000).fit(features, labels) for C in (1, 3, 10, 30)]",
+     "fitted = [LogisticRegression(C=C, max_iter=1001).fit(features, labels) for C in (1, 3, 10, 30)]"): _FREE,
+    ("ch_lstm/classify.py", "_verdict",
+     'p, n = max(accuracies), results[0]["matrix"].sum()',
+     'p, n = max(accuracies), results[-1]["matrix"].sum()'): _SAME_OF_ALL,
+    ("ch_lstm/classify.py", "_predict",
+     "probabilities = np.to_cpu(softmax(scores))[0] # (K,)",
+     "probabilities = np.to_cpu(softmax(scores))[-1] # (K,)"): _ONE_ROW,
+    ("ch_lstm/seq2seq.py", "_run",
+     'examples = x_test[:EXAMPLES], t_test[:EXAMPLES], config["reverse"], id_to_char',
+     'examples = x_test[:EXAMPLES], t_test[:], config["reverse"], id_to_char'):
+        "only as many right answers are read as there are questions",
+    ("ch_lstm/seq2seq.py", "_compared",
+     'rows.append((str(epoch[0]["epoch"]), *(f"{row[\'accuracy\']:.2%}" for row in epoch)))',
+     'rows.append((str(epoch[-1]["epoch"]), *(f"{row[\'accuracy\']:.2%}" for row in epoch)))'): _SAME_OF_ALL,
+    ("ch_lstm/seq2seq.py", "_save_attention",
+     "row = slice(longest, longest + 1)", "row = slice(longest, longest + 2)"):
+        "a second question is answered too, and only the first is shown",
+    ("ch_lstm/seq2seq.py", "_save_attention",
+     "weights = model.attention_map(x[row], np.concatenate((t[row, :1], answer), axis=1))[0] # (U, T)",
+     "weights = model.attention_map(x[row], np.concatenate((t[row, :1], answer), axis=1))[-1] # (U, T)"): _ONE_ROW,
+    ("ch_lstm/seq2seq.py", "_save_attention",
+     "[id_to_char[char_id] for char_id in answer[0].tolist()],",
+     "[id_to_char[char_id] for char_id in answer[-1].tolist()],"): _ONE_ROW,
+    ("ch_lstm/grammar.py", "_run",
+     'optimizer = OPTIMIZERS[config["optimizer"]](config["lr"])',
+     "optimizer = OPTIMIZERS[config[\"optimizer\"]](config['hidden_size'])"):
+        "each epoch sets the learning rate before its first step",
+    ("ch_lstm/grammar.py", "prefers_right_form",
+     "scores = model.predict(corpus[None, start:stop])[0] # (T, V)",
+     "scores = model.predict(corpus[None, start:stop])[-1] # (T, V)"): _ONE_ROW,
+    ("ch_lstm/grammar.py", "_accuracy_table",
+     'rows = [("attractor", "distance", "verbs", *(f"epoch {epoch}" for epoch in range(1, len(history) + 1)))]',
+     'rows = [("attractor", "distance", "verbs", *(f"epoch {epoch}" for epoch in range(1, len(history) + 2)))]'):
+        "format_table leaves out a heading without a column",
+    ("ch_lstm/grammar.py", "_save_pictures",
+     "distances = [distance for has_attractor, distance in history[0] if has_attractor == attractor]",
+     "distances = [distance for has_attractor, distance in history[-1] if has_attractor == attractor]"): _SAME_OF_ALL,
 }
