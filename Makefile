@@ -86,7 +86,7 @@ test-mutations: .venv/installed-dev
 	$(BIN)/python tests/mutations/run.py $(FLAGS)
 
 test-parity: .venv/installed-dev,parity,safetensors
-	$(BIN)/python -m pytest tests/parity tests/common/test_torch_weights.py
+	$(BIN)/python -m pytest tests/parity tests/common/files/test_torch_weights.py
 
 # Installs PyTorch; with a build for CPUs in .venv already, only that is used.
 bench: .venv/installed-dev,parity

@@ -1,8 +1,9 @@
 """Two LSTM layers with dropout, and an output layer that shares the embedding's weights."""
-from common.initial import embedding_weight, recurrent_weights
-from common.language_model import LanguageModel
+from common.language_model.model import LanguageModel
+from common.layers.initial import embedding_weight, recurrent_weights
+from common.layers.lstm import TimeLSTM
+from common.layers.time import TimeAffine, TimeDropout, TimeEmbedding
 from common.np import np
-from common.time_layers import TimeAffine, TimeDropout, TimeEmbedding, TimeLSTM
 
 
 class BetterRnnlm(LanguageModel):
@@ -25,7 +26,7 @@ class BetterRnnlm(LanguageModel):
     dtype : dtype
         float32 to train, float64 to check gradients.
     fast : bool
-        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
+        Whether to use the fast forms of layers (`common.fast.loss`, `common.fast.lstm`), harder to step through.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """A language model whose recurrent layer is an RNN, a GRU or an LSTM: to hold them against each other."""
-from common.initial import affine_weights, embedding_weight, recurrent_weights
-from common.language_model import LanguageModel
+from common.language_model.model import LanguageModel
+from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
+from common.layers.stack import CELLS
+from common.layers.time import TimeAffine, TimeEmbedding
 from common.np import np
-from common.stack import CELLS
-from common.time_layers import TimeAffine, TimeEmbedding
 
 
 class CellRnnlm(LanguageModel):
@@ -19,7 +19,7 @@ class CellRnnlm(LanguageModel):
     dtype : dtype
         float32 to train, float64 to check gradients.
     fast : bool
-        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
+        Whether to use the fast forms of layers (`common.fast.loss`, `common.fast.lstm`), harder to step through.
     """
 
     def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32, fast=False):

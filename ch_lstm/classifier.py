@@ -1,10 +1,11 @@
 """A classifier of sequences: embedding, recurrent layer, its last real state into an affine layer."""
 from common.base_model import BaseModel
-from common.initial import affine_weights, embedding_weight, recurrent_weights
-from common.layers import Affine, SoftmaxWithLoss
+from common.layers.dense import Affine
+from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
+from common.layers.losses import SoftmaxWithLoss
+from common.layers.stack import CELLS
+from common.layers.time import TimeDropout, TimeEmbedding, TimeLast
 from common.np import np
-from common.stack import CELLS
-from common.time_layers import TimeDropout, TimeEmbedding, TimeLast
 
 
 class SequenceClassifier(BaseModel):

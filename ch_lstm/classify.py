@@ -21,18 +21,19 @@ import numpy
 
 from ch_lstm.classifier import SequenceClassifier
 from common import cli
-from common.classification import accuracy, confusion_matrix, macro_f1
+from common.cli.tables import format_table
+from common.device.ids import known_ids
 from common.errors import InputError
-from common.files import replacing
+from common.files.atomic import replacing
 from common.functions import softmax
-from common.ids import known_ids
+from common.layers.packing import pad
 from common.np import np
 from common.optimizer import Adam
-from common.packing import pad
 from common.plots import save_matrix
-from common.tables import format_table
-from common.text import Vocabulary, tokenize_words
+from common.text.tokenizers import tokenize_words
+from common.text.vocabulary import Vocabulary
 from common.trainer import training_step
+from common.training.metrics import accuracy, confusion_matrix, macro_f1
 from dataset import names, reviews
 
 

@@ -2,13 +2,14 @@
 
 Sutskever et al. 2014 (arXiv:1409.3215); with the encoding shown to the decoder at every step,
 Cho et al. 2014 (arXiv:1406.1078), which the book calls peeky; with attention, Bahdanau et al. 2015
-(`common.attention`). They are the models of the book's chapters 7 and 8.
+(`common.layers.attention`). They are the models of the book's chapters 7 and 8.
 """
-from common.attention import TimeAttention
 from common.base_model import BaseModel
-from common.initial import affine_weights, embedding_weight, recurrent_weights
+from common.layers.attention import TimeAttention
+from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
+from common.layers.lstm import TimeLSTM
+from common.layers.time import TimeAffine, TimeEmbedding, TimeLast, TimeSoftmaxWithLoss
 from common.np import np
-from common.time_layers import TimeAffine, TimeEmbedding, TimeLast, TimeLSTM, TimeSoftmaxWithLoss
 
 
 class Encoder(BaseModel):

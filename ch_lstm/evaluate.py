@@ -2,7 +2,7 @@
 import sys
 
 from ch_lstm.models import MODELS
-from common.language_model_scripts import evaluate
+from common.language_model.commands import evaluate
 
 
 def main(argv=None):

@@ -2,7 +2,7 @@
 import sys
 
 from ch_lstm.models import MODELS
-from common.language_model_scripts import generate_text
+from common.language_model.commands import generate_text
 
 
 def main(argv=None):

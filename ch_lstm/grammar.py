@@ -16,15 +16,15 @@ import numpy
 
 from ch_lstm.cell_rnnlm import CellRnnlm
 from common import cli
-from common.batches import StripBatches
+from common.cli.tables import format_table
 from common.errors import InputError
-from common.evaluate import STEPS_AT_ONCE, perplexity, safe_exp
+from common.language_model.evaluate import STEPS_AT_ONCE, perplexity, safe_exp
+from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.plots import save_curves
-from common.stack import CELLS
-from common.tables import format_table
 from common.trainer import training_step
+from common.training.batches import StripBatches
 from dataset.grammar import OTHER_FORM, Grammar, agreement_rules, agreements
 
 DEFAULTS = {"cell": "all", "words": 200_000, "epochs": 6, "wordvec_size": 32, "hidden_size": 64,

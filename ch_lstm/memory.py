@@ -22,17 +22,17 @@ import numpy
 
 from ch_lstm.memory_model import MemoryModel
 from common import cli
-from common.clip import clip_grads, global_norm
+from common.cli.tables import format_table
+from common.device.ids import known_ids
 from common.errors import InputError
-from common.ids import known_ids
+from common.layers.losses import MeanSquaredError
+from common.layers.stack import CELLS
+from common.layers.time import TimeSoftmaxWithLoss
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_curves
-from common.squared_error import MeanSquaredError
-from common.stack import CELLS
-from common.tables import format_table
-from common.time_layers import TimeSoftmaxWithLoss
 from common.trainer import training_step
+from common.training.clip import clip_grads, global_norm
 from dataset.memory_tasks import AddingProblem, CopyTask
 
 DEFAULTS = {

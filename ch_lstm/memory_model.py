@@ -2,12 +2,12 @@
 import numpy
 
 from common.base_model import BaseModel
-from common.gru import split_blocks
-from common.initial import affine_weights, recurrent_weights
-from common.lstm import split_gates
+from common.layers.gru import split_blocks
+from common.layers.initial import affine_weights, recurrent_weights
+from common.layers.lstm import split_gates
+from common.layers.stack import CELLS
+from common.layers.time import TimeAffine
 from common.np import np
-from common.stack import CELLS
-from common.time_layers import TimeAffine
 
 
 class MemoryModel(BaseModel):

@@ -1,10 +1,10 @@
 """One page that shows an LSTM at work, forwards and backwards: `python -m ch_lstm.microscope --help`.
 
 An LSTM and a simple RNN of the same size learn to predict the characters of a text. Then both read one sentence while
-`common.trace` watches, and everything that it saw goes into one HTML file that needs no network: at each character the
-gates, the cell, the state and the most likely next characters; and for the loss of each character, chosen by the
-reader, the norm of its gradient at every step before. Each quantity comes with its formula and the line of source that
-computes it, as `common.walk` found them.
+`common.watch.trace` watches, and everything that it saw goes into one HTML file that needs no network: at each
+character the gates, the cell, the state and the most likely next characters; and for the loss of each character,
+chosen by the reader, the norm of its gradient at every step before. Each quantity comes with its formula and the line
+of source that computes it, as `common.watch.walk` found them.
 
 The gradients of all the losses take one backward pass: the sentence goes in as many times as it has characters to
 predict, and in each copy another one counts.
@@ -17,25 +17,27 @@ import sys
 import time
 from pathlib import Path
 
-import common
 import numpy
+
+import common
 from ch_lstm.cell_rnnlm import CellRnnlm
 from ch_lstm.models import MODELS
 from common import cli
-from common.batches import StripBatches
-from common.clip import unique_params
+from common.device.ids import known_ids
 from common.errors import InputError
-from common.evaluate import perplexity
-from common.files import replacing
+from common.files.atomic import replacing
 from common.functions import softmax
-from common.ids import known_ids
-from common.language_model_scripts import corpus_of_run, load_run
-from common.layers import Affine, SoftmaxWithLoss
+from common.language_model.commands import corpus_of_run, load_run
+from common.language_model.evaluate import perplexity
+from common.layers.dense import Affine
+from common.layers.losses import SoftmaxWithLoss
 from common.np import np
 from common.optimizer import Adam
-from common.trace import trace
 from common.trainer import training_step
-from common.walk import walk
+from common.training.batches import StripBatches
+from common.training.clip import unique_params
+from common.watch.trace import trace
+from common.watch.walk import walk
 from dataset.corpus import load_corpus
 
 DEFAULTS = {"text": "An object is a list (see section Lists) or a string.", "out": Path("microscope.html"),
@@ -314,7 +316,7 @@ def _output_lines():
 
 def _source(line):
     """Return what the page says of a line."""
-    path = Path(common.__file__).with_name(line.file)
+    path = Path(common.__file__).parent / line.file
     return {"formula": line.text, "file": f"common/{line.file}",
             "line": line.number, "code": linecache.getline(str(path), line.number).strip()}
 

@@ -7,13 +7,13 @@ import numpy
 from ch_lstm import classify, memory
 from ch_lstm.models import MODELS
 from common import cli, plots
-from common.classification import accuracy
-from common.clip import clip_grads, global_norm
 from common.errors import InputError
+from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import SGD
-from common.pictures import Picture, pictures
-from common.stack import CELLS
+from common.training.clip import clip_grads, global_norm
+from common.training.metrics import accuracy
+from common.watch.pictures import Picture, pictures
 
 SMALL, LARGE = 0.5, 3.0  # by which the recurrent weights are multiplied, drawn with a standard deviation of 1 / sqrt(H)
 GRADIENTS = {"length": 50, "hidden_size": 64, "batch_size": 50, "memory_bias": 8, "steps": 200, "lr": 0.1,

@@ -1,8 +1,9 @@
 """An LSTM language model: embedding, LSTM, affine, softmax."""
-from common.initial import affine_weights, embedding_weight, recurrent_weights
-from common.language_model import LanguageModel
+from common.language_model.model import LanguageModel
+from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
+from common.layers.lstm import TimeLSTM
+from common.layers.time import TimeAffine, TimeEmbedding
 from common.np import np
-from common.time_layers import TimeAffine, TimeEmbedding, TimeLSTM
 
 
 class Rnnlm(LanguageModel):
@@ -21,7 +22,7 @@ class Rnnlm(LanguageModel):
     dtype : dtype
         float32 to train, float64 to check gradients.
     fast : bool
-        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
+        Whether to use the fast forms of layers (`common.fast.loss`, `common.fast.lstm`), harder to step through.
     """
 
     def __init__(self, vocab_size=10000, wordvec_size=100, hidden_size=100,

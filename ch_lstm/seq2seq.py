@@ -16,12 +16,12 @@ from pathlib import Path
 
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from common import cli
+from common.cli.tables import format_table
+from common.device.ids import known_ids
 from common.errors import InputError
-from common.ids import known_ids
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_curves, save_matrix
-from common.tables import format_table
 from common.trainer import training_step
 from dataset import sequence
 

@@ -1,11 +1,11 @@
 """An LSTM or a GRU, one line of arithmetic at a time: `python -m ch_lstm.step --help`."""
 import sys
 
-from common import step
-from common.gru import TimeGRU
-from common.initial import recurrent_weights
-from common.lstm import TimeLSTM
+from common.layers.gru import TimeGRU
+from common.layers.initial import recurrent_weights
+from common.layers.lstm import TimeLSTM
 from common.np import np
+from common.watch import step
 
 
 def main(argv=None):

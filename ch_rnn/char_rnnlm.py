@@ -25,13 +25,13 @@ import numpy
 from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
 from common import cli
+from common.device.ids import known_ids
 from common.errors import InputError
-from common.evaluate import perplexity
-from common.generate import generate
-from common.ids import known_ids
+from common.language_model.evaluate import perplexity
+from common.language_model.generate import generate
 from common.np import np
 from common.optimizer import SGD
-from common.text import Vocabulary
+from common.text.vocabulary import Vocabulary
 from common.trainer import training_step
 from dataset import ptb, pydoc_topics
 from dataset.corpus import read_text_file

@@ -24,16 +24,16 @@ import numpy
 
 from common import cli
 from common.base_model import BaseModel
+from common.cli.tables import format_table
+from common.device.ids import Ids
 from common.errors import InputError
-from common.fast_rnn import FastTimeRNN
-from common.ids import Ids
-from common.initial import uniform
+from common.fast.rnn import FastTimeRNN
+from common.layers.initial import uniform
+from common.layers.rnn import TimeRNN
+from common.layers.time import TimeSoftmaxWithLoss
 from common.np import np
 from common.optimizer import OPTIMIZERS
-from common.rnn import TimeRNN
-from common.tables import format_table
-from common.text import Vocabulary
-from common.time_layers import TimeSoftmaxWithLoss
+from common.text.vocabulary import Vocabulary
 
 QUESTION = "hello"
 ANSWER = "ohlol"

@@ -1,10 +1,11 @@
 """The recurrent language model of Mikolov et al. (2010), "Recurrent neural network based language model"."""
-from common.initial import uniform
-from common.language_model import LanguageModel
-from common.layer import Layer
+from common.language_model.model import LanguageModel
+from common.layers.base import Layer
+from common.layers.initial import uniform
+from common.layers.rnn import TimeRNN
+from common.layers.time import TimeAffine
 from common.np import np
-from common.time_layers import TimeAffine, TimeRNN
-from common.word_vectors import one_hot
+from common.text.word_vectors import one_hot
 
 
 class TimeOneHot(Layer):

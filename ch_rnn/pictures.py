@@ -2,7 +2,7 @@
 import sys
 
 from ch_rnn.models import MODELS
-from common.pictures import pictures
+from common.watch.pictures import pictures
 
 
 def main(argv=None):

@@ -11,14 +11,15 @@ import itertools
 import sys
 
 from common import cli
-from common.batches import WindowBatches, WindowPairs
-from common.ids import ids_on_host
-from common.initial import normal
-from common.layers import Embedding
+from common.cli.tables import format_table
+from common.device.ids import ids_on_host
+from common.layers.dense import Embedding
+from common.layers.initial import normal
+from common.layers.stack import TimeStack
 from common.np import np
-from common.stack import TimeStack
-from common.tables import format_table
-from common.text import Vocabulary, tokenize_chinese
+from common.text.tokenizers import tokenize_chinese
+from common.text.vocabulary import Vocabulary
+from common.training.batches import WindowBatches, WindowPairs
 
 SENTENCES = {
     "我爱学习": "I love learning",

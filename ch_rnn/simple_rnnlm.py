@@ -1,8 +1,9 @@
 """The simplest recurrent language model: embedding, RNN, affine, softmax."""
-from common.initial import affine_weights, embedding_weight, recurrent_weights
-from common.language_model import LanguageModel
+from common.language_model.model import LanguageModel
+from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
+from common.layers.rnn import TimeRNN
+from common.layers.time import TimeAffine, TimeEmbedding
 from common.np import np
-from common.time_layers import TimeAffine, TimeEmbedding, TimeRNN
 
 
 class SimpleRnnlm(LanguageModel):
@@ -21,7 +22,7 @@ class SimpleRnnlm(LanguageModel):
     dtype : dtype
         float32 to train, float64 to check gradients.
     fast : bool
-        Whether to use the fast forms of layers (`common.fused_loss`, `common.fast_lstm`), harder to step through.
+        Whether to use the fast forms of layers (`common.fast.loss`, `common.fast.lstm`), harder to step through.
     """
 
     def __init__(self, vocab_size, wordvec_size, hidden_size,

@@ -1,10 +1,10 @@
 """A simple recurrent network, one line of arithmetic at a time: `python -m ch_rnn.step --help`."""
 import sys
 
-from common import step
-from common.initial import recurrent_weights
+from common.layers.initial import recurrent_weights
+from common.layers.rnn import ACTIVATIONS, TimeRNN
 from common.np import np
-from common.rnn import ACTIVATIONS, TimeRNN
+from common.watch import step
 
 
 def main(argv=None):

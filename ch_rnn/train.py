@@ -2,7 +2,7 @@
 import sys
 
 from ch_rnn.models import MODELS, RECIPES
-from common.language_model_scripts import train
+from common.language_model.commands import train
 
 
 def main(argv=None):

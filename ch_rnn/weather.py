@@ -13,13 +13,13 @@ import numpy
 
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import cli
-from common.batches import StripBatches
+from common.cli.tables import format_table
 from common.errors import InputError
 from common.functions import softmax
 from common.np import np
 from common.optimizer import Adam
-from common.tables import format_table
 from common.trainer import training_step
+from common.training.batches import StripBatches
 from dataset import weather
 
 BATCH_SIZE, TIME_SIZE = 20, 20

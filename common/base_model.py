@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy
 
-from common.clip import how_shared, unique_params
 from common.errors import InputError
-from common.files import read_arrays, write_arrays
+from common.files.arrays import read_arrays, write_arrays
+from common.files.pickles import read_pickle
 from common.np import np
-from common.pickles import read_pickle
+from common.training.clip import how_shared, unique_params
 
 
 class BaseModel:
@@ -53,7 +53,7 @@ class BaseModel:
             By default `<ClassName>.npz`, or where there is none `<ClassName>.pkl`. A name of
             which there is no file stands for the .npz file that `save_params` makes of it.
             A .pkl file is a list with one array for each entry of `params`, shared ones as often
-            as they are there; it is read by `common.pickles`, which runs nothing.
+            as they are there; it is read by `common.files.pickles`, which runs nothing.
 
         Raises
         ------

@@ -4,9 +4,6 @@ import math
 
 import numpy
 
-from common.elementwise import elementwise
-from common.np import np
-
 BITS = {"float32": 24, "float64": 53}  # of a number in [0, 1) that has no gaps
 
 
@@ -20,6 +17,8 @@ class DeviceGenerator:
 
     Parameters
     ----------
+    library : module
+        CuPy, or NumPy, where the same numbers come out.
     seed : int or None
         None takes fresh entropy from the operating system.
 
@@ -29,10 +28,11 @@ class DeviceGenerator:
         The key that the seed gave, and how many numbers have been drawn. Set it to go on from there.
     """
 
-    def __init__(self, seed=None):
+    def __init__(self, library, seed=None):
+        self.library = library
         self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[0]), 0
 
-    def random(self, size, dtype=np.float64):
+    def random(self, size, dtype=numpy.float64):
         """Draw numbers that are spread evenly over [0, 1).
 
         Parameters
@@ -45,24 +45,28 @@ class DeviceGenerator:
         -------
         ndarray of shape `size`
         """
-        key, drawn = self.state
+        library, (key, drawn) = self.library, self.state
         n = math.prod(size)
         self.state = key, drawn + n
-        numbers = np.empty(n, dtype=dtype)  # (n,)
+        numbers = library.empty(n, dtype=dtype)  # (n,)
         start = numpy.uint64((key + drawn) % 2**64)
-        uniform(BITS[numpy.dtype(dtype).name])(np.arange(n, dtype=np.uint64), start, out=numbers)
+        uniform(BITS[numpy.dtype(dtype).name], library)(numbers, library.arange(n, dtype=numpy.uint64), start)
         return numbers.reshape(size)
 
 
 @functools.cache
-def uniform(bits):
-    """Return the function of a place, and of where the sequence starts, that gives a number of so many bits."""
-    @elementwise
-    def uniform_number(place, start):
+def uniform(bits, library):
+    """Return the function that writes numbers of so many bits, given their places and where the sequence starts.
+
+    On a GPU it is one kernel, as `common.device.elementwise` makes it; that imports `common.np`, which needs this.
+    """
+    def uniform_number(number, place, start):
         z = (place + start) * numpy.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
         z = z ^ (z >> numpy.uint64(31))
-        return (z >> numpy.uint64(64 - bits)) * 2.0**-bits
+        number[...] = (z >> numpy.uint64(64 - bits)) * 2.0**-bits
 
-    return uniform_number
+    if library is numpy:
+        return uniform_number
+    return library.fuse(kernel_name=uniform_number.__name__)(uniform_number)

@@ -20,7 +20,7 @@ import sys
 
 import numpy
 
-from common import config
+from common import config, device_random
 from common.errors import InputError
 
 __all__ = ["np"]
@@ -29,6 +29,7 @@ np = sys.modules[__name__]
 backend = None
 rng = None
 host_rng = None
+_library = None
 
 _CUPY_INSTALL = "pip install 'rnn-from-scratch[cuda12]' or, for a CUDA 13 driver, 'rnn-from-scratch[cuda13]'"
 _CARD_NEEDED = "this needs an NVIDIA card, and CUDA_VISIBLE_DEVICES must not hide it"
@@ -51,7 +52,7 @@ def use(name):
     InputError
         No such backend, CuPy is not installed, or there is no GPU that it can use.
     """
-    global backend
+    global backend, _library
     if name not in ("numpy", "cupy"):
         raise InputError(f"np.use takes 'numpy' or 'cupy', got {name!r}")
     library = numpy if name == "numpy" else _import_cupy()
@@ -62,7 +63,7 @@ def use(name):
         if not public.startswith("_") and public not in _OWN and public not in _NOT_FOR_ARRAYS:
             setattr(np, public, getattr(library, public))
             _copied.add(public)
-    backend = name
+    backend, _library = name, library
     seed(None)
 
 
@@ -119,13 +120,7 @@ def seed(number):
     """
     global rng, host_rng
     host_rng = numpy.random.default_rng(number)
-    rng = host_rng if backend == "numpy" else _device_generator(number)
-
-
-def _device_generator(number):
-    from common.device_random import DeviceGenerator  # which imports this module
-
-    return DeviceGenerator(number)
+    rng = host_rng if backend == "numpy" else device_random.DeviceGenerator(_library, number)
 
 
 def random_state():
@@ -143,7 +138,7 @@ def set_random_state(state):
     if backend == "numpy":
         return
     if state.get("device") is None:
-        rng = _device_generator(int(host_rng.integers(2**63)))
+        rng = device_random.DeviceGenerator(_library, int(host_rng.integers(2**63)))
     else:
         key, drawn = map(int, state["device"])
         rng.state = key, drawn

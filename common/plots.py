@@ -9,8 +9,7 @@ import math
 
 import numpy
 
-from common.files import replacing
-from common.interpret import principal_components
+from common.files.atomic import replacing
 
 # Told apart without colour.
 _STYLES = [{"linestyle": line, "marker": marker, "color": color} for line, marker, color in (
@@ -361,14 +360,16 @@ def coloured_text_figure(text, activation, title="", width=96):
     return figure
 
 
-def states_figure(labels, states, title=""):
+def states_figure(labels, places, shares, title=""):
     """Draw states as a path in the plane of their first two principal components.
 
     Parameters
     ----------
     labels : sequence of str
         T of them.
-    states : array (T, H)
+    places : array (T, 2)
+    shares : array (2,)
+        Of the variance: `common.watch.states.principal_components` returns both.
     title : str
 
     Returns
@@ -381,9 +382,8 @@ def states_figure(labels, states, title=""):
     ValueError
         There is no state, or not one label for each.
     """
-    _expect_some("states_figure", states)
-    _expect_as_many("states_figure", labels, "labels", states, "states")
-    places, shares = principal_components(states)  # (T, 2), (2,)
+    _expect_some("states_figure", places)
+    _expect_as_many("states_figure", labels, "labels", places, "states")
     T = len(places)
     figure, axes = _figure((7, 5.6), title)
     for t in range(T - 1):

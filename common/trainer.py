@@ -1,13 +1,13 @@
 """Training loops."""
 import time
 
-from common.batches import StripBatches
-from common.clip import clip_grads, remove_duplicate
-from common.ids import ids_array
+from common.device.ids import ids_array
 from common.np import np
 from common.plots import draw_curve
+from common.training.batches import StripBatches
+from common.training.clip import clip_grads, remove_duplicate
 
-# remove_duplicate is defined in common.clip; the book's readers import it from here.
+# remove_duplicate is defined in common.training.clip; the book's readers import it from here.
 __all__ = ["BaseTrainer", "RnnlmTrainer", "Trainer", "remove_duplicate", "training_step"]
 
 
@@ -177,7 +177,7 @@ class RnnlmTrainer(BaseTrainer):
         ----------
         xs, ts : ndarray of int (n,)
             Token ids, and the id that follows each. On a GPU the model gets its batches as
-            `common.ids.Ids`, which the layers here take as they take arrays; `.array` is the array.
+            `common.device.ids.Ids`, which the layers here take as they take arrays; `.array` is the array.
         max_epoch : int
             Epochs to add.
         batch_size, time_size : int

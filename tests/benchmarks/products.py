@@ -1,7 +1,7 @@
 """The matrix products of a training step, without anything else: what no framework can leave out."""
+from common.layers.recurrent import RecurrentLayer
+from common.layers.time import TimeAffine
 from common.np import np
-from common.recurrent import RecurrentLayer
-from common.time_layers import TimeAffine
 
 
 def products_of(model, N, T):

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import blas
-import growth
 import blas_kernels
+import growth
 import numpy
 import pytest
 import speed

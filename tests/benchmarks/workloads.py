@@ -4,9 +4,11 @@ Each takes the name of a contestant and returns its step, a function without arg
 that step goes through. "ours" takes the fast forms of layers, as the scripts do, "plain" those to be read; "floor" is
 the bare matrix products of a training step of ours. PyTorch is imported only where it is the contestant.
 """
-import common  # noqa: F401, before NumPy is imported: it sets how BLAS threads wait
 import numpy as np
+from per_step_reference import PerStepModel, per_step_update
+from products import prepare, products_of
 
+import common  # noqa: F401, before NumPy is imported: it sets how BLAS threads wait
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.hello import LETTERS, HelloRNN
@@ -14,19 +16,16 @@ from ch_rnn.hello import train as train_hello
 from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
 from ch_rnn.simple_rnnlm import SimpleRnnlm
-from common.evaluate import perplexity
-from common.fast_lstm import FastTimeLSTM
-from common.generate import generate
-from common.gru import TimeGRU
-from common.initial import affine_weights, embedding_weight, recurrent_weights
-from common.language_model import LanguageModel
-from common.lstm import TimeLSTM
+from common.fast.lstm import FastTimeLSTM
+from common.language_model.evaluate import perplexity
+from common.language_model.generate import generate
+from common.language_model.model import LanguageModel
+from common.layers.gru import TimeGRU
+from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
+from common.layers.lstm import TimeLSTM
+from common.layers.time import TimeAffine, TimeEmbedding
 from common.optimizer import SGD, Adam
-from common.time_layers import TimeAffine, TimeEmbedding
 from common.trainer import training_step
-
-from per_step_reference import PerStepModel, per_step_update
-from products import prepare, products_of
 
 N, T, V = 20, 35, 10_000
 PTB_TEST_TOKENS = 82_430

@@ -13,8 +13,8 @@ import common
 from ch_lstm import microscope
 from ch_lstm.cell_rnnlm import CellRnnlm
 from common.functions import softmax
-from common.text import Vocabulary
-from common.trace import trace
+from common.text.vocabulary import Vocabulary
+from common.watch.trace import trace
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs Selenium: pip install -e '.[browser]'")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402

@@ -3,8 +3,8 @@ import pytest
 from any_device import checks_elements, np
 
 from ch_lstm.classifier import SequenceClassifier
-from common.gradient_cases import Draw
-from common.gradient_check import Case, assert_gradients
+from common.gradients.cases import Draw
+from common.gradients.checker import Case, assert_gradients
 from common.optimizer import Adam
 from common.trainer import training_step
 

@@ -9,9 +9,9 @@ from any_device import np
 
 from ch_lstm import classify
 from ch_lstm.classifier import SequenceClassifier
-from common.ids import ids_on_host
+from common.device.ids import ids_on_host
 from common.optimizer import SGD, Adam
-from common.text import Vocabulary
+from common.text.vocabulary import Vocabulary
 from dataset import reviews
 
 on_each_device = pytest.mark.usefixtures("device")

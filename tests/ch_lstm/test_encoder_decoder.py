@@ -3,9 +3,9 @@ import pytest
 from any_device import checks_elements, np
 
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
-from common.gradient_adapters import model_case
-from common.gradient_cases import Draw
-from common.gradient_check import assert_gradients
+from common.gradients.adapters import model_case
+from common.gradients.cases import Draw
+from common.gradients.checker import assert_gradients
 from common.optimizer import Adam
 from common.trainer import training_step
 

@@ -9,10 +9,10 @@ from any_device import checks_elements, np
 from ch_lstm import grammar as script
 from ch_lstm.cell_rnnlm import CellRnnlm
 from ch_lstm.grammar import main, prefers_right_form, verbs_by_distance
-from common.clip import unique_params
-from common.gradient_adapters import model_case
-from common.gradient_cases import D, Draw, H, N, T, V
-from common.gradient_check import assert_gradients
+from common.gradients.adapters import model_case
+from common.gradients.cases import D, Draw, H, N, T, V
+from common.gradients.checker import assert_gradients
+from common.training.clip import unique_params
 from dataset.grammar import (
     NUMBER_OF_NOUN,
     NUMBER_OF_VERB,

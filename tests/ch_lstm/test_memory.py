@@ -7,12 +7,12 @@ from any_device import np
 from ch_lstm import memory
 from ch_lstm.memory_model import MemoryModel
 from common.errors import InputError
-from common.gradient_adapters import model_case
-from common.gradient_cases import D, Draw, H, N, T, V
-from common.gradient_check import assert_gradients
-from common.squared_error import MeanSquaredError
-from common.stack import CELLS
-from common.time_layers import TimeSoftmaxWithLoss
+from common.gradients.adapters import model_case
+from common.gradients.cases import D, Draw, H, N, T, V
+from common.gradients.checker import assert_gradients
+from common.layers.losses import MeanSquaredError
+from common.layers.stack import CELLS
+from common.layers.time import TimeSoftmaxWithLoss
 
 pytestmark = pytest.mark.usefixtures("device")
 

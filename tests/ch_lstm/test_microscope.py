@@ -8,11 +8,11 @@ import pytest
 import common
 from ch_lstm import microscope, train
 from ch_lstm.cell_rnnlm import CellRnnlm
-from common.batches import StripBatches
 from common.functions import softmax
-from common.gradient_check import numerical_gradient
-from common.text import Vocabulary
-from common.trace import trace
+from common.gradients.checker import numerical_gradient
+from common.text.vocabulary import Vocabulary
+from common.training.batches import StripBatches
+from common.watch.trace import trace
 
 D, H = 3, 4
 TEXT = "a list (b)"
@@ -158,7 +158,7 @@ def test_formulas_and_lines_stand_in_the_source(cell, data):
     for name, quantity in data["models"][cell]["quantities"].items():
         assert quantity["title"] and quantity["words"] and quantity["lines"], name
         for line in quantity["lines"]:
-            folder, file = line["file"].split("/")
+            folder, _, file = line["file"].partition("/")
             assert folder == "common"
             source = (pathlib.Path(common.__file__).parent / file).read_text(encoding="utf-8").splitlines()
             assert line["code"] == source[line["line"] - 1].strip() != ""

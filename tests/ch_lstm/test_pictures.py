@@ -12,13 +12,15 @@ import ch_lstm.train
 import ch_rnn.pictures
 import ch_rnn.train
 from ch_lstm import memory
-from common import interpret, pictures, plots
-from common.checkpoint import read_checkpoint
-from common.files import read_arrays
-from common.ids import known_ids
-from common.language_model_scripts import load_run
-from common.text import Vocabulary
-from common.trace import trace
+from common import plots
+from common.device.ids import known_ids
+from common.files.arrays import read_arrays
+from common.language_model.commands import load_run
+from common.text.vocabulary import Vocabulary
+from common.training.checkpoint import read_checkpoint
+from common.watch import pictures
+from common.watch import states as interpret
+from common.watch.trace import trace
 from dataset.corpus import load_corpus
 
 CHAPTERS = {"ch_lstm": ch_lstm, "ch_rnn": ch_rnn}

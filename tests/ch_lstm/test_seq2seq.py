@@ -8,8 +8,8 @@ from any_device import np
 
 from ch_lstm import seq2seq
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
-from common.evaluate import eval_seq2seq
-from common.ids import ids_on_host
+from common.device.ids import ids_on_host
+from common.language_model.evaluate import eval_seq2seq
 from common.optimizer import SGD, Adam
 from dataset import sequence
 

@@ -12,11 +12,11 @@ from ch_rnn import char_rnnlm, online_sgd
 from ch_rnn.char_rnnlm import mean_loss, split, train_epoch
 from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
+from common.device.ids import ids_on_host
 from common.errors import InputError
-from common.gradient_adapters import model_case
-from common.gradient_cases import Draw
-from common.gradient_check import assert_gradients
-from common.ids import ids_on_host
+from common.gradients.adapters import model_case
+from common.gradients.cases import Draw
+from common.gradients.checker import assert_gradients
 from common.optimizer import SGD
 from common.trainer import training_step
 

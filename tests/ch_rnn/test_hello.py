@@ -7,11 +7,11 @@ import pytest
 from any_device import np
 
 from ch_rnn import hello
-from common.fast_rnn import FastTimeRNN
-from common.gradient_adapters import model_case
-from common.gradient_check import assert_gradients
+from common.fast.rnn import FastTimeRNN
+from common.gradients.adapters import model_case
+from common.gradients.checker import assert_gradients
+from common.layers.rnn import TimeRNN
 from common.optimizer import OPTIMIZERS
-from common.rnn import TimeRNN
 
 on_each_device = pytest.mark.usefixtures("device")
 

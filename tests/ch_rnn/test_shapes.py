@@ -6,7 +6,7 @@ import pytest
 from any_device import np
 
 from ch_rnn import shapes
-from common.stack import TimeStack
+from common.layers.stack import TimeStack
 
 IDS = [0, 1, 3, 4, 0, 1, 5, 2]
 

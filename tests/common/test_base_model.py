@@ -8,7 +8,7 @@ from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from common.base_model import BaseModel
 from common.errors import InputError
-from common.layers import Affine
+from common.layers.dense import Affine
 
 pytestmark = pytest.mark.usefixtures("device")
 

@@ -18,8 +18,17 @@ from common.optimizer import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
 from common.time_layers import *
 from common.trainer import RnnlmTrainer, Trainer, remove_duplicate
 from common.util import (
-    analogy, clip_grads, convert_one_hot, cos_similarity, eval_perplexity, eval_seq2seq, most_similar, normalize,
-    preprocess, to_cpu, to_gpu,
+    analogy,
+    clip_grads,
+    convert_one_hot,
+    cos_similarity,
+    eval_perplexity,
+    eval_seq2seq,
+    most_similar,
+    normalize,
+    preprocess,
+    to_cpu,
+    to_gpu,
 )
 from dataset import ptb, sequence
 

@@ -8,9 +8,9 @@ from ch_lstm.classifier import SequenceClassifier
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
-from common.evaluate import perplexity
-from common.generate import generate
-from common.interpret import recorded_states
+from common.language_model.evaluate import perplexity
+from common.language_model.generate import generate
+from common.watch.states import recorded_states
 
 V, H, N, T = 7, 5, 2, 3
 

@@ -86,7 +86,7 @@ def test_weights_are_drawn_on_the_host_on_both_backends(cupy):
     np.use("cupy")
     np.seed(3)
     assert numpy.array_equal(np.host_rng.random(4), on_cpu)
-    assert np.rng.state == DeviceGenerator(3).state
+    assert np.rng.state == DeviceGenerator(numpy, 3).state
 
 
 def test_doors_between_the_devices(cupy):
@@ -193,7 +193,7 @@ def test_a_state_of_a_cpu_gives_the_gpu_a_generator(cupy):
     for _ in range(2):
         np.set_random_state(state)
         states.add(np.rng.state)
-    assert len(states) == 1 and states != {DeviceGenerator(5).state}
+    assert len(states) == 1 and states != {DeviceGenerator(numpy, 5).state}
     on_gpu = np.random_state()
     np.use("numpy")
     np.set_random_state(on_gpu)

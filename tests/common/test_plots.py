@@ -6,8 +6,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from common import plots
-from common.interpret import principal_components
 from common.plots import save_curves, save_matrix
+from common.watch.states import principal_components
 
 
 def pixels(path):
@@ -211,7 +211,7 @@ def test_words_of_a_coloured_text_stay_whole():
 def test_states_are_a_path_through_their_principal_components(tmp_path):
     states = numpy.random.default_rng(0).normal(size=(9, 4)).cumsum(axis=0)
     labels = ["The", " ", *"sailor\n"]
-    figure = plots.states_figure(labels, states, "states")
+    figure = plots.states_figure(labels, *principal_components(states), "states")
     (axes,) = figure.axes
     places, shares = principal_components(states)
     for t, line in enumerate(axes.lines):
@@ -231,7 +231,8 @@ def test_states_are_a_path_through_their_principal_components(tmp_path):
 def test_labels_of_states_stand_apart():
     """On a circle, where there is room for each."""
     angles = numpy.linspace(0, 2 * numpy.pi, 24, endpoint=False)
-    figure = plots.states_figure(["word"] * 24, numpy.stack([3 * numpy.cos(angles), 2 * numpy.sin(angles)], axis=1))
+    places = numpy.stack([3 * numpy.cos(angles), 2 * numpy.sin(angles)], axis=1)
+    figure = plots.states_figure(["word"] * 24, places, (0.7, 0.3))
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -239,7 +240,7 @@ def test_labels_of_states_stand_apart():
 
 def test_labels_of_states_that_lie_close_together_stand_apart():
     places = numpy.array([[i, i % 2 + j / 1000] for i in (0, 1, 2) for j in (0, 1, 2)])
-    figure = plots.states_figure("abcdefghi", places)
+    figure = plots.states_figure("abcdefghi", places, (0.7, 0.3))
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     centres = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes]
@@ -248,8 +249,8 @@ def test_labels_of_states_that_lie_close_together_stand_apart():
 
 
 def test_one_state_and_states_that_never_change_can_be_drawn(tmp_path):
-    saved(plots.states_figure("a", numpy.ones((1, 3))), tmp_path / "one.png")
-    saved(plots.states_figure("ab", numpy.ones((2, 3))), tmp_path / "same.png")
+    saved(plots.states_figure("a", *principal_components(numpy.ones((1, 3)))), tmp_path / "one.png")
+    saved(plots.states_figure("ab", *principal_components(numpy.ones((2, 3)))), tmp_path / "same.png")
 
 
 def test_neighbours_are_bars_with_their_cosines(tmp_path):
@@ -293,8 +294,8 @@ def test_singular_values_over_the_epochs_and_before_and_after(tmp_path):
     (lambda: plots.gates_figure("abc", {"f": numpy.ones((3, 2)), "h": numpy.ones((3, 4))}), "h has the shape (3, 4)"),
     (lambda: plots.coloured_text_figure("", []), "coloured_text_figure: there is nothing to draw"),
     (lambda: plots.coloured_text_figure("abc", [0, 1]), "3 characters or tokens, but 2 activations"),
-    (lambda: plots.states_figure("", numpy.ones((0, 2))), "states_figure: there is nothing to draw"),
-    (lambda: plots.states_figure("ab", numpy.ones((3, 2))), "states_figure: 2 labels, but 3 states"),
+    (lambda: plots.states_figure("", numpy.ones((0, 2)), (1, 0)), "states_figure: there is nothing to draw"),
+    (lambda: plots.states_figure("ab", numpy.ones((3, 2)), (1, 0)), "states_figure: 2 labels, but 3 states"),
 ])
 def test_what_cannot_be_drawn_is_said(draw, message):
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -4,11 +4,11 @@ from any_device import np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.bidirectional import TimeBidirectional
-from common.gru import GRU, TimeGRU
-from common.lstm import LSTM, TimeLSTM
-from common.packing import reverse
-from common.rnn import RNN, TimeRNN
+from common.layers.bidirectional import TimeBidirectional
+from common.layers.gru import GRU, TimeGRU
+from common.layers.lstm import LSTM, TimeLSTM
+from common.layers.packing import reverse
+from common.layers.rnn import RNN, TimeRNN
 
 pytestmark = pytest.mark.usefixtures("device")
 

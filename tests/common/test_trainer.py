@@ -7,12 +7,13 @@ from any_device import np
 from ch_lstm.rnnlm import Rnnlm
 from common import trainer as trainer_module
 from common.base_model import BaseModel
-from common.clip import global_norm
+from common.device.ids import ids_array
 from common.errors import InputError
-from common.ids import ids_array
-from common.layers import Affine, SoftmaxWithLoss
+from common.layers.dense import Affine
+from common.layers.losses import SoftmaxWithLoss
 from common.optimizer import SGD
 from common.trainer import RnnlmTrainer, Trainer, training_step
+from common.training.clip import global_norm
 
 pytestmark = pytest.mark.usefixtures("device")
 

@@ -2,7 +2,8 @@ import numpy
 import pytest
 
 from common.errors import InputError
-from common.text import TOKENIZERS, Vocabulary, join_tokens
+from common.text.tokenizers import TOKENIZERS, join_tokens
+from common.text.vocabulary import Vocabulary
 from dataset import ptb, pydoc_topics
 from dataset.corpus import Corpus, load_corpus, read_text_file
 

@@ -1,8 +1,8 @@
 import numpy
 import pytest
 
-from common.squared_error import MeanSquaredError
-from common.time_layers import TimeSoftmaxWithLoss
+from common.layers.losses import MeanSquaredError
+from common.layers.time import TimeSoftmaxWithLoss
 from dataset.memory_tasks import AddingProblem, CopyTask
 
 N = 20_000

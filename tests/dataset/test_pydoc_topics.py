@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from common.errors import InputError
-from common.text import join_tokens, tokenize_lines
+from common.text.tokenizers import join_tokens, tokenize_lines
 from dataset import pydoc_topics
 
 SPLITS = ("train", "valid", "test")

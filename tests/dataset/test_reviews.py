@@ -4,7 +4,7 @@ import math
 import pytest
 
 from common.errors import InputError
-from common.text import tokenize_words
+from common.text.tokenizers import tokenize_words
 from dataset import reviews
 
 

@@ -7,6 +7,7 @@
 - every other name is that of the backend in use. What a test computes by itself, to compare with,
   it may compute on the host: there `numpy` is written out.
 """
+import sys
 import types
 
 import numpy
@@ -45,6 +46,11 @@ class _Names:
 
 
 np = _Names()
+
+
+def library():
+    """Return the module whose arrays are those of the device in use."""
+    return numpy if backend.backend == "numpy" else sys.modules["cupy"]
 
 
 def checks_elements(case):

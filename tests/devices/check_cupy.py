@@ -30,9 +30,9 @@ from cupy.cuda.memory import MemoryPointer, UnownedMemory
 from fusion_samples import REFUSED, TAKEN
 
 import common.np
-from common.clip import clip_grads
-from common.gradient_cases import layer_cases
+from common.gradients.cases import layer_cases
 from common.optimizer import OPTIMIZERS
+from common.training.clip import clip_grads
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("common", "ch_rnn", "ch_lstm")
@@ -40,7 +40,7 @@ FOLDERS = ("common", "ch_rnn", "ch_lstm")
 # Methods of arrays that are NumPy's on a GPU too, by file.
 ON_HOST = {
     ("clip.py", "ctypes"): "the address of a NumPy array; CuPy's have data.ptr",
-    ("gradient_check.py", "max"): "numerical and computed gradients are compared on the host",
+    ("checker.py", "max"): "numerical and computed gradients are compared on the host",
     ("word_vectors.py", "argsort"): "scores are ranked on the host",
 }
 

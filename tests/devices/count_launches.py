@@ -14,11 +14,11 @@ from per_step_reference import PerStepModel, per_step_update
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
-from common.batches import StripBatches
+from common.cli.tables import format_table
 from common.np import np
 from common.optimizer import SGD
-from common.tables import format_table
 from common.trainer import training_step
+from common.training.batches import StripBatches
 
 N, T, V = 20, 35, 10_000
 MODELS = {"SimpleRnnlm": (SimpleRnnlm, 100), "Rnnlm": (Rnnlm, 100), "BetterRnnlm": (BetterRnnlm, 650)}

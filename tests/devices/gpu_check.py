@@ -65,7 +65,7 @@ def parts_of(args):
     against = [*pytest, "--within", "50", "tests/devices/test_cpu_against_device.py"]
     bench, recipe = ["tests/benchmarks/gpu.py"], ["--recipe"]
     if args.stand_in:
-        tests[-len(folders):] = ["tests/common/test_squared_error.py"]
+        tests[-len(folders):] = ["tests/common/layers/test_squared_error.py"]
         against += ["-k", "MatMul"]
         bench += "--steps 1 --evaluate 20 --batch-size 2 --time-size 3 --vocab-size 12 --size 4".split()
         recipe = ["--smoke", "--max-tokens", "300", "--recipe"]

@@ -6,7 +6,7 @@ import math
 import numpy
 import pytest
 import strict_cupy
-from any_device import np
+from any_device import library, np
 
 import ch_lstm.evaluate
 import ch_lstm.train
@@ -14,13 +14,13 @@ import common.np
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
-from common.batches import StripBatches
-from common.checkpoint import param_arrays, read_checkpoint, restore, save_checkpoint
 from common.device_random import DeviceGenerator
-from common.gradient_cases import layer_cases
+from common.gradients.cases import layer_cases
 from common.optimizer import OPTIMIZERS, SGD
-from common.text import Vocabulary
+from common.text.vocabulary import Vocabulary
 from common.trainer import training_step
+from common.training.batches import StripBatches
+from common.training.checkpoint import param_arrays, read_checkpoint, restore, save_checkpoint
 
 TOLERANCES = {"float32": 2e-5, "float64": 1e-12}  # of the largest number of an array
 
@@ -37,7 +37,7 @@ def cpu_and_device(request):
 def seed():
     """Let dropout draw the same masks on both."""
     np.seed(0)
-    common.np.rng = DeviceGenerator(0)
+    common.np.rng = DeviceGenerator(library(), 0)
 
 
 @functools.cache

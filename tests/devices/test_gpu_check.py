@@ -17,8 +17,8 @@ import train_for
 from gpu_check import Part, parts_of
 
 import ch_lstm.train
+from common.language_model.run import TrainingRun
 from common.np import np
-from common.training_run import TrainingRun
 
 TESTS = Path(__file__).parents[1]
 DEFAULTS = argparse.Namespace(stand_in=False, all_tests=False, seconds=60)

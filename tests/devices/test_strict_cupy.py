@@ -8,7 +8,7 @@ import pytest
 import strict_cupy as cupy
 from fusion_samples import REFUSED, TAKEN
 
-from common.layers import MatMul
+from common.layers.dense import MatMul
 from common.np import np
 
 

@@ -13,18 +13,22 @@ from count_launches import count_training_step
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
-from common import clip, layers, lstm, trainer
-from common.batches import StripBatches, WindowBatches
-from common.clip import unique_params
-from common.gru import TimeGRU
-from common.ids import Ids
-from common.layers import Affine, Embedding, SoftmaxWithLoss
-from common.lstm import TimeLSTM
+from common import trainer
+from common.device.ids import Ids
+from common.layers import dense as layers
+from common.layers import lstm
+from common.layers.dense import Affine, Embedding
+from common.layers.gru import TimeGRU
+from common.layers.losses import SoftmaxWithLoss
+from common.layers.lstm import TimeLSTM
+from common.layers.recurrent import RecurrentLayer
+from common.layers.rnn import TimeRNN
+from common.layers.time import TimeDropout
 from common.optimizer import OPTIMIZERS, SGD
-from common.recurrent import RecurrentLayer
-from common.rnn import TimeRNN
-from common.time_layers import TimeDropout
 from common.trainer import RnnlmTrainer, training_step
+from common.training import clip
+from common.training.batches import StripBatches, WindowBatches
+from common.training.clip import unique_params
 
 N, T, V, H = 4, 6, 11, 5
 MODELS = [SimpleRnnlm, Rnnlm, BetterRnnlm]

@@ -23,9 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import pytest
-
 import edits
+import pytest
 from children import BROKEN, in_children, run_tests
 from lines import Lines, Recorder, digest
 from results import Report, Results

@@ -4,59 +4,65 @@ A key is a file from the repository root. Its value: the classes and functions t
 the tests to run, as files in tests/ or the beginnings of names of tests in them.
 """
 
-CHECKER = "common/test_gradient_check.py::test_every_layer[numpy-"
+CHECKER = "common/gradients/test_checker.py::test_every_layer[numpy-"
+SCRIPTS = "common/language_model/test_commands.py"
 BOTH_DEVICES = "devices/test_training_step.py"
 
 TARGETS = {
-    "common/functions.py": (None, ["common/test_functions.py", "common/test_elementwise.py", CHECKER]),
-    "common/elementwise.py": (None, ["common/test_elementwise.py", BOTH_DEVICES]),
-    "common/ids.py": (None, ["common/test_ids.py", CHECKER]),
-    "common/segment_sums.py": (None, [
-        "common/test_segment_sums.py", "common/test_layers.py", BOTH_DEVICES, CHECKER]),
+    "common/functions.py": (None, ["common/test_functions.py", "common/device/test_elementwise.py", CHECKER]),
+    "common/device/elementwise.py": (None, ["common/device/test_elementwise.py", BOTH_DEVICES]),
+    "common/device/ids.py": (None, ["common/device/test_ids.py", CHECKER]),
+    "common/device/segment_sums.py": (None, [
+        "common/device/test_segment_sums.py", "common/layers/test_dense.py", BOTH_DEVICES, CHECKER]),
     "common/device_random.py": (None, ["common/test_device_random.py", CHECKER]),
-    "common/layers.py": (None, [
-        "common/test_layers.py", "common/test_ids.py", "common/test_layer.py", BOTH_DEVICES, CHECKER]),
-    "common/recurrent.py": ({"RecurrentLayer"}, [
-        "common/test_rnn.py", "common/test_lstm.py", "common/test_layer.py", "common/test_fast_lstm.py", CHECKER]),
-    "common/packing.py": (None, ["common/test_packing.py", CHECKER]),
-    "common/rnn.py": (None, ["common/test_rnn.py", "common/test_layer.py", CHECKER]),
-    "common/fast_rnn.py": (None, ["common/test_fast_rnn.py", CHECKER]),
-    "common/lstm.py": (None, ["common/test_lstm.py", "common/test_layer.py", CHECKER]),
-    "common/fast_lstm.py": (None, ["common/test_fast_lstm.py", "common/test_layer.py", CHECKER]),
-    "common/gru.py": (None, ["common/test_gru.py", "common/test_layer.py", CHECKER]),
-    "common/bidirectional.py": (None, ["common/test_bidirectional.py", "common/test_layer.py", CHECKER]),
-    "common/stack.py": (None, ["common/test_stack.py", "common/test_layer.py", CHECKER]),
-    "common/time_layers.py": (None, [
-        "common/test_time_layers.py", "common/test_layer.py", "common/test_packing.py",
-        "common/test_layers.py::test_a_number_equal_to_the_dropout_ratio", CHECKER]),
-    "common/fused_loss.py": (None, ["common/test_fused_loss.py", "common/test_layer.py", CHECKER]),
-    "common/layer.py": (None, ["common/test_layer.py", "common/test_layers.py", CHECKER]),
-    "common/attention.py": (None, ["common/test_attention.py", "common/test_layer.py", CHECKER]),
-    "common/squared_error.py": (None, ["common/test_squared_error.py", "common/test_layer.py", CHECKER]),
-    "common/buffers.py": (None, ["common/test_buffers.py", "common/test_fast_lstm.py", "common/test_fused_loss.py"]),
-    "common/threads.py": (None, ["common/test_threads.py", "common/test_fast_lstm.py"]),
+    "common/layers/dense.py": (None, [
+        "common/layers/test_dense.py", "common/device/test_ids.py", "common/layers/test_base.py", BOTH_DEVICES,
+        CHECKER]),
+    "common/layers/recurrent.py": ({"RecurrentLayer"}, [
+        "common/layers/test_rnn.py", "common/layers/test_lstm.py", "common/layers/test_base.py",
+        "common/fast/test_lstm.py", CHECKER]),
+    "common/layers/packing.py": (None, ["common/layers/test_packing.py", CHECKER]),
+    "common/layers/rnn.py": (None, ["common/layers/test_rnn.py", "common/layers/test_base.py", CHECKER]),
+    "common/fast/rnn.py": (None, ["common/fast/test_rnn.py", CHECKER]),
+    "common/layers/lstm.py": (None, ["common/layers/test_lstm.py", "common/layers/test_base.py", CHECKER]),
+    "common/fast/lstm.py": (None, ["common/fast/test_lstm.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/gru.py": (None, ["common/layers/test_gru.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/bidirectional.py": (None, [
+        "common/layers/test_bidirectional.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/stack.py": (None, ["common/layers/test_stack.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/time.py": (None, [
+        "common/layers/test_time.py", "common/layers/test_base.py", "common/layers/test_packing.py",
+        "common/layers/test_dense.py::test_a_number_equal_to_the_dropout_ratio", CHECKER]),
+    "common/fast/loss.py": (None, ["common/fast/test_loss.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/base.py": (None, ["common/layers/test_base.py", "common/layers/test_dense.py", CHECKER]),
+    "common/layers/attention.py": (None, ["common/layers/test_attention.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/losses.py": (None, ["common/layers/test_squared_error.py", "common/layers/test_base.py", CHECKER]),
+    "common/fast/buffers.py": (None, [
+        "common/fast/test_buffers.py", "common/fast/test_lstm.py", "common/fast/test_loss.py"]),
+    "common/fast/threads.py": (None, ["common/fast/test_threads.py", "common/fast/test_lstm.py"]),
     "common/optimizer.py": (None, ["common/test_optimizer.py", BOTH_DEVICES]),
-    "common/clip.py": (None, ["common/test_clip.py", "common/test_trainer.py", BOTH_DEVICES]),
-    "common/initial.py": (None, ["common/test_initial.py"]),
-    "common/batches.py": (None, ["common/test_batches.py", "common/test_trainer.py"]),
-    "common/text.py": (None, ["common/test_text.py"]),
-    "common/classification.py": (None, ["common/test_classification.py"]),
-    "common/base_model.py": (None, ["common/test_base_model.py", "common/test_pickles.py", "common/test_forget.py"]),
-    "common/cli.py": (None, ["common/test_cli.py", "common/test_language_model_scripts.py"]),
+    "common/training/clip.py": (None, ["common/training/test_clip.py", "common/test_trainer.py", BOTH_DEVICES]),
+    "common/layers/initial.py": (None, ["common/layers/test_initial.py"]),
+    "common/training/batches.py": (None, ["common/training/test_batches.py", "common/test_trainer.py"]),
+    "common/text/vocabulary.py": (None, ["common/text/test_vocabulary.py"]),
+    "common/training/metrics.py": (None, ["common/training/test_metrics.py"]),
+    "common/base_model.py": (None, [
+        "common/test_base_model.py", "common/files/test_pickles.py", "common/test_forget.py"]),
+    "common/cli/command.py": (None, ["common/cli/test_command.py", SCRIPTS]),
     "common/trainer.py": (None, ["common/test_trainer.py"]),
-    "common/training_run.py": (None, ["common/test_training_run.py", "common/test_language_model_scripts.py"]),
-    "common/checkpoint.py": (None, ["common/test_checkpoint.py", "common/test_language_model_scripts.py"]),
-    "common/evaluate.py": (None, ["common/test_evaluate.py", "common/test_language_model_scripts.py"]),
-    "common/generate.py": (None, ["common/test_generate.py", "common/test_language_model_scripts.py"]),
-    "common/language_model.py": (None, [
-        "common/test_language_model.py", "common/test_forget.py", "common/test_generate.py", "common/test_evaluate.py",
-        BOTH_DEVICES]),
-    "common/language_model_scripts.py": (None, ["common/test_language_model_scripts.py"]),
+    "common/language_model/run.py": (None, ["common/language_model/test_run.py", SCRIPTS]),
+    "common/training/checkpoint.py": (None, ["common/training/test_checkpoint.py", SCRIPTS]),
+    "common/language_model/evaluate.py": (None, ["common/language_model/test_evaluate.py", SCRIPTS]),
+    "common/language_model/generate.py": (None, ["common/language_model/test_generate.py", SCRIPTS]),
+    "common/language_model/model.py": (None, [
+        "common/language_model/test_model.py", "common/test_forget.py", "common/language_model/test_generate.py",
+        "common/language_model/test_evaluate.py", BOTH_DEVICES]),
+    "common/language_model/commands.py": (None, [SCRIPTS]),
     "dataset/corpus.py": (None, ["dataset/test_corpus.py"]),
-    "ch_rnn/simple_rnnlm.py": (None, ["common/test_language_model.py"]),
-    "ch_lstm/rnnlm.py": (None, ["common/test_language_model.py"]),
-    "ch_lstm/better_rnnlm.py": (None, ["common/test_language_model.py"]),
-    "ch_lstm/cell_rnnlm.py": (None, ["common/test_language_model.py"]),
+    "ch_rnn/simple_rnnlm.py": (None, ["common/language_model/test_model.py"]),
+    "ch_lstm/rnnlm.py": (None, ["common/language_model/test_model.py"]),
+    "ch_lstm/better_rnnlm.py": (None, ["common/language_model/test_model.py"]),
+    "ch_lstm/cell_rnnlm.py": (None, ["common/language_model/test_model.py"]),
     "ch_lstm/classifier.py": (None, [
         "ch_lstm/test_classifier.py", "ch_lstm/test_classify.py", "common/test_forget.py"]),
     "ch_lstm/classify.py": (None, ["ch_lstm/test_classify.py"]),
@@ -69,6 +75,6 @@ TARGETS = {
 # Files of which every edit is caught or explained. A sample is of these: in the others edits survive that nobody has
 # looked at yet, which a whole run shows.
 WHOLE = {
-    "common/device_random.py", "common/elementwise.py", "common/functions.py", "common/ids.py",
-    "common/segment_sums.py",
+    "common/device_random.py", "common/device/elementwise.py", "common/functions.py", "common/device/ids.py",
+    "common/device/segment_sums.py",
 }

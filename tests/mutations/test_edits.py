@@ -2,7 +2,6 @@
 import textwrap
 
 import pytest
-
 from edits import edits_of
 
 # What stands in a function, and all that may stand there instead.

@@ -205,7 +205,8 @@ def test_no_two_notebooks_define_the_same():
                 # The forward in a check may have the name of another, but not its formula.
                 for key in [without_name(node)] if "check" in tags else [node.name, without_name(node)]:
                     first = where.setdefault(key, path.name)
-                    assert first == path.name, f"{node.name} of {path.name} is in {first} too: into common/notebook.py"
+                    assert first == path.name, (
+                        f"{node.name} of {path.name} is in {first} too: into common/notebook/cells.py")
 
 
 def sources(path):

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from common.layers import (
-    Affine, Embedding, MatMul, Sigmoid, SigmoidWithLoss, Softmax, SoftmaxWithLoss,
-)
-from common.time_layers import TimeAffine, TimeEmbedding, TimeSigmoidWithLoss, TimeSoftmaxWithLoss
-from common.torch_weights import embedding_from_torch, embedding_to_torch, linear_from_torch, linear_to_torch
+from common.files.torch_weights import embedding_from_torch, embedding_to_torch, linear_from_torch, linear_to_torch
+from common.layers.dense import Affine, Embedding, MatMul, Sigmoid, Softmax
+from common.layers.losses import SigmoidWithLoss, SoftmaxWithLoss
+from common.layers.time import TimeAffine, TimeEmbedding, TimeSigmoidWithLoss, TimeSoftmaxWithLoss
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'rnn-from-scratch[parity]'")
 nn = torch.nn

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from common.bidirectional import TimeBiGRU, TimeBiLSTM, TimeBiRNN
-from common.gru import GRU, TimeGRU
-from common.lstm import LSTM, TimeLSTM
-from common.rnn import RNN, TimeRNN
-from common.stack import TimeStack
-from common.torch_weights import load_torch_stack, recurrent_from_torch, recurrent_to_torch, torch_state_of_stack
+from common.files.torch_weights import load_torch_stack, recurrent_from_torch, recurrent_to_torch, torch_state_of_stack
+from common.layers.bidirectional import TimeBiGRU, TimeBiLSTM, TimeBiRNN
+from common.layers.gru import GRU, TimeGRU
+from common.layers.lstm import LSTM, TimeLSTM
+from common.layers.rnn import RNN, TimeRNN
+from common.layers.stack import TimeStack
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'rnn-from-scratch[parity]'")
 nn = torch.nn

@@ -1,13 +1,17 @@
 import numpy as np
 import pytest
 
-from common.clip import clip_grads, remove_duplicate
-from common.optimizer import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
-from common.stack import TimeStack
-from common.time_layers import TimeAffine, TimeEmbedding, TimeSoftmaxWithLoss
-from common.torch_weights import (
-    embedding_from_torch, linear_from_torch, load_torch_stack, recurrent_to_torch, torch_state_of_stack,
+from common.files.torch_weights import (
+    embedding_from_torch,
+    linear_from_torch,
+    load_torch_stack,
+    recurrent_to_torch,
+    torch_state_of_stack,
 )
+from common.layers.stack import TimeStack
+from common.layers.time import TimeAffine, TimeEmbedding, TimeSoftmaxWithLoss
+from common.optimizer import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
+from common.training.clip import clip_grads, remove_duplicate
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'rnn-from-scratch[parity]'")
 nn = torch.nn

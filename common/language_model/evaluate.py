@@ -1,0 +1,104 @@
+"""How well a language model predicts a text, and how often a sequence-to-sequence model is right."""
+import inspect
+import math
+
+from common.device.ids import known_ids
+from common.np import np
+from common.training.batches import StripBatches
+
+STEPS_AT_ONCE = 500
+
+
+def perplexity(model, corpus):
+    """Predict every token of a text but the first exactly once, and return the perplexity.
+
+    The text is read as one strip, the state carried from its beginning to its end. The state
+    that the model has from training is put back afterwards, and dropout is off.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    corpus : ndarray of int (n,), or Ids
+        On any device, n >= 2.
+
+    Returns
+    -------
+    float
+        exp of the mean cross entropy in nats over the n - 1 predictions.
+    """
+    corpus, nats = known_ids(corpus), np.zeros((), dtype=np.float64)
+    with model.fresh_state():
+        for start in range(0, len(corpus) - 1, STEPS_AT_ONCE):
+            stop = min(start + STEPS_AT_ONCE, len(corpus) - 1)
+            xs, ts = corpus[start:stop], corpus[start + 1:stop + 1]  # (T,), (T,)
+            loss = model.forward(xs[None], ts[None], train_flg=False)
+            nats += loss.astype(np.float64) * (stop - start)
+    return safe_exp(float(nats) / (len(corpus) - 1))
+
+
+def safe_exp(nats):
+    """exp, or infinity where that is too large for a float."""
+    return math.exp(nats) if not nats > 700 else math.inf
+
+
+def eval_perplexity(model, corpus, batch_size=10, time_size=35):
+    """Return the perplexity in the book's way.
+
+    The text is cut into `batch_size` strips, (n - 1) // batch_size tokens apart, and
+    (n - 1) // (batch_size * time_size) batches are taken from them, so that the start of each
+    strip is predicted without what came before it, and the rest of a last batch is left out. The model's
+    state is used and changed: call `model.reset_state()` before and after.
+
+    Parameters
+    ----------
+    model : BaseModel
+        Dropout is switched off where `forward` has an argument `train_flg`. On a GPU it gets
+        `common.device.ids.Ids`; `.array` is the array.
+    corpus : ndarray of int (n,), or Ids
+        On any device.
+    batch_size, time_size : int
+
+    Returns
+    -------
+    float
+        exp of the mean loss of the batches.
+    """
+    options = {"train_flg": False} if "train_flg" in inspect.signature(model.forward).parameters else {}
+    batches = StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
+    total = 0.0
+    for _ in range(len(batches)):
+        xs, ts = batches.next_batch()
+        total += model.forward(xs, ts, **options)
+    return float(np.exp(total / len(batches)))
+
+
+def eval_seq2seq(model, question, correct, id_to_char, verbose=False, is_reverse=False):
+    """Let a sequence-to-sequence model answer one question, greedily, and say whether all of it is right.
+
+    Parameters
+    ----------
+    model : object
+        With `generate(question, start_id, sample_size)`, which returns that many ids.
+    question : ndarray of int (1, T)
+    correct : ndarray of int (1, U)
+        The right answer, behind the id that tells the decoder to start.
+    id_to_char : dict of int to str
+    verbose : bool
+        Whether to print question, answer and guess.
+    is_reverse : bool
+        Whether `question` is back to front; it is printed the right way round.
+
+    Returns
+    -------
+    int
+        1 when every character is right, else 0.
+    """
+    start_id, *answer = np.to_cpu(correct).reshape(-1).tolist()
+    guess = [int(char_id) for char_id in model.generate(question, start_id, len(answer))]
+    is_right = guess == answer
+    if verbose:
+        asked = np.to_cpu(question).reshape(-1).tolist()
+        asked, wanted, given = ("".join(id_to_char[char_id] for char_id in ids)
+                                for ids in (asked[::-1] if is_reverse else asked, answer, guess))
+        print(f"Q {asked}\nT {wanted}\n{'O' if is_right else 'X'} {given}\n---")
+    return 1 if is_right else 0

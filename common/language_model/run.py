@@ -1,0 +1,287 @@
+"""A training run of a language model in a folder: epochs, evaluation, checkpoints, pictures."""
+import contextlib
+import csv
+import json
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy
+
+from common import plots
+from common.device.ids import known_ids
+from common.errors import InputError
+from common.files.atomic import replacing
+from common.language_model.evaluate import perplexity, safe_exp
+from common.np import np
+from common.trainer import training_step
+from common.training import checkpoint
+from common.training.batches import StripBatches, WindowBatches
+from common.training.metrics import singular_values
+
+REPORT_EVERY = 20  # batches between two readings of the loss
+
+
+class TrainingRun:
+    """Trains a language model along a corpus and keeps all that it needs to go on in a folder.
+
+    The folder holds config.json, vocabulary.json, history.csv (no times in it, so that two equal
+    runs leave equal files), timing.csv, loss.png, last.npz and best.npz.
+
+    Parameters
+    ----------
+    folder : Path
+    config : dict
+        Settings of the run: model, epochs, batch_size, time_size, max_grad, lr_decay, seed, ...
+    model : LanguageModel
+    optimizer : Optimizer
+    corpus : dataset.corpus.Corpus
+    """
+
+    def __init__(self, folder, config, model, optimizer, corpus):
+        self.folder, self.config = folder, config
+        self.model, self.optimizer, self.corpus = model, optimizer, corpus
+        train = known_ids(corpus.train)
+        self.valid = known_ids(corpus.valid)
+        if config["windows"]:
+            self.batches = WindowBatches(
+                train, config["time_size"], config["batch_size"], config["shuffle"], config["seed"])
+        else:
+            self.batches = StripBatches(train[:-1], train[1:], config["batch_size"], config["time_size"])
+        self.history = []
+        self.timing = []
+        self.singular_values = []  # of Wh before training and after each epoch
+        self.batch = 0  # batches of the current epoch that are done
+        self.tokens = 0  # that they predicted
+        self.nats = 0.0  # sum of the losses of these tokens
+        self.seconds = 0.0  # that they took
+        self.stop_asked = False
+
+    @property
+    def epoch(self):
+        """The number of complete epochs."""
+        return len(self.history)
+
+    def begin(self):
+        """Make the folder, which must be new or empty, and save the run as it is before its first step."""
+        try:
+            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+                raise InputError(f"{self.folder} is there already: choose another --out"
+                                 + (", or go on with --resume" if (self.folder / "config.json").exists() else ""))
+        except OSError as error:
+            raise InputError(f"cannot use the folder {self.folder}: {error.strerror}") from None
+        self._save_config()
+        self.corpus.vocabulary.save(self.folder / "vocabulary.json")
+        self._note_singular_values()
+        self._save_last()
+
+    def resume(self):
+        """Go on from last.npz, in the middle of an epoch if need be."""
+        path = self.folder / "last.npz"
+        arrays, facts = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
+        if facts.get("corpus") != self.corpus.fingerprint:
+            raise InputError(f"the text of {self.corpus.name} has changed since the run in {self.folder} began")
+        try:
+            history, timing = list(facts["history"]), list(facts["timing"])
+            noted = list(facts.get("singular_values", []))  # not there in older runs
+            batch, nats, seconds = int(facts["batch"]), float(facts["nats"]), float(facts["seconds"])
+            position, random_state = int(facts["position"]), facts["random_state"]
+            last_epoch = [(row["epoch"], float(row["valid_perplexity"])) for row in history][-1:]
+            if not (0 <= batch < len(self.batches) and 0 <= position):
+                raise ValueError
+            full = self.config["batch_size"] * self.config["time_size"]  # tokens of all batches but an epoch's last
+            if "tokens" not in facts:  # older runs added up the mean losses of the batches
+                nats *= full
+            elif facts["tokens"] != batch * full:
+                raise ValueError
+            if last_epoch and last_epoch[0][0] != len(history):
+                raise ValueError
+            np.set_random_state(random_state)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"{path} is damaged: what it says of the run's progress cannot be") from None
+        if self.config["epochs"] < len(history):
+            raise InputError(f"--epochs {self.config['epochs']} is less than the {len(history)} that are done")
+        rows = None if self.config["windows"] else self.config["batch_size"]
+        checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
+        self.history, self.timing = history, timing
+        self.batch, self.tokens, self.nats, self.seconds = batch, batch * full, nats, seconds
+        self.singular_values = noted
+        self.batches.position = position
+        self._save_config()
+
+    def _save_config(self):
+        with replacing(self.folder / "config.json") as file:
+            json.dump(self.config, file, indent=2)
+
+    def train(self):
+        """Train until the epochs of the configuration are done, or Ctrl-C.
+
+        Returns
+        -------
+        bool
+            Whether all epochs were done.
+        """
+        # A loss that overflows is said by the run itself; NumPy need not warn as well.
+        with self._ctrl_c_asks_to_stop(), numpy.errstate(all="ignore"):
+            while self.epoch < self.config["epochs"] and self._train_epoch():
+                self._close_epoch()
+            if self.epoch < self.config["epochs"]:
+                self._save_last()
+        if self.history:
+            name = Path(self.corpus.name).name
+            plots.save_history(self.folder / "loss.png", self.history, f"{self.config['model']} on {name}")
+        return self.epoch >= self.config["epochs"]
+
+    @contextlib.contextmanager
+    def _ctrl_c_asks_to_stop(self):
+        """The first Ctrl-C ends the epoch after the current batch, a second one stops at once."""
+        def ask(signum, frame):
+            if self.stop_asked:
+                raise KeyboardInterrupt
+            self.stop_asked = True
+            print("\nCtrl-C: stopping after this step (once more stops at once, without saving)", flush=True)
+
+        try:
+            old = signal.signal(signal.SIGINT, ask)
+        except ValueError:  # not in the main thread, where signals do not arrive
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, old)
+
+    def _train_epoch(self):
+        """Train on what is left of the epoch; False when Ctrl-C came first."""
+        max_grad = self.config["max_grad"]
+        last_nats, last_tokens = float(self.nats), self.tokens
+        before, start = self.seconds, time.perf_counter()
+        started_at = self.tokens
+        with Progress(self.epoch + 1, self.config["epochs"], len(self.batches), self.batch) as progress:
+            while self.batch < len(self.batches) and not self.stop_asked:
+                xs, ts = self.batches.next_batch()
+                loss = training_step(self.model, self.optimizer, xs, ts, max_grad)
+                if self.config["windows"]:
+                    self.model.reset_state()  # the next windows have nothing to do with these
+                tokens = math.prod(ts.shape)
+                self.nats += loss.astype(np.float64) * tokens
+                self.tokens += tokens
+                self.batch += 1
+                if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):
+                    nats = float(self.nats)
+                    if not math.isfinite(nats):
+                        raise InputError(
+                            f"the loss is not finite at batch {self.batch} of epoch {self.epoch + 1}: "
+                            "try a lower --lr or a lower --max-grad")
+                    seconds = time.perf_counter() - start
+                    recent = safe_exp((nats - last_nats) / (self.tokens - last_tokens))
+                    progress.show(self.batch, recent, (self.tokens - started_at) / seconds)
+                    last_nats, last_tokens = nats, self.tokens
+        self.seconds = before + time.perf_counter() - start
+        return self.batch == len(self.batches)
+
+    def _close_epoch(self):
+        """Evaluate, note the epoch in the history, adapt the learning rate, save."""
+        valid_perplexity = perplexity(self.model, self.valid)
+        if not math.isfinite(valid_perplexity):
+            raise InputError(f"the validation perplexity is not finite after epoch {self.epoch + 1}: "
+                             "try a lower --lr or a lower --max-grad")
+        best = min((row["valid_perplexity"] for row in self.history), default=math.inf)
+        self.history.append({
+            "epoch": self.epoch + 1,
+            "lr": self.optimizer.lr,
+            "train_perplexity": safe_exp(float(self.nats) / self.tokens),
+            "valid_perplexity": valid_perplexity,
+        })
+        self.timing.append({
+            "epoch": self.epoch, "seconds": round(self.seconds, 3),
+            "tokens_per_second": round(self.tokens / self.seconds)})
+        words = (f"epoch {self.epoch}: training perplexity {self.history[-1]['train_perplexity']:.2f}, "
+                 f"validation perplexity {valid_perplexity:.2f}, {self.seconds:.1f} s")
+        if valid_perplexity < best:
+            checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._facts())
+        elif self.config["lr_decay"] > 1:
+            self.optimizer.lr /= self.config["lr_decay"]
+            words += f"; not better than {best:.2f}, so the learning rate becomes {self.optimizer.lr:g}"
+        print(words, flush=True)
+        self.batch, self.tokens, self.nats, self.seconds = 0, 0, 0.0, 0.0
+        self._note_singular_values()
+        self._save_last()
+
+    def _note_singular_values(self):
+        """Note the epoch and, for each recurrent layer, the singular values of Wh (H,), for a picture."""
+        self.singular_values.append({
+            "epoch": self.epoch,
+            "layers": [[round(float(value), 6) for value in singular_values(np.to_cpu(layer.params[1]))]
+                       for layer in self.model.recurrent_layers]})
+
+    def _facts(self):
+        return {
+            "model": self.config["model"],
+            "vocabulary": self.corpus.vocabulary.fingerprint,
+            "corpus": self.corpus.fingerprint,
+            "history": self.history,
+        }
+
+    def _save_last(self):
+        progress = {
+            "timing": self.timing, "singular_values": self.singular_values,
+            "batch": self.batch, "tokens": self.tokens, "nats": float(self.nats), "seconds": self.seconds,
+            "position": self.batches.position, "random_state": np.random_state(),
+        }
+        checkpoint.save_checkpoint(self.folder / "last.npz", self.model, self._facts() | progress, self.optimizer)
+        write_csv(self.folder / "history.csv", self.history)
+        write_csv(self.folder / "timing.csv", self.timing)
+
+    def finish(self):
+        """Put the best parameters into the model and return their perplexity on the test text."""
+        path = self.folder / "best.npz"
+        arrays, _ = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
+        checkpoint.restore_params(path, arrays, self.model)
+        return self.test_perplexity()
+
+    def test_perplexity(self):
+        """Return the perplexity of the parameters in the model on the test text."""
+        return perplexity(self.model, self.corpus.test)
+
+
+class Progress:
+    """Shows how an epoch goes on: a bar on a terminal, a few plain lines elsewhere."""
+
+    def __init__(self, epoch, epochs, batches, done):
+        self.title, self.batches = f"epoch {epoch}/{epochs}", batches
+        self.bar = None
+        if sys.stdout.isatty():
+            import tqdm  # here, since a run without a terminal, as on a bare CUDA image, does without it
+
+            self.bar = tqdm.tqdm(
+                total=batches, initial=done, desc=self.title, unit="batch", file=sys.stdout, leave=False)
+        self.next_line = done + batches / 4
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, batch, recent_perplexity, tokens_per_second):
+        """Show the perplexity of the last batches and the tokens per second of this epoch."""
+        words = f"perplexity {recent_perplexity:.2f}, {tokens_per_second:,.0f} tokens/s"
+        if self.bar is not None:
+            self.bar.set_postfix_str(words, refresh=False)
+            self.bar.update(batch - self.bar.n)
+        elif self.next_line <= batch < self.batches:
+            print(f"{self.title}, batch {batch}/{self.batches}: {words}", flush=True)
+            self.next_line += self.batches / 4
+
+
+def write_csv(path, rows):
+    """Write dicts as the rows of a CSV file; without rows nothing is written."""
+    if rows:
+        with replacing(path) as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)

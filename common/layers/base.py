@@ -1,0 +1,133 @@
+"""The contract that every layer keeps, in code."""
+from common.device.ids import Ids, ids_array
+from common.np import np
+
+
+class Layer:
+    """A function with parameters, its forward pass and its backward pass.
+
+    - `params` and `grads` are lists of arrays in the same order. They are written in place
+      and never replaced, so whoever holds one sees every change.
+    - `forward` keeps what `backward` needs in `cache`.
+    - `backward` takes the gradient of the loss with respect to the output, returns the one
+      with respect to the input, and sets (does not add to) `grads`.
+    - What `forward` is given has to stay as it is until `backward`. What a layer returned, and
+      its states, belong to the caller: a layer never writes to them later, and whatever the
+      caller does to them changes no `backward`.
+
+    Parameters
+    ----------
+    *params : ndarray
+        Weights, all of one floating dtype. Every computation of the layer follows it.
+
+    Raises
+    ------
+    ValueError
+        A parameter is not a floating array of the backend in use, or their dtypes differ.
+    """
+
+    def __init__(self, *params):
+        self.params = list(params)
+        for param in params:
+            self._expect_array("a parameter", param)
+            if param.dtype.kind != "f":
+                raise ValueError(f"{self._name}: a parameter has dtype {param.dtype}, wanted a floating dtype")
+            self.expect("a parameter", param, param.shape)
+        self.grads = [np.zeros_like(param) for param in params]
+        self.cache = None
+
+    @property
+    def _name(self):
+        return type(self).__name__
+
+    def _expect_array(self, name, array):
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{self._name}: {name} is a {_kind(array)}, wanted an array of {np.backend}")
+        if self.params and not isinstance(self.params[0], np.ndarray):
+            raise ValueError(f"{self._name}: its parameters are arrays of {_kind(self.params[0])}, np is {np.backend} "
+                             "now: make layers and models after np.use, or load their parameters into new ones")
+
+    def expect(self, name, array, shape, dtype=None):
+        """Check one floating input.
+
+        Parameters
+        ----------
+        name : str
+            What the error message calls it.
+        array : ndarray
+        shape : tuple of int or str
+            A number must match; a letter stands for any size, and `...` for any leading axes.
+        dtype : dtype, optional
+            The dtype it must have: by default that of the parameters, and for a layer without
+            parameters any floating one.
+
+        Raises
+        ------
+        ValueError
+            It is no array of the backend in use, or its shape or dtype is not the layer's.
+        """
+        if not isinstance(array, np.ndarray) or self.params and not isinstance(self.params[0], np.ndarray):
+            self._expect_array(name, array)
+        wanted = array.shape[:max(0, array.ndim + 1 - len(shape))] + shape[1:] if shape[0] is ... else shape
+        wrong = [size for size, want in zip(array.shape, wanted) if size != want and not isinstance(want, str)]
+        dtype = dtype or (self.params[0].dtype if self.params else array.dtype)
+        if wrong or array.ndim != len(wanted) or array.dtype != dtype or dtype.kind != "f":
+            sizes = ", ".join("..." if size is ... else str(size) for size in shape)
+            kind = dtype if dtype.kind == "f" else "a floating dtype"
+            raise ValueError(
+                f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted {kind} of shape ({sizes})")
+
+    def expect_ids(self, name, ids, shape, size):
+        """Check one array of ids: integers from 0 to size - 1 of a given shape.
+
+        Parameters
+        ----------
+        name : str
+            What the error message calls it.
+        ids : ndarray of int or Ids
+        shape : tuple of int
+        size : int
+
+        Returns
+        -------
+        ndarray of int
+
+        Raises
+        ------
+        ValueError
+            It is no integer array of the backend in use, of another shape, or an id is out of range.
+        """
+        array = self.expect_integers(name, ids, shape)
+        if not (isinstance(ids, Ids) and ids.lie_in(0, size - 1)):
+            self.expect_range(name, array, size)
+        return array
+
+    def expect_integers(self, name, ids, shape):
+        """Check that ids are integers of a given shape, and return their array."""
+        array = ids_array(ids)
+        self._expect_array(name, array)
+        if array.dtype.kind not in "iu" or array.shape != shape:
+            raise ValueError(
+                f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted integers of shape {shape}")
+        return array
+
+    def expect_range(self, name, ids, size):
+        """Check that each id of an array is from 0 to size - 1; on a GPU the host waits for that."""
+        if ids.size and (ids.min() < 0 or ids.max() >= size):
+            raise ValueError(f"{self._name}: {name} go from {ids.min()} to {ids.max()}, wanted 0 to {size - 1}")
+
+    def recall(self):
+        """Return what forward kept.
+
+        Raises
+        ------
+        ValueError
+            There was no forward yet.
+        """
+        if self.cache is None:
+            raise ValueError(f"{self._name}: backward needs a forward in training mode before it")
+        return self.cache
+
+
+def _kind(array):
+    return f"{type(array).__module__}.{type(array).__name__}"

@@ -1,0 +1,154 @@
+"""Layers over sequences (N, T, ...), batch first, besides the recurrent ones."""
+from common.layers.base import Layer
+from common.layers.dense import Affine, Embedding, checked_dropout_ratio
+from common.layers.losses import SigmoidWithLoss, SoftmaxWithLoss
+from common.layers.packing import checked_lengths, mask
+from common.np import np
+
+
+class TimeEmbedding(Embedding):
+    """Table of word vectors: ids (N, T) to vectors (N, T, D). The gradient is one pass over all N * T ids.
+
+    Parameters
+    ----------
+    W : ndarray (V, D)
+    """
+
+
+class TimeAffine(Layer):
+    """The same affine map y = x W + b at every step.
+
+    Parameters
+    ----------
+    W : ndarray (D, M)
+        May be the transposed view of an embedding (Press and Wolf 2017); the two then share
+        their memory, and `common.training.clip.remove_duplicate` adds up their gradients.
+    b : ndarray (M,)
+    """
+
+    def __init__(self, W, b):
+        super().__init__()
+        self.affine = Affine(W, b)
+        self.params, self.grads = self.affine.params, self.affine.grads
+
+    def forward(self, x):
+        """Map x (N, T, D) to y (N, T, M)."""
+        D, M = self.params[0].shape
+        self.expect("x", x, ("N", "T", D))
+        N, T, _ = self.cache = x.shape
+        return self.affine.forward(x.reshape(N * T, D)).reshape(N, T, M)  # (N, T, M)
+
+    def backward(self, dout):
+        """Map dy (N, T, M) to dx (N, T, D)."""
+        N, T, D = self.recall()
+        M = self.params[0].shape[1]
+        self.expect("dout", dout, (N, T, M))
+        return self.affine.backward(dout.reshape(N * T, M)).reshape(N, T, D)  # (N, T, D)
+
+
+class TimeDropout(Layer):
+    """Dropout whose output is scaled by 1 / (1 - dropout_ratio) at training time.
+
+    Srivastava et al. 2014; every step draws a mask of its own (Zaremba et al. 2014).
+
+    Parameters
+    ----------
+    dropout_ratio : float
+        Probability that an element is set to 0, in [0, 1).
+
+    Attributes
+    ----------
+    train_flg : bool
+        While it is False, the layer returns its input.
+    """
+
+    def __init__(self, dropout_ratio=0.5):
+        super().__init__()
+        self.dropout_ratio = checked_dropout_ratio(dropout_ratio)
+        self.train_flg = True
+
+    def forward(self, xs):
+        """Map xs, any shape, to xs times the scaled mask."""
+        self.expect("xs", xs, (...,))
+        if self.train_flg:
+            keep = np.rng.random(xs.shape, dtype=xs.dtype) >= self.dropout_ratio  # shape of xs
+            mask = keep.astype(xs.dtype)
+            mask /= 1 - self.dropout_ratio
+        else:
+            mask = np.ones((), dtype=xs.dtype)
+        self.cache = mask, xs.shape
+        return xs * mask
+
+    def backward(self, dout):
+        """Map dy to dy times the scaled mask."""
+        mask, shape = self.recall()
+        self.expect("dout", dout, shape, mask.dtype)
+        return dout * mask
+
+
+class TimeSigmoidWithLoss(SigmoidWithLoss):
+    """Sigmoid at every step, followed by the binary cross entropy averaged over all steps.
+
+    `forward(xs, ts)` takes scores (N, T), or with more axes, and targets of the same shape.
+    """
+
+
+class TimeLast(Layer):
+    """Picks the last real step of each sequence."""
+
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, xs, lengths=None):
+        """Map xs (N, T, D) to (N, D).
+
+        Parameters
+        ----------
+        xs : ndarray (N, T, D)
+        lengths : sequence of int (N,), optional
+            Real steps of each sequence, by default T.
+        """
+        self.expect("xs", xs, ("N", "T", "D"))
+        N, T, _ = xs.shape
+        lengths = checked_lengths([T] * N if lengths is None else lengths, N, T)
+        at_last = np.arange(N), np.to_device(lengths - 1)
+        self.cache = at_last, xs.shape, xs.dtype
+        return xs[at_last]  # (N, D)
+
+    def backward(self, dout):
+        """Map dy (N, D) to dxs (N, T, D): zeros everywhere but at the last real steps."""
+        at_last, (N, T, D), dtype = self.recall()
+        self.expect("dout", dout, (N, D), dtype)
+        dxs = np.zeros((N, T, D), dtype=dtype)  # (N, T, D)
+        dxs[at_last] = dout
+        return dxs
+
+
+class TimeMask(Layer):
+    """Sets the padding behind each sequence to zero, and its gradient too."""
+
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, xs, lengths):
+        """Map xs (N, T, D) to xs with zeros from step lengths[n] of sequence n on."""
+        self.expect("xs", xs, ("N", "T", "D"))
+        self.cache = mask(lengths, *xs.shape[:2], xs.dtype)[:, :, None], xs.shape  # (N, T, 1)
+        return xs * self.cache[0]
+
+    def backward(self, dout):
+        """Map dy (N, T, D) to dy with zeros at the padding."""
+        real, shape = self.recall()
+        self.expect("dout", dout, shape, real.dtype)
+        return dout * real
+
+
+class TimeSoftmaxWithLoss(SoftmaxWithLoss):
+    """Softmax at every step, followed by the cross entropy averaged over the targets that count.
+
+    `forward(xs, ts)` takes scores (N, T, V) and targets (N, T), or one-hot (N, T, V); a target
+    equal to `ignore_label` does not count. The loss, in nats, is 0 and the gradient zeros when
+    none counts. `backward(dout=1)` returns (N, T, V).
+    """
+
+    ignore_label = -1

@@ -1,0 +1,241 @@
+"""The words of a corpus and their ids, which are NumPy arrays on the host, whatever the backend."""
+import collections
+import difflib
+import hashlib
+import json
+import pathlib
+
+import numpy
+
+from common.errors import InputError
+from common.files.atomic import replacing
+from common.text.tokenizers import UNKNOWN
+
+
+class Vocabulary:
+    """The words of a corpus and their ids, 0 to V - 1.
+
+    Make one with `Vocabulary.build(tokens)` or `Vocabulary.load(path)`.
+
+    Parameters
+    ----------
+    words : list of str
+        All different; the place in the list is the id.
+    frequencies : dict of str to int, optional
+        How often each word occurs in the corpus that it was built from.
+    unknown : str or None
+        The word, one of `words`, that stands for all others.
+
+    Attributes
+    ----------
+    word_to_id : dict of str to int
+    id_to_word : dict of int to str
+    frequencies : dict of str to int
+        That of `unknown` counts every token that it stands for.
+    unknown : str or None
+
+    Raises
+    ------
+    InputError
+        No words, a word twice, or `unknown` is not among them.
+    """
+
+    def __init__(self, words, frequencies=None, unknown=None):
+        self.word_to_id = {word: i for i, word in enumerate(words)}
+        self.id_to_word = dict(enumerate(words))
+        self.frequencies = dict(frequencies or {})
+        self.unknown = unknown
+        if not self.id_to_word:
+            raise InputError("a vocabulary needs at least one word: none is frequent enough")
+        if len(self.word_to_id) != len(self.id_to_word):
+            raise InputError("a vocabulary must hold each word once, and a word is there twice")
+        if unknown is not None and unknown not in self.word_to_id:
+            raise InputError(f"the unknown word {unknown!r} is not one of the words of the vocabulary")
+
+    @classmethod
+    def build(cls, tokens, min_freq=1, unknown=UNKNOWN, max_size=None):
+        """Build the vocabulary of a corpus, ids in the order of first appearance.
+
+        Parameters
+        ----------
+        tokens : iterable of str
+        min_freq : int
+            Words that occur less often are left out.
+        unknown : str or None
+            The word that stands for those left out. Where the corpus already contains it
+            (as the PTB contains ``<unk>``) it keeps its place; else it is added as id 0.
+            None adds none: the vocabulary then refuses other words.
+        max_size : int or None
+            Keep at most so many words, the most frequent ones, `unknown` counted.
+
+        Returns
+        -------
+        Vocabulary
+
+        Raises
+        ------
+        InputError
+            `min_freq` or `max_size` is below 1, or no word is left.
+        """
+        if min_freq < 1 or (max_size is not None and max_size < 1):
+            raise InputError(f"min_freq and max_size must be at least 1, got {min_freq} and {max_size}")
+        # All is counted before the first id is given: whether a word gets one depends on its
+        # last occurrence as much as on its first. A Counter keeps the order of first appearance.
+        counts = collections.Counter(tokens)
+        words = [word for word, count in counts.items() if count >= min_freq or word == unknown]
+        if unknown is not None and unknown not in counts:
+            words.insert(0, unknown)
+        if max_size is not None:
+            by_frequency = sorted(words, key=lambda word: (word != unknown, -counts[word]))
+            kept = set(by_frequency[:max_size])
+            words = [word for word in words if word in kept]
+        frequencies = {word: counts[word] for word in words}
+        if unknown is not None:
+            left_out = sum(counts.values()) - sum(frequencies.values())
+            frequencies[unknown] += left_out
+        return cls(words, frequencies, unknown)
+
+    def encode(self, tokens):
+        """Return the ids of tokens.
+
+        Parameters
+        ----------
+        tokens : iterable of str, n of them
+
+        Returns
+        -------
+        ndarray (n,) of int32
+            A word outside the vocabulary has the id of the unknown word.
+
+        Raises
+        ------
+        InputError
+            A word is outside the vocabulary and there is no unknown word.
+        """
+        if self.unknown is not None:
+            unknown_id = self.word_to_id[self.unknown]
+            ids = [self.word_to_id.get(token, unknown_id) for token in tokens]
+        else:
+            try:
+                ids = [self.word_to_id[token] for token in tokens]
+            except KeyError as error:
+                word = error.args[0]
+                near = self.near(word)
+                hint = f"did you mean {', '.join(map(repr, near))}?" if near else "use one of those"
+                raise InputError(f"{word!r} is not one of the {self.size} known words: {hint}") from None
+        return numpy.array(ids, dtype=numpy.int32)  # (n,)
+
+    def decode(self, ids):
+        """Return the tokens of ids.
+
+        Parameters
+        ----------
+        ids : list or ndarray (n,) of int
+
+        Returns
+        -------
+        list of str, n of them
+
+        Raises
+        ------
+        InputError
+            An id is outside the vocabulary, or `ids` is not one-dimensional.
+        """
+        ids = numpy.asarray(ids)
+        if ids.ndim != 1:
+            raise InputError(f"decode takes a one-dimensional array of ids, got shape {ids.shape}")
+        try:
+            return [self.id_to_word[i] for i in ids.tolist()]
+        except KeyError as error:
+            raise InputError(f"{error.args[0]} is not an id: the ids are 0 to {self.size - 1}") from None
+
+    def near(self, word):
+        """Return up to three words of the vocabulary that are spelled like `word`, nearest first."""
+        return (difflib.get_close_matches(word, self.word_to_id)
+                or difflib.get_close_matches(word.lower(), self.word_to_id))
+
+    @property
+    def size(self):
+        """The number of words, V."""
+        return len(self.id_to_word)
+
+    def __len__(self):
+        return self.size
+
+    def __contains__(self, word):
+        return word in self.word_to_id
+
+    def __eq__(self, other):
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return self.id_to_word == other.id_to_word and self.unknown == other.unknown
+
+    __hash__ = None  # its dicts can be changed
+
+    def __repr__(self):
+        return f"Vocabulary({self.size} words, unknown={self.unknown!r})"
+
+    @property
+    def fingerprint(self):
+        """SHA-256, in hex, of the words in the order of their ids: equal where the ids mean the same."""
+        return hashlib.sha256(json.dumps(list(self.word_to_id)).encode()).hexdigest()
+
+    def save(self, path):
+        """Write the vocabulary as JSON; a file that is there is replaced as a whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        InputError
+            The file cannot be written.
+        """
+        words = list(self.word_to_id)
+        content = {
+            "words": words,
+            "frequencies": [self.frequencies.get(word, 0) for word in words],
+            "unknown": self.unknown,
+        }
+        with replacing(path) as file:
+            json.dump(content, file, ensure_ascii=False)
+
+    @classmethod
+    def load(cls, path):
+        """Read a vocabulary that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        Vocabulary
+
+        Raises
+        ------
+        InputError
+            The file cannot be read or holds no vocabulary.
+        """
+        try:
+            content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"cannot read the vocabulary {path}: {error.strerror}") from None
+        except ValueError:  # neither UTF-8 nor JSON
+            content = None
+        if not _describes_a_vocabulary(content):
+            raise InputError(f"{path} holds no vocabulary: give a file that Vocabulary.save wrote")
+        frequencies = dict(zip(content["words"], content["frequencies"]))
+        return cls(content["words"], frequencies, content["unknown"])
+
+
+def _describes_a_vocabulary(content):
+    if not isinstance(content, dict) or content.keys() != {"words", "frequencies", "unknown"}:
+        return False
+    words, frequencies, unknown = content["words"], content["frequencies"], content["unknown"]
+    return (isinstance(words, list) and all(isinstance(word, str) for word in words)
+            and 0 < len(words) == len(set(words))
+            and isinstance(frequencies, list) and len(frequencies) == len(words)
+            and all(isinstance(count, int) for count in frequencies)
+            and (unknown is None or unknown in words))

@@ -1,0 +1,245 @@
+"""How a corpus becomes batches: long strips for stateful training, short windows for the rest.
+
+On a GPU the batches are `common.device.ids.Ids`: the corpus goes up once, and what the gradient of an
+embedding needs of a batch is found once an epoch, so that a training step waits for nothing.
+"""
+import numpy
+
+from common.device.ids import Ids, known_ids
+from common.errors import InputError
+from common.np import np
+
+
+class StripBatches:
+    """Walk N strips of a corpus side by side, T steps at a time.
+
+    The N strips start n // N ids apart. Each batch goes on where the one before it ended, so
+    a recurrent layer can carry its state over. With n = 12 ids, N = 2 and T = 3::
+
+        corpus    a b c d e f g h i j k l
+
+        strip 0   a b c | d e f        batch 0 = a b c    batch 1 = d e f
+        strip 1   g h i | j k l                  g h i              j k l
+
+    Past the end of the corpus a strip goes on at its beginning, and nothing is reset between
+    epochs: strip 0 reads g h i next, strip 1 reads a b c.
+
+    Parameters
+    ----------
+    xs : ndarray (n,) of int, or Ids
+        Ids of the inputs, on any device.
+    ts : ndarray (n,) of int, or Ids
+        Ids of the targets; for a language model `xs` is ``corpus[:-1]``, `ts` is ``corpus[1:]``.
+        Both are copied.
+    batch_size : int
+        N, the number of strips.
+    time_size : int
+        T, the number of steps in a batch.
+
+    Attributes
+    ----------
+    position : int
+        How far the strips have been read, from 0 to n - 1. Set it to resume.
+
+    Raises
+    ------
+    InputError
+        A size is below 1, `xs` and `ts` differ in shape, or the corpus is shorter than one batch.
+    """
+
+    def __init__(self, xs, ts, batch_size, time_size):
+        if batch_size < 1 or time_size < 1:
+            raise InputError(f"batch_size and time_size must be at least 1, got {batch_size} and {time_size}")
+        if xs.ndim != 1 or xs.shape != ts.shape:
+            raise InputError(f"xs and ts must be two (n,) arrays, got shapes {xs.shape} and {ts.shape}")
+        n = len(xs)
+        if n < batch_size * time_size:
+            fits = f"time_size at most {n // batch_size}" if n >= batch_size else f"batch_size at most {n}"
+            raise InputError(
+                f"the corpus is too short: {n} ids do not fill one batch of {batch_size} x {time_size}; "
+                f"give a longer text, or {fits}")
+        self.batch_size, self.time_size = batch_size, time_size
+        self.position = 0
+        self._n, self._strip = n, n // batch_size  # ids, and ids from the start of a strip to that of the next
+        self._xs, self._ts = _twice(known_ids(xs)), _twice(known_ids(ts))  # (2n,): no strip has to go over the end
+        self._orders = {}  # from positions of an epoch to rows of (batches, N * T)
+
+    def __len__(self):
+        """The number of batches in an epoch, n // (N * T)."""
+        return self._n // (self.batch_size * self.time_size)
+
+    def next_batch(self):
+        """Return the next T steps of every strip and move on.
+
+        Returns
+        -------
+        xs : ndarray of int or Ids (N, T)
+        ts : ndarray of int or Ids (N, T)
+            Views of the corpus: only to be read.
+        """
+        xs, ts = self._read(self._xs, self.time_size), self._read(self._ts, self.time_size)  # (N, T), (N, T)
+        if isinstance(xs, Ids):
+            xs = xs.sorted_by(self._order())
+        self.position = (self.position + self.time_size) % self._n
+        return xs, ts
+
+    def _read(self, ids, steps):
+        """Return the next steps of every strip as a view (N, steps) of ids (2n,)."""
+        whole = ids[self.position:self.position + self.batch_size * self._strip]
+        return whole.reshape(self.batch_size, self._strip)[:, :steps]
+
+    def _order(self):
+        """Return the order that sorts the next batch (N * T,); sorts the batches of a whole epoch at once."""
+        if self.position not in self._orders:
+            N, T, batches = self.batch_size, self.time_size, len(self)
+            epoch = self._read(self._xs, batches * T).array.reshape(N, batches, T)
+            orders = np.argsort(epoch.swapaxes(0, 1).reshape(batches, N * T), axis=1, kind="stable")  # (batches, N T)
+            self._orders = {(self.position + i * T) % self._n: orders[i] for i in range(batches)}
+        return self._orders[self.position]
+
+
+def _twice(ids):
+    """Return ids (n,) two times in a row, (2n,)."""
+    if isinstance(ids, Ids):
+        return Ids(_twice(ids.array), ids.low, ids.high)
+    twice = np.concatenate((ids, ids))  # (2n,)
+    if np.backend == "numpy":
+        twice.flags.writeable = False  # since batches are views of it
+    return twice
+
+
+class WindowPairs:
+    """Every window of a corpus with its target, the same window one step later.
+
+    The corpus a b c d e with windows of 3 has two pairs::
+
+        x = a b c    t = b c d
+        x = b c d    t = c d e
+
+    Parameters
+    ----------
+    corpus : ndarray (n,) of int
+        Ids on the host.
+    window : int
+        Ids in a window, W.
+
+    Attributes
+    ----------
+    xs, ts : ndarray (n - W, W) of int
+        All inputs and all targets, as read-only views of the corpus: they take no memory.
+
+    Raises
+    ------
+    InputError
+        `window` is below 1 or the corpus has no more than `window` ids.
+    """
+
+    def __init__(self, corpus, window=5):
+        corpus = numpy.asarray(corpus)  # (n,)
+        _check_window(corpus, window)
+        windows = numpy.lib.stride_tricks.sliding_window_view(corpus, window)  # (n - W + 1, W)
+        self.xs = windows[:-1]  # (n - W, W)
+        self.ts = windows[1:]   # (n - W, W)
+
+    def __len__(self):
+        """The number of pairs, n - W."""
+        return len(self.xs)
+
+    def __getitem__(self, i):
+        """Return pair i, `x` (W,) and `t` (W,); IndexError past the last, which ends a for loop."""
+        return self.xs[i], self.ts[i]
+
+
+class WindowBatches:
+    """The pairs of `WindowPairs` in batches; iterating over it once is one epoch.
+
+    Parameters
+    ----------
+    corpus : ndarray (n,) of int, or Ids
+        On any device.
+    window : int
+        Ids in a window, W.
+    batch_size : int
+        Pairs in a batch, B; the last batch of an epoch holds what is left.
+    shuffle : bool
+        Deal the pairs in a new random order each epoch.
+    seed : int or None
+        Two objects with the same seed deal the same orders, epoch by epoch.
+
+    Attributes
+    ----------
+    position : int
+        The number of batches dealt, over all epochs. Set it to resume.
+
+    Raises
+    ------
+    InputError
+        A size is below 1 or the corpus has no more than `window` ids.
+    """
+
+    def __init__(self, corpus, window=5, batch_size=128, shuffle=False, seed=None):
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        _check_window(corpus, window)
+        self.corpus = known_ids(corpus)
+        self.pairs = len(corpus) - window
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = numpy.random.SeedSequence().entropy if seed is None else seed
+        self.position = 0
+        self._steps = np.arange(window)  # (W,)
+        self._epoch, self._starts, self._orders = None, None, []
+
+    def __len__(self):
+        """The number of batches in an epoch."""
+        return -(-self.pairs // self.batch_size)
+
+    def __iter__(self):
+        """Deal what is left of the epoch, all of it at first."""
+        for _ in range(len(self) - self.position % len(self)):
+            yield self.next_batch()
+
+    def next_batch(self):
+        """Return the next batch and move on, into the next epoch after the last.
+
+        Returns
+        -------
+        xs : ndarray of int or Ids (B, W)
+        ts : ndarray of int or Ids (B, W)
+        """
+        epoch, batch = divmod(self.position, len(self))
+        if epoch != self._epoch:
+            self._begin(epoch)
+        self.position += 1
+        starts = self._starts[batch * self.batch_size:(batch + 1) * self.batch_size]  # (B,)
+        index = starts[:, None] + self._steps                                         # (B, W)
+        xs, ts = self.corpus[index], self.corpus[index + 1]                           # (B, W), (B, W)
+        if isinstance(xs, Ids):
+            xs = xs.sorted_by(self._orders[batch])
+        return xs, ts
+
+    def _begin(self, epoch):
+        """Find the first ids of the pairs in the order of an epoch, and on a GPU the orders that sort its batches."""
+        self._epoch, self._starts = epoch, np.arange(self.pairs)  # (n - W,)
+        if self.shuffle:
+            # Seeded by the epoch too, so that any epoch can be dealt again without those before it.
+            self._starts = np.to_device(numpy.random.default_rng([self.seed, epoch]).permutation(self.pairs))
+        if isinstance(self.corpus, Ids):
+            full = self.pairs // self.batch_size * self.batch_size  # pairs in the batches before a short last one
+            self._orders = [*self._sorting(self._starts[:full], self.batch_size),
+                            *self._sorting(self._starts[full:], self.pairs - full)]
+
+    def _sorting(self, starts, batch_size):
+        """Return the orders that sort the batches of windows at these places: rows of (batches, B * W)."""
+        if len(starts) == 0:
+            return []
+        xs = self.corpus.array[starts[:, None] + self._steps]  # (pairs, W)
+        return np.argsort(xs.reshape(len(starts) // batch_size, -1), axis=1, kind="stable")  # (batches, B * W)
+
+
+def _check_window(corpus, window):
+    if window < 1:
+        raise InputError(f"window must be at least 1, got {window}")
+    if corpus.ndim != 1 or len(corpus) <= window:
+        raise InputError(f"windows of {window} need a corpus of at least {window + 1} ids in one row, "
+                         f"got shape {corpus.shape}")

@@ -1,0 +1,46 @@
+"""Measures: how well a classifier does, from its confusion matrix, and how far a recurrent matrix can stretch."""
+import numpy
+
+
+def confusion_matrix(ts, ys, classes):
+    """Count how often each class was taken for each.
+
+    Parameters
+    ----------
+    ts, ys : numpy.ndarray of int (n,)
+        True and predicted classes, 0 to classes - 1.
+    classes : int
+        K.
+
+    Returns
+    -------
+    numpy.ndarray of int (K, K)
+        A row for each true class, a column for each predicted one.
+    """
+    return numpy.bincount(ts * classes + ys, minlength=classes**2).reshape(classes, classes)  # (K, K)
+
+
+def accuracy(matrix):
+    """Return the share of right predictions in a confusion matrix (K, K)."""
+    return float(matrix.trace() / matrix.sum())
+
+
+def macro_f1(matrix):
+    """Return the mean over the classes of F1 = 2 TP / (2 TP + FP + FN); van Rijsbergen 1979.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray of int (K, K)
+        As `confusion_matrix` returns it. A class that neither occurs nor was predicted has F1 = 0.
+    """
+    right = matrix.diagonal()  # (K,)
+    occurred_and_predicted = matrix.sum(axis=1) + matrix.sum(axis=0)  # (K,)
+    return float((2 * right / numpy.maximum(occurred_and_predicted, 1)).mean())
+
+
+def singular_values(Wh):
+    """Return the singular values of a recurrent matrix Wh (H, G), the largest first; (H,).
+
+    The largest is the most by which Wh can lengthen a state, and the gradient on its way back (Pascanu et al. 2013).
+    """
+    return numpy.linalg.svd(numpy.asarray(Wh), compute_uv=False)

@@ -1,0 +1,406 @@
+"""The command pictures, for the language models of a chapter: what a trained run did and what its states know.
+
+A chapter gives its models, and pictures of its own.
+"""
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy
+
+from common import cli, plots
+from common.cli.tables import format_table
+from common.device.ids import known_ids
+from common.errors import InputError
+from common.language_model.commands import corpus_of_run, ids_of_known, load_run, tokens_of
+from common.text.word_vectors import nearest as nearest_words
+from common.training.checkpoint import read_checkpoint
+from common.watch import states as interpret
+from common.watch.trace import trace
+from dataset.corpus import read_text_file
+
+UNITS = 10  # that a heat map shows
+LONGEST_LINE = 120  # tokens of a picture with the text along one axis
+PASSAGE, PASSAGE_LINES = 700, 20  # characters and lines that a coloured text has at most
+SEARCH_LENGTH = 20_000  # characters that a search reads of each text
+BEST = 3  # cells of a table for each signal
+
+_GATES = {  # what the arrays of a trace are called in a picture, in the order of computation
+    "f": "forget gate f", "g": "candidate g", "i": "input gate i", "o": "output gate o",
+    "z": "update gate z", "r": "reset gate r", "h_hat": "candidate", "c": "tanh of cell c", "h": "state h",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One picture of the command line.
+
+    Attributes
+    ----------
+    help : str
+        What it shows.
+    add_arguments : callable
+        Gets the parser of the picture.
+    draw : callable
+        Gets the parsed arguments and the models of the chapter, and returns a figure and a sentence with what
+        the picture says in numbers.
+    """
+
+    help: str
+    add_arguments: object
+    draw: object
+
+
+def pictures(prog, models, more=None, argv=None):
+    """Run the command pictures.
+
+    Parameters
+    ----------
+    prog : str
+        How it is started, "python -m ch_lstm.pictures".
+    models : dict of str to class
+        The language models of the chapter.
+    more : dict of str to Picture, optional
+        Pictures that only this chapter has.
+    argv : list of str, optional
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    return cli.run(prog, lambda args: _pictures(prog, models, PICTURES | (more or {}), args), argv)
+
+
+def _pictures(prog, models, known, argv):
+    parser = cli.Parser(prog=prog, description="Draw a picture, readable in black and white, into a PNG file.")
+    commands = parser.add_subparsers(dest="picture", metavar="PICTURE", required=True)
+    for name, picture in known.items():
+        command = commands.add_parser(name, help=picture.help, description=picture.help)
+        picture.add_arguments(command)
+        command.add_argument("--out", type=Path, default=Path(f"{name}.png"), help=f"PNG (default: {name}.png)")
+        cli.add_device(command)
+    args = parser.parse_args(argv)
+    cli.use_device(args.device)
+    if args.out.suffix.lower() != ".png":
+        raise InputError(f"--out {args.out} is no name of a picture: it must end in .png")
+    figure, sentence = known[args.picture].draw(args, models)
+    plots.save(figure, args.out)
+    print(f"{sentence}; picture in {args.out}")
+
+
+def _add_run(parser):
+    parser.add_argument("run", type=Path, help="folder of a training run")
+
+
+def _add_trained(parser):
+    _add_run(parser)
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
+    parser.add_argument("--layer", type=cli.natural, default=0, help="recurrent layer, from 0 on (default: 0)")
+
+
+def _read_line(text, config, vocabulary):
+    """Return the tokens and the ids of a text that a picture lays out along one line."""
+    tokens = tokens_of(text, config)
+    if not 2 <= len(tokens) <= LONGEST_LINE:
+        raise InputError(f"--text has {len(tokens)} tokens: from 2 to {LONGEST_LINE} fit")
+    return tokens, ids_of_known(tokens, "--text", vocabulary)
+
+
+def _expect_layer(layer, layers):
+    if layer >= len(layers):
+        raise InputError(f"--layer {layer} is not there: the model has {_count(len(layers), 'recurrent layer')}, "
+                         "counted from 0")
+
+
+def _expect_cells(cells, hidden_size):
+    for cell in cells:
+        if cell >= hidden_size:
+            raise InputError(f"there is no cell {cell}: the cells are 0 to {hidden_size - 1}")
+
+
+def _count(number, noun):
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+# Training curves
+
+
+def _add_curves(parser):
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of training runs, of any chapter")
+    parser.add_argument("--part", choices=("valid", "train"), default="valid",
+                        help="perplexity on which part of the text (default: valid)")
+
+
+def _draw_curves(args, models):
+    names = _names(args.runs)
+    curves = {name: _history(run, f"{args.part}_perplexity") for name, run in zip(names, args.runs)}
+    best = ", ".join(f"{name} {min(values):.2f}" for name, (_, values) in curves.items())
+    words = {"valid": "validation perplexity", "train": "training perplexity"}[args.part]
+    return plots.curves_figure(curves, "epoch", words, yscale="log"), f"lowest {words}: {best}"
+
+
+def _names(runs):
+    """Return short names that are all different."""
+    if len(set(runs)) < len(runs):
+        raise InputError("the same run is given twice")
+    for parts in range(1, 1 + max(len(run.parts) for run in runs)):
+        names = [str(Path(*run.parts[-parts:])) for run in runs]
+        if len(set(names)) == len(runs):
+            break
+    return names
+
+
+def _history(run, column):
+    """Return the epochs and one column of a run's history.csv."""
+    path = run / "history.csv"
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [(int(row["epoch"]), float(row[column])) for row in csv.DictReader(file)]
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"there is no run with a complete epoch in {run}: {path} is missing") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError):
+        rows = []
+    if not rows:
+        raise InputError(f"{path} is damaged: it does not hold the epochs of a run")
+    return tuple(zip(*rows))
+
+
+# Gates and states over a text
+
+
+def _add_gates(parser):
+    _add_trained(parser)
+    parser.add_argument("--text", required=True, help="what the model reads, from a state of zeros")
+    parser.add_argument("--cells", type=cli.natural, nargs="+", metavar="K",
+                        help=f"units to show (default: the {UNITS} whose state changes most over the text)")
+
+
+def _draw_gates(args, models):
+    config, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    tokens, ids = _read_line(args.text, config, vocabulary)
+    _expect_layer(args.layer, model.recurrent_layers)
+    with trace(model) as record:
+        model.predict(known_ids(ids[None]))
+    arrays = record.recurrent[args.layer].arrays
+    if "c" in arrays:
+        arrays["c"] = numpy.tanh(arrays["c"])  # what the output gate may let out
+    states = arrays["h"][0]  # (T, H)
+    if args.cells:
+        _expect_cells(args.cells, states.shape[1])
+        units = args.cells
+    else:
+        units = sorted(int(k) for k in numpy.argsort(-states.var(axis=0), kind="stable")[:UNITS])
+    gates = {words: arrays[name][0][:, units] for name, words in _GATES.items() if name in arrays}
+    named = "" if args.cells else " whose state changes most"
+    return (plots.gates_figure(tokens, gates, f"{args.run.name}, layer {args.layer}: "
+                               f"{len(units)} of {states.shape[1]} units{named}", units),
+            f"{_count(len(units), 'unit')} over {len(tokens)} tokens")
+
+
+# Text coloured by a cell
+
+
+def _add_cell(parser):
+    _add_run(parser)
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
+    parser.add_argument("--layer", type=cli.natural, help="recurrent layer, from 0 on (default: 0; a search: all)")
+    parser.add_argument("--cell", type=cli.natural, metavar="K", help="which cell, from 0 on")
+    parser.add_argument("--follow", choices=(*interpret.SIGNALS, "all"), help=(
+        "instead: search for the cells that follow this. They are chosen on the validation part of the run's text, "
+        "and their correlations measured on its test part, or on the text that is given"))
+    parser.add_argument("--text", help="what the model reads, from a state of zeros")
+    parser.add_argument("--text-file", type=Path, help="the same, from a file")
+    parser.add_argument("--search-length", type=cli.positive_int,
+                        help=f"characters of each text that a search reads (default: {SEARCH_LENGTH})")
+
+
+def _draw_cell(args, models):
+    if (args.cell is None) == (args.follow is None):
+        raise InputError("give one of --cell and --follow")
+    if args.follow is None and args.search_length is not None:
+        raise InputError("--search-length goes with --follow only")
+    if args.text is not None and args.text_file is not None:
+        raise InputError("give one of --text and --text-file")
+    config, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    if args.layer is not None:
+        _expect_layer(args.layer, model.recurrent_layers)
+    if args.follow is not None:
+        return _draw_following_cell(args, config, vocabulary, model)
+    layer = args.layer or 0
+    _expect_cells([args.cell], model.recurrent_layers[layer].hidden_size)
+    tokens = _given_tokens(args, config)
+    if tokens is None:
+        raise InputError("--cell needs a text: give --text or --text-file")
+    tokens = tokens[:_passage_end(tokens, 0)]
+    activations, what = _activations(model, vocabulary.encode(tokens), [layer])
+    activation = activations[:, args.cell]  # (T,)
+    return (plots.coloured_text_figure(tokens, activation, f"{args.run.name}, cell {_name(layer, args.cell)}: {what}"),
+            f"{what} of cell {_name(layer, args.cell)} goes from {activation.min():.2f} to {activation.max():.2f}")
+
+
+def _given_tokens(args, config):
+    """Return the tokens of --text or --text-file, or None."""
+    if args.text is None and args.text_file is None:
+        return None
+    tokens = tokens_of(args.text if args.text_file is None else read_text_file(args.text_file), config)
+    if not tokens:
+        raise InputError("the text is empty")
+    return tokens
+
+
+def _activations(model, ids, layers):
+    """Return what cells show of themselves, from -1 to 1, those of several layers side by side, (T, cells).
+
+    Of an LSTM that is tanh(c), what its output gate may let out; of another network the state h.
+    """
+    recorded = interpret.recorded_states(model, ids)
+    arrays = [numpy.tanh(recorded[layer]["c"]) if "c" in recorded[layer] else recorded[layer]["h"] for layer in layers]
+    return numpy.concatenate(arrays, axis=1), "tanh(c)" if "c" in recorded[0] else "h"
+
+
+def _name(layer, cell):
+    return f"{cell} of layer {layer}"
+
+
+def _draw_following_cell(args, config, vocabulary, model):
+    if config["unit"] != "char":
+        raise InputError(f"--follow needs a run over characters: that in {args.run} is over {config['unit']}s "
+                         "(train with --unit char)")
+    corpus = corpus_of_run(config, vocabulary)
+    layers = list(range(len(model.recurrent_layers))) if args.layer is None else [args.layer]
+    cells = [(layer, cell) for layer in layers for cell in range(model.recurrent_layers[layer].hidden_size)]
+    length = args.search_length or SEARCH_LENGTH
+    choosing = _characters(vocabulary.decode(corpus.valid)[:length], vocabulary)
+    measuring = _characters((_given_tokens(args, config) or vocabulary.decode(corpus.test))[:length], vocabulary)
+    (chosen_on, what), (measured_on, _) = (
+        _activations(model, vocabulary.encode(text), layers) for text in (choosing, measuring))
+
+    rows = [("follows", "cell", "chosen with r", "measured r", "by chance", "")]
+    best = None
+    for name in interpret.SIGNALS if args.follow == "all" else [args.follow]:
+        signals = [interpret.SIGNALS[name](text) for text in (choosing, measuring)]
+        if any(numpy.ptp(signal) == 0 for signal in signals):
+            if args.follow != "all":
+                raise InputError(f"no cell can follow {name}: one of the two texts has none of it")
+            rows.append((name, "", "", "", "", "not in both texts"))
+            continue
+        chance = interpret.chance_correlation(measured_on, signals[1])
+        measured = interpret.correlations(measured_on, signals[1])  # (cells,)
+        for rank, (k, r) in enumerate(interpret.following_cells(chosen_on, signals[0], BEST)):
+            follows = r * measured[k] > 0 and abs(measured[k]) > chance
+            rows.append((name if rank == 0 else "", _name(*cells[k]), f"{r:.2f}", f"{measured[k]:.2f}", f"{chance:.2f}",
+                         "" if follows else "no better than chance"))
+            if rank == 0 and (best is None or (follows, abs(r)) > best[:2]):
+                best = follows, abs(r), name, k, float(measured[k]), signals[1]
+    print(format_table(rows, left=2))
+    if best is None:
+        raise InputError("no cell can follow anything: none of the signals is in both texts")
+    follows, _, name, k, r, signal = best
+    start, end = _liveliest_passage(measuring, signal)
+    activation = measured_on[start:end, k]  # (passage,)
+    sign = "" if r > 0 else "\u2212"
+    title = f"cell {_name(*cells[k])} and {name}: {sign}{what}, r = {abs(r):.2f}"
+    return (plots.coloured_text_figure(measuring[start:end], activation if r > 0 else -activation, title),
+            f"closest to {name}: cell {_name(*cells[k])}, r = {r:.2f} on {len(measuring):,} characters "
+            "that it was not chosen on" + ("" if follows else ", no better than chance"))
+
+
+def _characters(tokens, vocabulary):
+    """Return a text with as many characters as there are tokens: an unknown one has no sign of its own."""
+    return "".join("\ufffd" if token == vocabulary.unknown else token for token in tokens)
+
+
+def _liveliest_passage(tokens, signal):
+    """Return the beginning and the end of the lines in which the signal changes most."""
+    starts = [0, *(t + 1 for t, token in enumerate(tokens) if token == "\n" and t + 1 + PASSAGE <= len(tokens))]
+    return max(((start, _passage_end(tokens, start)) for start in starts), key=lambda ends: signal[slice(*ends)].std())
+
+
+def _passage_end(tokens, start):
+    """Return where to end a passage: behind a line, where that does not make it much shorter."""
+    end = min(start + PASSAGE, len(tokens))
+    ends = [t + 1 for t in range(start, end) if tokens[t] == "\n"]
+    if len(ends) >= PASSAGE_LINES:
+        return ends[PASSAGE_LINES - 1]
+    return ends[-1] if ends and ends[-1] - start > PASSAGE / 2 else end
+
+
+# States in two dimensions
+
+
+def _add_states(parser):
+    _add_trained(parser)
+    parser.add_argument("--text", required=True, help="what the model reads, from a state of zeros")
+    parser.add_argument("--state", choices=("h", "c"), default="h", help="c is the cell of an LSTM (default: h)")
+
+
+def _draw_states(args, models):
+    config, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    tokens, ids = _read_line(args.text, config, vocabulary)
+    _expect_layer(args.layer, model.recurrent_layers)
+    states = interpret.recorded_states(model, ids)[args.layer]
+    if args.state not in states:
+        raise InputError(f"--state {args.state} is not there: the model of the run in {args.run} has no cells")
+    places, shares = interpret.principal_components(states[args.state])
+    return (plots.states_figure(tokens, places, shares, f"{args.run.name}: {args.state} along the text"),
+            f"two principal components hold {shares.sum():.0%} of the variance of {args.state}")
+
+
+# Words near each other
+
+
+def _add_neighbours(parser):
+    _add_run(parser)
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
+    parser.add_argument("--words", nargs="+", required=True, metavar="WORD", help="words, or characters, of the run")
+    parser.add_argument("--top", type=cli.positive_int, default=8, help="neighbours of each (default: 8)")
+
+
+def _draw_neighbours(args, models):
+    _, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    words = list(dict.fromkeys(args.words))
+    ids_of_known(words, "--words", vocabulary)
+    vectors = model.layers[0].params[0]  # (V, D)
+    found = {word: nearest_words(vocabulary.word_to_id, vectors, word, args.top) for word in words}
+    nearest = ", ".join(f"{word}: {near[0][0]} {near[0][1]:.2f}" for word, near in found.items())
+    return plots.neighbours_figure(found, f"{args.run.name}: nearest in the embedding"), f"nearest: {nearest}"
+
+
+# Singular values
+
+
+def _add_singular(parser):
+    _add_run(parser)
+    parser.add_argument("--layer", type=cli.natural, default=0, help="recurrent layer, from 0 on (default: 0)")
+
+
+def _draw_singular(args, models):
+    config, vocabulary, model = load_run(args.run, models, "last")
+    _expect_layer(args.layer, model.recurrent_layers)
+    path = args.run / "last.npz"
+    _, facts = read_checkpoint(path, config["model"], vocabulary)
+    if not facts.get("singular_values"):
+        raise InputError(f"the run in {args.run} kept no singular values, it is from an older version: train again")
+    try:
+        epochs = [int(entry["epoch"]) for entry in facts["singular_values"]]
+        values = numpy.array([entry["layers"][args.layer] for entry in facts["singular_values"]], dtype=float)  # (E, H)
+    except (IndexError, KeyError, TypeError, ValueError):
+        values = numpy.empty(0)
+    if values.ndim != 2 or not values.size:
+        raise InputError(f"{path} is damaged: what it says of singular values cannot be")
+    return (plots.singular_values_figure(epochs, values, f"{args.run.name}, layer {args.layer}"),
+            f"largest singular value of Wh: {values[0, 0]:.2f} at epoch {epochs[0]}, "
+            f"{values[-1, 0]:.2f} at epoch {epochs[-1]}")
+
+
+PICTURES = {
+    "curves": Picture("Training curves of several runs.", _add_curves, _draw_curves),
+    "gates": Picture("Gates and states over a text, as heat maps.", _add_gates, _draw_gates),
+    "cell": Picture("A text coloured by one cell, given or searched for.", _add_cell, _draw_cell),
+    "states": Picture("The path of the hidden state along a text, in two dimensions.", _add_states, _draw_states),
+    "neighbours": Picture("Words whose vectors are nearest.", _add_neighbours, _draw_neighbours),
+    "singular": Picture("Singular values of Wh over training.", _add_singular, _draw_singular),
+}

@@ -1,0 +1,292 @@
+"""What every layer promises, for every case of the gradient checker, and the base class itself."""
+import contextlib
+import functools
+
+import numpy
+import pytest
+from any_device import np
+from strict_cupy import in_place_of_cupy
+
+import common.np
+from common.device.ids import Ids
+from common.fast.lstm import FastTimeLSTM
+from common.fast.rnn import FastTimeRNN
+from common.gradients.cases import layer_cases
+from common.layers.base import Layer
+from common.layers.bidirectional import TimeBiGRU, TimeBiLSTM, TimeBiRNN
+from common.layers.gru import TimeGRU
+from common.layers.lstm import TimeLSTM
+from common.layers.rnn import TimeRNN
+
+pytestmark = pytest.mark.usefixtures("device")
+
+NAMES = [f"{case.layer}-{case.variant}" for case in layer_cases(1)]
+every_case = pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+
+
+@functools.cache
+def cases_of(array_type, dtype):
+    """Build the cases once for each device, which has its own type of array."""
+    return layer_cases(1, dtype)
+
+
+@pytest.fixture
+def case(device, number):
+    return cases_of(np.ndarray, np.float64)[number]
+
+
+def upstream_for(outputs):
+    rng = np.random.default_rng(0)
+    return {name: np.asarray(rng.standard_normal(y.shape)).astype(y.dtype) for name, y in outputs.items()}
+
+
+def forward_and_backward(case, layer):
+    np.seed(0)
+    outputs = case.forward(layer, case.inputs)
+    return outputs, case.backward(layer, upstream_for(outputs))
+
+
+@every_case
+def test_float32_stays_float32(case, number):
+    exact_case, case = case, cases_of(np.ndarray, np.float32)[number]
+    layer, exact_layer = case.build(), exact_case.build()
+    outputs, gradients = forward_and_backward(case, layer)
+    exact_outputs, exact_gradients = forward_and_backward(exact_case, exact_layer)
+    found = outputs | gradients | {f"grad {i}": grad for i, grad in enumerate(layer.grads)}
+    exact = exact_outputs | exact_gradients | {f"grad {i}": grad for i, grad in enumerate(exact_layer.grads)}
+    for name, array in found.items():
+        assert array.dtype == np.float32, name
+        assert exact[name].dtype == np.float64, name
+        drops = "dropout" in case.variant or case.layer.endswith("Dropout") and case.variant != "train_flg=False"
+        if not drops:  # a mask of another dtype is another mask
+            np.testing.assert_allclose(array, exact[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@every_case
+def test_a_float32_layer_makes_no_array_of_another_float(case, number):
+    case = cases_of(np.ndarray, np.float32)[number]
+    layer = case.build()
+    upstream = upstream_for(case.forward(layer, case.inputs))
+    found = set()
+
+    def watched(make):
+        def made(*args, **options):
+            array = make(*args, **options)
+            found.add(array.dtype)
+            return array
+
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("empty", "zeros", "ones", "full"):
+            patch.setattr(common.np, name, watched(getattr(common.np, name)))
+        layer = case.build()
+        case.forward(layer, case.inputs)
+        case.backward(layer, upstream)
+    assert {dtype for dtype in found if dtype.kind == "f"} <= {np.dtype(np.float32)}
+
+
+@every_case
+def test_the_upstream_gradient_may_have_any_strides(case):
+    layer = case.build()
+    np.seed(0)
+    outputs = case.forward(layer, case.inputs)
+    upstream = upstream_for(outputs)
+    expected = case.backward(layer, upstream)
+    expected_grads = [grad.copy() for grad in layer.grads]
+    np.seed(0)
+    case.forward(layer, case.inputs)
+    strided = {name: np.repeat(np.asarray(G)[..., None], 2, axis=-1)[..., 0] for name, G in upstream.items()}
+    got = case.backward(layer, strided)
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-12)
+    for grad, other in zip(layer.grads, expected_grads):
+        np.testing.assert_allclose(grad, other, rtol=1e-12)
+
+
+@every_case
+def test_what_a_layer_returned_belongs_to_the_caller(case, number):
+    layer, untouched = case.build(), case.build()
+    _, expected = forward_and_backward(case, untouched)
+    np.seed(0)
+    outputs = case.forward(layer, case.inputs)
+    upstream = upstream_for(outputs)
+    scribble(outputs)
+    gradients = case.backward(layer, upstream)
+    for name in expected:
+        np.testing.assert_array_equal(gradients[name], expected[name], err_msg=name)
+    for grad, other in zip(layer.grads, untouched.grads):
+        np.testing.assert_array_equal(grad, other)
+
+    scribble(gradients)  # the next call neither reads nor writes what the caller has
+    other_case = layer_cases_of_another_seed(np.ndarray)[number]
+    other_outputs, other_gradients = forward_and_backward(other_case, layer)
+    for array in (*outputs.values(), *gradients.values()):
+        assert array.ndim == 0 or np.isnan(array).all()
+    assert not any(np.isnan(array).any() for array in (*other_outputs.values(), *other_gradients.values()))
+
+
+@functools.cache
+def layer_cases_of_another_seed(array_type):
+    return layer_cases(2)
+
+
+def scribble(arrays):
+    """Overwrite what a layer returned; a loss is a scalar of NumPy, which nobody can."""
+    for array in arrays.values():
+        if array.ndim:
+            array[...] = np.nan
+
+
+@every_case
+def test_forward_and_backward_change_neither_inputs_nor_upstream(case):
+    layer = case.build()
+    inputs = {name: array.copy() for name, array in case.inputs.items()}
+    np.seed(0)
+    upstream = upstream_for(case.forward(layer, inputs))
+    given = {name: G.copy() for name, G in upstream.items()}
+    case.backward(layer, given)
+    for before, after in ((case.inputs, inputs), (upstream, given)):
+        for name in before:
+            np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+
+
+@every_case
+def test_backward_before_forward_raises(case):
+    upstream = upstream_for(case.forward(case.build(), case.inputs))
+    with pytest.raises(ValueError, match=f"^{case.layer}: backward needs a forward in training mode before it"):
+        case.backward(case.build(), upstream)
+
+
+@every_case
+def test_each_input_must_be_an_array(case):
+    for name, array in case.inputs.items():
+        message = rf"^{case.layer}: .* is a builtins\.list, wanted an array of {np.backend}"
+        with pytest.raises(ValueError, match=message):
+            case.forward(case.build(), case.inputs | {name: array.tolist()})
+
+
+@every_case
+def test_another_float_dtype_is_refused(case):
+    for name, array in case.inputs.items():
+        if array.dtype.kind == "f" and name not in case.constants and case.build().params:
+            with pytest.raises(ValueError, match=f"^{case.layer}: .* is float32 of shape .*, wanted float64"):
+                case.forward(case.build(), case.inputs | {name: array.astype(np.float32)})
+
+
+@every_case
+def test_an_upstream_gradient_of_another_dtype_or_shape_is_refused(case):
+    layer = case.build()
+    upstream = upstream_for(case.forward(layer, case.inputs))
+    for name, G in upstream.items():
+        if G.shape == ():
+            continue  # the adapter makes it a float; see the tests of the loss layers
+        with pytest.raises(ValueError, match=f"^{case.layer}: .* is float32 of shape .*, wanted float64"):
+            case.backward(layer, upstream | {name: G.astype(np.float32)})
+        with pytest.raises(ValueError, match=f"^{case.layer}: .*, wanted float64 of shape"):
+            case.backward(layer, upstream | {name: np.concatenate((G, G), axis=-1)})
+
+
+def test_expect_names_the_layer_what_it_got_and_what_it_wanted():
+    layer = Layer(np.zeros((4, 5)))
+    layer.expect("x", np.zeros((2, 4)), ("N", 4))
+    layer.expect("x", np.zeros((2, 3, 4)), (..., 4))
+    layer.expect("x", np.zeros((2, 4), dtype=np.float32), ("N", 4), np.dtype(np.float32))
+    with pytest.raises(ValueError, match=r"^Layer: x is float64 of shape \(2, 3\), wanted float64 of shape \(N, 4\)$"):
+        layer.expect("x", np.zeros((2, 3)), ("N", 4))
+    with pytest.raises(ValueError, match=r"wanted float64 of shape \(N, 4\)$"):
+        layer.expect("x", np.zeros((2, 3, 4)), ("N", 4))
+    with pytest.raises(ValueError, match=r"^Layer: x is int64 of shape \(2, 4\), wanted float64 of shape \(..., 4\)$"):
+        layer.expect("x", np.zeros((2, 4), dtype=np.int64), (..., 4))
+    with pytest.raises(ValueError, match=rf"^Layer: x is a builtins.list, wanted an array of {np.backend}$"):
+        layer.expect("x", [[1.0]], (..., 1))
+
+
+def test_a_layer_without_parameters_takes_any_float_and_nothing_else():
+    layer = Layer()
+    layer.expect("x", np.zeros(2, dtype=np.float16), ("N",))
+    with pytest.raises(ValueError, match="x is int64 of shape .*, wanted a floating dtype of shape"):
+        layer.expect("x", np.arange(2), ("N",))
+
+
+def test_expect_ids():
+    layer = Layer(np.zeros(3))
+    layer.expect_ids("ids", np.array([0, 6]), (2,), 7)
+    layer.expect_ids("ids", np.array([], dtype=np.uint8), (0,), 7)
+    for ids in ([0, 7], [-1, 3]):
+        with pytest.raises(ValueError, match=f"^Layer: ids go from {ids[0]} to {ids[1]}, wanted 0 to 6$"):
+            layer.expect_ids("ids", np.array(ids), (2,), 7)
+    with pytest.raises(ValueError, match=r"ids is float64 of shape \(2,\), wanted integers of shape \(2,\)"):
+        layer.expect_ids("ids", np.zeros(2), (2,), 7)
+    with pytest.raises(ValueError, match=r"wanted integers of shape \(3,\)"):
+        layer.expect_ids("ids", np.array([0, 1]), (3,), 7)
+
+
+def test_a_known_range_of_ids_is_believed_and_a_wider_one_looked_into():
+    layer = Layer(np.zeros(3))
+    unseen = np.array([99])  # to look at it, the host would wait for a GPU
+    assert layer.expect_ids("ids", Ids(unseen, 0, 6), (1,), 7) is unseen
+    for low, high, wrong in ((0, 7, 7), (-1, 6, -1)):
+        with pytest.raises(ValueError, match=f"^Layer: ids go from {wrong} to {wrong}, wanted 0 to 6$"):
+            layer.expect_ids("ids", Ids(np.array([wrong]), low, high), (1,), 7)
+
+
+def test_a_layer_of_another_backend_is_refused(device):
+    here, other = ("numpy", "cupy") if device == "cpu" else ("cupy", "numpy")
+    with in_place_of_cupy() if other == "cupy" else contextlib.nullcontext():
+        common.np.use(other)
+        layer = Layer(np.zeros(3))
+        common.np.use(here)
+    message = rf"^Layer: its parameters are arrays of .*\.ndarray, np is {here} now: make layers and models after"
+    with pytest.raises(ValueError, match=message):
+        layer.expect("x", np.zeros(3), (3,))
+    with pytest.raises(ValueError, match=message):
+        layer.expect_ids("ids", np.array([0]), (1,), 7)
+
+
+def test_parameters_must_be_floats_of_one_dtype():
+    with pytest.raises(ValueError, match="^Layer: a parameter has dtype int64, wanted a floating dtype"):
+        Layer(np.arange(3))
+    with pytest.raises(ValueError, match="^Layer: a parameter is float32 of shape .*, wanted float64"):
+        Layer(np.zeros(3), np.zeros(3, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"^Layer: a parameter is a builtins\.list"):
+        Layer([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"^Layer: a parameter is a builtins\.list"):
+        Layer(np.zeros(2), [1.0, 2.0])
+
+
+def test_params_are_the_given_arrays_and_grads_start_at_zero():
+    W = np.ones((2, 3), dtype=np.float32)
+    layer = Layer(W)
+    assert layer.params[0] is W
+    assert layer.grads[0].dtype == np.float32 and layer.grads[0].shape == (2, 3) and not layer.grads[0].any()
+
+
+RECURRENT = {
+    "TimeRNN": (TimeRNN, 1, 1), "TimeLSTM": (TimeLSTM, 4, 1), "TimeGRU": (TimeGRU, 3, 1),
+    "FastTimeRNN": (FastTimeRNN, 1, 1), "FastTimeLSTM": (FastTimeLSTM, 4, 1),
+    "TimeBiRNN": (TimeBiRNN, 1, 2), "TimeBiLSTM": (TimeBiLSTM, 4, 2), "TimeBiGRU": (TimeBiGRU, 3, 2),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_states_and_lengths_that_were_given_may_change_afterwards(name):
+    kind, blocks, readers = RECURRENT[name]
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal(shape) for _ in range(readers)
+               for shape in ((4, blocks * 5), (5, blocks * 5), (blocks * 5,))]
+    state = rng.standard_normal((2, 5) if readers == 1 else (2, 2, 5))
+    xs, dhs = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 3, readers * 5))
+
+    def results(scribbles):
+        layer, h, lengths = kind(*weights, stateful=True), state.copy(), numpy.array([2, 3])
+        layer.set_state(h)
+        if scribbles:
+            h[...] = np.nan
+        hs = layer.forward(xs, lengths)
+        if scribbles:
+            lengths[...] = 1
+        return [hs, layer.backward(dhs), *layer.grads]
+
+    for found, expected in zip(results(scribbles=True), results(scribbles=False), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -1,0 +1,229 @@
+import numpy
+import pytest
+from any_device import np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.device.ids import Ids, ids_array, ids_on_host
+from common.errors import InputError
+from common.np import np as backend
+from common.training.batches import StripBatches, WindowBatches, WindowPairs
+
+pytestmark = pytest.mark.usefixtures("device")
+
+
+def strips_of(n, batch_size, time_size):
+    corpus = numpy.arange(n + 1)
+    return StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
+
+
+def next_lists(batches):
+    """The next batch, inputs and targets, as lists."""
+    return [ids_on_host(ids).tolist() for ids in batches.next_batch()]
+
+
+def test_strips_as_in_the_picture():
+    batches = strips_of(12, 2, 3)
+    assert len(batches) == 2
+    assert next_lists(batches) == [[[0, 1, 2], [6, 7, 8]], [[1, 2, 3], [7, 8, 9]]]
+    assert next_lists(batches)[0] == [[3, 4, 5], [9, 10, 11]]
+    assert next_lists(batches)[0] == [[6, 7, 8], [0, 1, 2]]
+
+
+def test_strips_go_on_inside_a_batch_where_the_corpus_ends():
+    batches = strips_of(7, 2, 3)  # strips start at 0 and 3, one batch an epoch
+    assert len(batches) == 1
+    got = [next_lists(batches)[0] for _ in range(3)]
+    assert got == [[[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [6, 0, 1]], [[6, 0, 1], [2, 3, 4]]]
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 40))
+def test_strips_follow_the_formula(batch_size, time_size, more):
+    n = batch_size * time_size + more
+    batches = strips_of(n, batch_size, time_size)
+    for step in range(2 * len(batches) + 1):
+        xs, ts = (ids_on_host(ids) for ids in batches.next_batch())
+        assert xs.shape == ts.shape == (batch_size, time_size)
+        for strip in range(batch_size):
+            for t in range(time_size):
+                assert xs[strip, t] == (strip * (n // batch_size) + step * time_size + t) % n
+        assert (ts == xs + 1).all()
+
+
+def test_setting_the_position_resumes():
+    first, second = strips_of(30, 2, 4), strips_of(30, 2, 4)
+    for _ in range(9):
+        first.next_batch()
+    second.position = first.position
+    assert next_lists(first) == next_lists(second)
+    assert 0 <= first.position < 30
+
+
+def test_strips_keep_the_dtype_and_leave_the_corpus_alone():
+    corpus = np.arange(12, dtype=np.int32)
+    xs, _ = StripBatches(corpus, corpus, 1, 12).next_batch()
+    assert xs.dtype == np.int32 and not np.shares_memory(ids_array(xs), corpus)
+    if np.backend == "numpy":
+        with pytest.raises(ValueError, match="read-only"):
+            xs[0, 0] = 5
+
+
+def assert_sorted_by_its_order(xs):
+    ids, order = ids_on_host(xs).reshape(-1), np.to_cpu(xs.order)
+    assert order.tolist() == numpy.argsort(ids, kind="stable").tolist()
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 20), st.integers(0, 100))
+def test_on_a_gpu_each_batch_comes_with_its_range_and_its_order(batch_size, time_size, more, start):
+    corpus = numpy.random.default_rng(0).integers(3, 7, batch_size * time_size + more + 1)
+    strips = StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
+    strips.position = start % (len(corpus) - 1)
+    windows = WindowBatches(corpus, min(3, len(corpus) - 1), batch_size, shuffle=True, seed=0)
+    for batches in (strips, windows):
+        for _ in range(2 * len(batches) + 1):
+            xs, ts = batches.next_batch()
+            if np.backend == "numpy":
+                assert isinstance(xs, np.ndarray) and isinstance(ts, np.ndarray)
+                continue
+            assert isinstance(ts, Ids) and 3 <= xs.low <= xs.high <= 6
+            assert_sorted_by_its_order(xs)
+
+
+def test_equal_ids_of_a_sorted_batch_keep_their_order():
+    corpus = Ids(np.to_device(numpy.random.default_rng(0).integers(3, 7, 101)), 3, 6)
+    for batches in (StripBatches(corpus[:-1], corpus[1:], 20, 5), WindowBatches(corpus, 5, 20)):
+        assert_sorted_by_its_order(batches.next_batch()[0])
+
+
+def test_on_a_gpu_the_batches_of_an_epoch_are_sorted_at_once(monkeypatch):
+    sorted_at_once, sort = [], np.argsort
+
+    def counting(array, **options):
+        sorted_at_once.append(array.shape)
+        return sort(array, **options)
+
+    monkeypatch.setattr(backend, "argsort", counting)
+    strips = strips_of(30, 2, 4)
+    windows = WindowBatches(numpy.arange(30), window=5, batch_size=8, shuffle=True, seed=0)
+    for batches, shapes in ((strips, [(3, 8)] * 2), (windows, [(3, 40), (1, 5)] * 2)):
+        sorted_at_once.clear()
+        for _ in range(2 * len(batches)):
+            batches.next_batch()
+        assert sorted_at_once == ([] if np.backend == "numpy" else shapes)
+
+
+@pytest.mark.parametrize("n, batch_size, time_size, hint", [
+    (10, 2, 6, "time_size at most 5"),
+    (3, 4, 2, "batch_size at most 3"),
+    (4, 4, 2, "time_size at most 1"),
+    (0, 1, 1, "longer text"),
+])
+def test_a_short_corpus_is_refused_with_what_would_fit(n, batch_size, time_size, hint):
+    message = f"{n} ids do not fill one batch of {batch_size} x {time_size}.*{hint}"
+    with pytest.raises(InputError, match=message):
+        strips_of(n, batch_size, time_size)
+
+
+def test_a_corpus_of_just_one_batch_is_enough():
+    assert len(strips_of(12, 2, 6)) == 1
+
+
+@pytest.mark.parametrize("batch_size, time_size", [(0, 1), (1, 0)])
+def test_strip_sizes_below_one_are_refused(batch_size, time_size):
+    with pytest.raises(InputError, match="at least 1"):
+        strips_of(10, batch_size, time_size)
+
+
+def test_inputs_and_targets_must_belong_together():
+    with pytest.raises(InputError, match=r"\(4,\) and \(3,\)"):
+        StripBatches(numpy.arange(4), numpy.arange(3), 1, 1)
+    with pytest.raises(InputError, match=r"\(4, 1\) and \(4, 1\)"):
+        StripBatches(numpy.zeros((4, 1), int), numpy.zeros((4, 1), int), 1, 1)
+
+
+IDS = numpy.array([0, 1, 3, 4, 0, 1, 5, 2])
+
+
+def test_eight_ids_have_five_windows_of_three():
+    pairs = [(x.tolist(), t.tolist()) for x, t in WindowPairs(IDS, 3)]
+    assert pairs == [
+        ([0, 1, 3], [1, 3, 4]), ([1, 3, 4], [3, 4, 0]), ([3, 4, 0], [4, 0, 1]), ([4, 0, 1], [0, 1, 5]),
+        ([0, 1, 5], [1, 5, 2])]
+    assert len(WindowPairs(IDS, 3)) == 5
+
+
+def test_a_pair_beyond_the_last_is_an_index_error():
+    with pytest.raises(IndexError):
+        WindowPairs(IDS, 3)[5]
+
+
+def test_by_default_a_window_has_5_ids_and_a_batch_128_windows():
+    assert WindowPairs(numpy.arange(200)).xs.shape == (195, 5)
+    assert WindowBatches(numpy.arange(200)).next_batch()[0].shape == (128, 5)
+
+
+def test_windows_in_order_keep_the_short_last_batch():
+    batches = WindowBatches(IDS, window=3, batch_size=2)
+    got = list(batches)
+    assert len(got) == len(batches) == 3
+    assert [x.shape for x, _ in got] == [(2, 3), (2, 3), (1, 3)]
+    for i, expected in enumerate((WindowPairs(IDS, 3).xs, WindowPairs(IDS, 3).ts)):
+        assert numpy.array_equal(numpy.concatenate([ids_on_host(pair[i]) for pair in got]), expected)
+    assert len(WindowBatches(IDS, window=3, batch_size=5)) == 1
+
+
+def epoch_of(batches):
+    return [(tuple(x), tuple(t)) for batch in batches for x, t in zip(*(ids_on_host(ids).tolist() for ids in batch))]
+
+
+def test_shuffled_windows_are_the_same_pairs_in_another_order():
+    corpus = numpy.arange(50)
+    batches = WindowBatches(corpus, window=4, batch_size=7, shuffle=True, seed=3)
+    in_order = epoch_of(WindowBatches(corpus, window=4, batch_size=7))
+    first, second = epoch_of(batches), epoch_of(batches)
+    assert first != in_order and first != second
+    assert sorted(first) == sorted(second) == in_order
+
+
+def test_the_seed_gives_the_order_of_every_epoch():
+    def epochs(seed):
+        batches = WindowBatches(numpy.arange(50), shuffle=True, seed=seed)
+        return [epoch_of(batches) for _ in range(2)]
+
+    assert epochs(3) == epochs(3) != epochs(4)
+    assert epochs(None) != epochs(None)
+
+
+def test_an_epoch_can_be_dealt_again():
+    batches = WindowBatches(numpy.arange(50), shuffle=True, seed=3)
+    _, second = epoch_of(batches), epoch_of(batches)
+    batches.position = len(batches)
+    assert epoch_of(batches) == second
+
+
+def test_setting_the_position_resumes_in_the_middle_of_an_epoch():
+    first, second = (WindowBatches(numpy.arange(50), batch_size=8, shuffle=True, seed=3) for _ in range(2))
+    for _ in range(len(first) + 2):
+        first.next_batch()
+    second.position = first.position
+    assert epoch_of(first) == epoch_of(second)
+    assert first.position == 2 * len(first)
+
+
+def test_batches_of_windows_are_copies():
+    corpus = np.arange(10)
+    for xs, ts in WindowBatches(corpus, window=3):
+        ids_array(xs)[:] = ids_array(ts)[:] = 0
+    assert corpus.tolist() == list(range(10))
+
+
+def test_windows_need_one_id_more_than_their_size():
+    assert len(WindowPairs(numpy.arange(4), 3)) == 1
+    with pytest.raises(InputError, match="at least 4 ids"):
+        WindowPairs(numpy.arange(3), 3)
+
+
+@pytest.mark.parametrize("options", [{"window": 0}, {"batch_size": 0}])
+def test_window_sizes_below_one_are_refused(options):
+    with pytest.raises(InputError, match="at least 1"):
+        WindowBatches(IDS, **options)
