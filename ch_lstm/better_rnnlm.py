@@ -25,8 +25,6 @@ class BetterRnnlm(LanguageModel):
         Restarts the random generators, from which the initial weights are drawn (`np.seed`).
     dtype : dtype
         float32 to train, float64 to check gradients.
-    fast : bool
-        Whether to use the fast forms of layers (`common.fast.loss`, `common.fast.lstm`), harder to step through.
 
     Raises
     ------
@@ -35,14 +33,14 @@ class BetterRnnlm(LanguageModel):
     """
 
     def __init__(self, vocab_size=10000, wordvec_size=650, hidden_size=650, dropout_ratio=0.5,
-                 seed=None, dtype=np.float32, fast=False):
+                 seed=None, dtype=np.float32):
         if wordvec_size != hidden_size:
             raise ValueError(
                 f"BetterRnnlm shares the embedding with the output layer: wordvec_size ({wordvec_size}) "
                 f"and hidden_size ({hidden_size}) must be equal")
         super().__init__(vocab_size, seed)
         embed_W = embedding_weight(vocab_size, wordvec_size, dtype)  # (V, D)
-        self.stack([
+        self.compose([
             TimeEmbedding(embed_W),
             TimeDropout(dropout_ratio),
             TimeLSTM(*recurrent_weights(wordvec_size, hidden_size, 4, dtype), stateful=True),
@@ -50,4 +48,4 @@ class BetterRnnlm(LanguageModel):
             TimeLSTM(*recurrent_weights(hidden_size, hidden_size, 4, dtype), stateful=True),
             TimeDropout(dropout_ratio),
             TimeAffine(embed_W.T, np.zeros(vocab_size, dtype=dtype)),
-        ], fast)
+        ])

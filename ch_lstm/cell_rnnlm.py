@@ -18,15 +18,13 @@ class CellRnnlm(LanguageModel):
         Restarts the random generators, from which the initial weights are drawn (`np.seed`).
     dtype : dtype
         float32 to train, float64 to check gradients.
-    fast : bool
-        Whether to use the fast forms of layers (`common.fast.loss`, `common.fast.lstm`), harder to step through.
     """
 
-    def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32, fast=False):
+    def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32):
         super().__init__(vocab_size, seed)
         time_layer, gates = CELLS[cell]
-        self.stack([
+        self.compose([
             TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype)),
             time_layer(*recurrent_weights(wordvec_size, hidden_size, gates, dtype), stateful=True),
             TimeAffine(*affine_weights(hidden_size, vocab_size, dtype)),
-        ], fast)
+        ])

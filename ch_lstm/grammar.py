@@ -18,6 +18,7 @@ from ch_lstm.cell_rnnlm import CellRnnlm
 from common import cli
 from common.cli.tables import format_table
 from common.errors import InputError
+from common.fast import speed_up
 from common.language_model.evaluate import STEPS_AT_ONCE, perplexity, safe_exp
 from common.layers.stack import CELLS
 from common.np import np
@@ -92,8 +93,8 @@ def _describe(grammar, test):
 def _run(cell, config, grammar, texts):
     """Train and test one model; return its row of the summary, and its accuracies after each epoch."""
     train, valid, test = (np.to_device(texts[split]) for split in ("train", "valid", "test"))
-    model = CellRnnlm(cell, grammar.vocabulary.size, config["wordvec_size"], config["hidden_size"],
-                      seed=config["seed"], fast=np.backend == "numpy")
+    sizes = grammar.vocabulary.size, config["wordvec_size"], config["hidden_size"]
+    model = speed_up(CellRnnlm(cell, *sizes, seed=config["seed"]))
     optimizer = OPTIMIZERS[config["optimizer"]](config["lr"])
     batches = StripBatches(train[:-1], train[1:], BATCH_SIZE, TIME_SIZE)
     groups = verbs_by_distance(agreements(grammar.vocabulary.decode(texts["test"])))

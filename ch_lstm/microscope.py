@@ -25,6 +25,7 @@ from ch_lstm.models import MODELS
 from common import cli
 from common.device.ids import known_ids
 from common.errors import InputError
+from common.fast import speed_up
 from common.files.atomic import replacing
 from common.functions import softmax
 from common.language_model.commands import corpus_of_run, load_run
@@ -198,8 +199,8 @@ def _train(cell, corpus, config):
     """Return a trained model."""
     start = time.perf_counter()
     train = known_ids(corpus.train[:config["max_tokens"]])
-    model = CellRnnlm(cell, corpus.vocabulary.size, config["wordvec_size"], config["hidden_size"], config["seed"],
-                      fast=np.backend == "numpy")
+    sizes = corpus.vocabulary.size, config["wordvec_size"], config["hidden_size"]
+    model = speed_up(CellRnnlm(cell, *sizes, seed=config["seed"]))
     time_size = max(1, min(TIME_SIZE, len(train) - 1))  # a short corpus has a smaller batch, but it has one
     batch_size = max(1, min(BATCH_SIZE, (len(train) - 1) // time_size))
     optimizer, batches = Adam(config["lr"]), StripBatches(train[:-1], train[1:], batch_size, time_size)

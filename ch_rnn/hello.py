@@ -27,7 +27,7 @@ from common.base_model import BaseModel
 from common.cli.tables import format_table
 from common.device.ids import Ids
 from common.errors import InputError
-from common.fast.rnn import FastTimeRNN
+from common.fast import speed_up
 from common.layers.initial import uniform
 from common.layers.rnn import TimeRNN
 from common.layers.time import TimeSoftmaxWithLoss
@@ -60,8 +60,6 @@ class HelloRNN(BaseModel):
         Restarts the random generators, from which the weights and biases are drawn, evenly from +-1 / sqrt(H).
     dtype : dtype
         float32 to train, float64 to check gradients.
-    fast : bool
-        Whether to use `FastTimeRNN` (on a CPU), which is harder to step through.
 
     Attributes
     ----------
@@ -72,7 +70,7 @@ class HelloRNN(BaseModel):
         The states of the last forward.
     """
 
-    def __init__(self, size=LETTERS.size, biases=1, seed=None, dtype=np.float32, fast=False):
+    def __init__(self, size=LETTERS.size, biases=1, seed=None, dtype=np.float32):
         super().__init__()
         if seed is not None:
             np.seed(seed)
@@ -84,7 +82,7 @@ class HelloRNN(BaseModel):
         self.params, self.grads = _views(flat, shapes), _views(flat_grad, shapes)
         Wx, Wh, *self.biases = self.params
         b = self.biases[0] if biases == 1 else sum(self.biases)  # (H,)
-        self.rnn = (FastTimeRNN if fast and np.backend == "numpy" else TimeRNN)(Wx, Wh, b)
+        self.rnn = TimeRNN(Wx, Wh, b)
         self.rnn.grads = self.grads[:3]
         self.loss_layer = TimeSoftmaxWithLoss()
         self.scores = None
@@ -180,7 +178,7 @@ def _hello(argv):
 
 
 def _network(args, seed):
-    return HelloRNN(biases=args.biases, seed=seed, fast=True), OPTIMIZERS[args.optimizer](args.lr)
+    return speed_up(HelloRNN(biases=args.biases, seed=seed)), OPTIMIZERS[args.optimizer](args.lr)
 
 
 def print_one(args):

@@ -64,11 +64,11 @@ class MikolovRnnlm(LanguageModel):
         hidden_bound, output_bound = (V + H)**-0.5, H**-0.5
         Wx, Wh, b = (uniform(shape, hidden_bound, dtype) for shape in ((V, H), (H, H), (H,)))
         W, c = (uniform(shape, output_bound, dtype) for shape in ((H, V), (V,)))
-        self.stack([
+        self.compose([
             TimeOneHot(V, dtype),
             TimeRNN(Wx, Wh, b, stateful=True, activation="sigmoid"),
             TimeAffine(W, c),
-        ], fast=False)
+        ])
 
     def draw_state(self):
         """Let the next forward, on a single text (N = 1), start from 0.1 times standard normal numbers."""

@@ -21,15 +21,13 @@ class SimpleRnnlm(LanguageModel):
         Restarts the random generators, from which the initial weights are drawn (`np.seed`).
     dtype : dtype
         float32 to train, float64 to check gradients.
-    fast : bool
-        Whether to use the fast forms of layers (`common.fast.loss`, `common.fast.lstm`), harder to step through.
     """
 
     def __init__(self, vocab_size, wordvec_size, hidden_size,
-                 seed=None, dtype=np.float32, fast=False):
+                 seed=None, dtype=np.float32):
         super().__init__(vocab_size, seed)
-        self.stack([
+        self.compose([
             TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype)),
             TimeRNN(*recurrent_weights(wordvec_size, hidden_size, 1, dtype), stateful=True),
             TimeAffine(*affine_weights(hidden_size, vocab_size, dtype)),
-        ], fast)
+        ])

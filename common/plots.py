@@ -45,23 +45,6 @@ def save(figure, path):
 # Curves
 
 
-def draw_curve(axes, values, xlabel, ylabel, ylim=None):
-    """Draw one curve of training into matplotlib axes.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-    values : list of float
-        One for each place on the x axis, counted from 1.
-    xlabel, ylabel : str
-    ylim : tuple of float, optional
-    """
-    axes.plot(range(1, len(values) + 1), values, color="black", marker="o" if len(values) < 50 else None)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    if ylim is not None:
-        axes.set_ylim(*ylim)
-
-
 def curves_figure(curves, xlabel, ylabel, title="", yscale="linear", ylim=None):
     """Draw several curves into one picture.
 

@@ -3,7 +3,6 @@ import time
 
 from common.device.ids import ids_array
 from common.np import np
-from common.plots import draw_curve
 from common.training.batches import StripBatches
 from common.training.clip import clip_grads, remove_duplicate
 
@@ -86,7 +85,11 @@ class BaseTrainer:
     def _plot(self, ylabel, ylim):
         import matplotlib.pyplot as plt
 
-        draw_curve(plt.gca(), self.curve, f"iterations (x {self.eval_interval})", ylabel, ylim)
+        axes = plt.gca()
+        axes.plot(range(1, len(self.curve) + 1), self.curve, color="black")
+        axes.set(xlabel=f"iterations (x {self.eval_interval})", ylabel=ylabel)
+        if ylim is not None:
+            axes.set_ylim(*ylim)
         plt.show()
 
 

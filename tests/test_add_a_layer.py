@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "add-a-layer.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"(?:(New file|At the top of|At the end of) `(\S+)`:\n\n)?```(python|sh)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"(?:(New file|Among the imports of|At the end of) `(\S+)`:\n\n)?```(python|sh)\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
@@ -32,8 +32,10 @@ def put(copy, how, file, text):
     if how == "New file":
         assert not path.exists()
         path.write_text(text, encoding="utf-8")
-    elif how == "At the top of":
-        path.write_text(path.read_text(encoding="utf-8").replace("from common.", f"{text}from common.", 1))
+    elif how == "Among the imports of":
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        after = next(k for k, line in enumerate(lines) if line.startswith("from common.") and line > text)
+        path.write_text("".join([*lines[:after], text, *lines[after:]]), encoding="utf-8")
     else:
         path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
@@ -55,7 +57,7 @@ def test_six_steps_lead_to_a_layer(copy):
     assert float(re.search(r"loss (\S+)", use).group(1)) < 0.2
     assert "layers[2] LayerNorm" in use
 
-    layer = copy / "common" / "layer_norm.py"
+    layer = copy / "common" / "layers" / "layer_norm.py"
     right = layer.read_text(encoding="utf-8")
     wrong = right.replace("dn - mean_dn", "dn + mean_dn")
     assert wrong != right

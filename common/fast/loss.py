@@ -35,7 +35,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
         super().__init__(W, b)
         self.buffers = Buffers()
 
-    def forward(self, xs, ts, train_flg=True):
+    def forward(self, xs, ts, gradients=True):
         """Compute the mean cross entropy of the scores xs W + b against targets.
 
         Parameters
@@ -43,8 +43,8 @@ class TimeAffineSoftmaxWithLoss(Layer):
         xs : ndarray (N, T, H)
         ts : ndarray of int (N, T)
             Targets equal to `ignore_label` do not count.
-        train_flg : bool
-            False leaves the gradients out; `backward` then raises.
+        gradients : bool
+            False leaves them out; `backward` then raises.
 
         Returns
         -------
@@ -61,7 +61,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
         losses = np.empty(len(rows), dtype=rows.dtype)  # (n,)
         block_dW = self._like_dW("block dW")  # (H, V)
 
-        if train_flg and not len(rows):
+        if gradients and not len(rows):
             dW[...], db[...] = 0, 0
         step = max(LEAST_ROWS, BLOCK // V)
         for start in range(0, len(rows), step):
@@ -69,8 +69,8 @@ class TimeAffineSoftmaxWithLoss(Layer):
             x = rows[block]  # (m, H)
             scores = self.buffers.take("scores", (len(x), V), W.dtype)  # (m, V)
             np.matmul(x, W, out=scores)
-            self._block_loss(scores, targets[block], weights[block], losses[block], train_flg)
-            if not train_flg:
+            self._block_loss(scores, targets[block], weights[block], losses[block], gradients)
+            if not gradients:
                 continue
             np.matmul(scores, W.T, out=dxs[block])
             ones = np.ones(len(x), dtype=x.dtype)  # (m,)
@@ -81,7 +81,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
                 np.matmul(x.T, scores, out=block_dW)
                 dW += block_dW
                 db += ones @ scores
-        self.cache = dxs.reshape(xs.shape) if train_flg else None
+        self.cache = dxs.reshape(xs.shape) if gradients else None
         return losses.sum()
 
     def _like_dW(self, name):
@@ -91,24 +91,24 @@ class TimeAffineSoftmaxWithLoss(Layer):
             return self.buffers.take(name, dW.shape, dW.dtype)
         return self.buffers.take(name, dW.T.shape, dW.dtype).T
 
-    def _block_loss(self, scores, targets, weights, losses, train_flg):
+    def _block_loss(self, scores, targets, weights, losses, gradients):
         """Share the rows of a block out to all cores; parameters as in `_tile_loss`."""
         if np.backend != "numpy":  # a GPU takes the block as a whole
-            return self._tile_loss(scores, targets, weights, losses, train_flg)
+            return self._tile_loss(scores, targets, weights, losses, gradients)
         n = len(scores)
         workers = min(worker_count(), n)
         cuts = [n * k // workers for k in range(workers + 1)]
         return run_parallel(self._rows_loss, *(
-            (scores[i:j], targets[i:j], weights[i:j], losses[i:j], train_flg) for i, j in zip(cuts, cuts[1:])))
+            (scores[i:j], targets[i:j], weights[i:j], losses[i:j], gradients) for i, j in zip(cuts, cuts[1:])))
 
-    def _rows_loss(self, scores, targets, weights, losses, train_flg):
+    def _rows_loss(self, scores, targets, weights, losses, gradients):
         """Walk rows tile by tile; parameters as in `_tile_loss`."""
         step = max(1, TILE // scores.shape[1])
         for i in range(0, len(scores), step):
             j = i + step
-            self._tile_loss(scores[i:j], targets[i:j], weights[i:j], losses[i:j], train_flg)
+            self._tile_loss(scores[i:j], targets[i:j], weights[i:j], losses[i:j], gradients)
 
-    def _tile_loss(self, scores, targets, weights, losses, train_flg):
+    def _tile_loss(self, scores, targets, weights, losses, gradients):
         """Set the losses of a few rows, and turn their scores into the scores' gradients, in place.
 
         Parameters
@@ -119,8 +119,8 @@ class TimeAffineSoftmaxWithLoss(Layer):
         weights : ndarray (m,)
             What each row's loss counts.
         losses : ndarray (m,)
-        train_flg : bool
-            False leaves the gradients out.
+        gradients : bool
+            False leaves them out.
         """
         scores += self.params[1]
         scores -= scores.max(axis=1, keepdims=True)
@@ -129,7 +129,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
         np.exp(scores, out=scores)
         totals = np.einsum("mv->m", scores)  # (m,), three times as fast as scores.sum(axis=1)
         losses[...] = (np.log(totals) - target_scores) * weights
-        if train_flg:
+        if gradients:
             scores *= (weights / totals)[:, None]
             scores[at_target] -= weights
 
@@ -139,7 +139,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
         Raises
         ------
         ValueError
-            A second time after one forward, or after a forward with train_flg=False.
+            A second time after one forward, or after a forward with gradients=False.
         """
         dxs = self.recall()
         self.cache = None

@@ -3,6 +3,7 @@
 To add a layer, write a function that yields its cases and put `@layer` above it; a test fails
 for a layer that has none. Sizes are tiny and all different, so that no two axes can be mixed up.
 """
+import dataclasses
 import functools
 import zlib
 
@@ -17,7 +18,7 @@ from common.layers.attention import Attention, AttentionWeight, TimeAttention, W
 from common.layers.bidirectional import TimeBidirectional, TimeBiGRU, TimeBiLSTM, TimeBiRNN
 from common.layers.dense import Affine, Dropout, Embedding, MatMul, Sigmoid, Softmax
 from common.layers.gru import GRU, TimeGRU
-from common.layers.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss
+from common.layers.losses import MeanSquaredError, OutputWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 from common.layers.lstm import LSTM, TimeLSTM
 from common.layers.rnn import RNN, TimeRNN
 from common.layers.stack import TimeStack
@@ -379,6 +380,16 @@ def time_affine_softmax_with_loss(draw):
     yield fused("T=1, N=1", draw.normal(H, V), draw.normal(1, 1, H), draw.ids(1, 1))
     yield fused("ignored, transposed W, strided", draw.normal(V, H).T, draw.strided(N, T, H), some_ignored(draw))
     yield fused("all ignored", draw.normal(H, V), draw.normal(N, T, H), np.full((N, T), -1))
+
+
+@layer
+def output_with_loss(draw):
+    def head(W, b):
+        return OutputWithLoss(TimeAffine(W, b), TimeSoftmaxWithLoss())
+
+    weights = {"W": draw.normal(H, V), "b": draw.normal(V)}
+    case = loss_case(head, "plain", weights, draw.normal(N, T, H), some_ignored(draw))
+    yield dataclasses.replace(case, layer=OutputWithLoss.__name__)
 
 
 @layer

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common import cli
 from common.errors import InputError
+from common.fast import speed_up
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate
 from common.language_model.run import TrainingRun
@@ -203,10 +204,10 @@ def build_model(models, config, vocab_size, seed=None):
     model = models[config["model"]]
     options = {"dropout_ratio": config["dropout"]} if "dropout_ratio" in inspect.signature(model).parameters else {}
     try:
-        return model(vocab_size, config["wordvec_size"], config["hidden_size"], seed=seed,
-                     fast=np.backend == "numpy" and not config["plain"], **options)
+        model = model(vocab_size, config["wordvec_size"], config["hidden_size"], seed=seed, **options)
     except ValueError as error:
         raise InputError(str(error)) from None
+    return model if config["plain"] else speed_up(model)
 
 
 def _print_sample(model, corpus):

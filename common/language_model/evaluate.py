@@ -31,7 +31,7 @@ def perplexity(model, corpus):
         for start in range(0, len(corpus) - 1, STEPS_AT_ONCE):
             stop = min(start + STEPS_AT_ONCE, len(corpus) - 1)
             xs, ts = corpus[start:stop], corpus[start + 1:stop + 1]  # (T,), (T,)
-            loss = model.forward(xs[None], ts[None], train_flg=False)
+            loss = model.forward(xs[None], ts[None], train_flg=False, gradients=False)
             nats += loss.astype(np.float64) * (stop - start)
     return safe_exp(float(nats) / (len(corpus) - 1))
 
@@ -52,8 +52,8 @@ def eval_perplexity(model, corpus, batch_size=10, time_size=35):
     Parameters
     ----------
     model : BaseModel
-        Dropout is switched off where `forward` has an argument `train_flg`. On a GPU it gets
-        `common.device.ids.Ids`; `.array` is the array.
+        Where `forward` has an argument `train_flg` or `gradients`, it is False: neither dropout nor a backward. On a
+        GPU it gets `common.device.ids.Ids`; `.array` is the array.
     corpus : ndarray of int (n,), or Ids
         On any device.
     batch_size, time_size : int
@@ -63,7 +63,7 @@ def eval_perplexity(model, corpus, batch_size=10, time_size=35):
     float
         exp of the mean loss of the batches.
     """
-    options = {"train_flg": False} if "train_flg" in inspect.signature(model.forward).parameters else {}
+    options = dict.fromkeys({"train_flg", "gradients"} & inspect.signature(model.forward).parameters.keys(), False)
     batches = StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
     total = 0.0
     for _ in range(len(batches)):

@@ -2,11 +2,7 @@
 import contextlib
 
 from common.base_model import BaseModel
-from common.fast.loss import TimeAffineSoftmaxWithLoss
-from common.fast.lstm import FastTimeLSTM
-from common.fast.rnn import FastTimeRNN
-from common.layers.lstm import TimeLSTM
-from common.layers.rnn import TimeRNN
+from common.layers.losses import OutputWithLoss
 from common.layers.time import TimeDropout, TimeSoftmaxWithLoss
 from common.np import np
 
@@ -14,7 +10,8 @@ from common.np import np
 class LanguageModel(BaseModel):
     """Predicts each next token from all before it: ids (N, T) to scores (N, T, V).
 
-    A subclass gives its layers, from an embedding to a `TimeAffine` of V outputs, to `stack`.
+    A subclass gives its layers, from an embedding to a `TimeAffine` of V outputs, to `compose`. `layers` lead from ids
+    to scores, and `head` joins the last of them with the loss.
     Its recurrent layers carry their state from call to call.
 
     Parameters
@@ -30,26 +27,21 @@ class LanguageModel(BaseModel):
             np.seed(seed)
         self.vocab_size = vocab_size
 
-    def stack(self, layers, fast):
-        """Take the layers, and a loss for their scores.
+    def compose(self, layers):
+        """Take the layers, from ids to scores, and a loss for the scores.
 
         Parameters
         ----------
         layers : list of Layer
-        fast : bool
-            Whether to take, over the same weights, `FastTimeLSTM` in the place of each `TimeLSTM` and `FastTimeRNN`
-            in that of each `TimeRNN` with tanh (on a CPU; on a GPU the plain ones are fast), and for training and
-            evaluation `TimeAffineSoftmaxWithLoss` in the place of the last layer and `TimeSoftmaxWithLoss`. The
-            plain layers can be read step by step.
+            The last one is the output layer.
         """
-        self.fast = fast
-        self.layers = [_fast_form(layer) for layer in layers] if fast else layers
-        if fast:
-            self.loss_layer = TimeAffineSoftmaxWithLoss(*layers[-1].params)
-            self.loss_layer.grads = layers[-1].grads
-        else:
-            self.loss_layer = TimeSoftmaxWithLoss()
+        self.layers = layers
+        self.head = OutputWithLoss(layers[-1], TimeSoftmaxWithLoss())
         self.collect_params()
+
+    def forget(self):
+        """Let `backward` raise until the next `forward`, as the layers now keep another input than the loss."""
+        self.head.cache = None
 
     def predict(self, xs, train_flg=False):
         """Map ids xs (N, T) to the scores (N, T, V) of each next token; `backward` needs a new `forward` after it.
@@ -63,19 +55,24 @@ class LanguageModel(BaseModel):
         self.forget()
         return self._through(self.layers, xs, train_flg)
 
-    def forward(self, xs, ts, train_flg=True):
+    def forward(self, xs, ts, train_flg=True, gradients=True):
         """Return the mean cross entropy, in nats, of targets ts (N, T) after ids xs (N, T).
 
-        Targets of -1 do not count.
+        Parameters
+        ----------
+        xs, ts : ndarray of int (N, T)
+            Targets of -1 do not count.
+        train_flg : bool
+            Whether dropout is on.
+        gradients : bool
+            Whether a `backward` may follow; without, an evaluation takes less time.
         """
-        if self.fast:
-            return self.loss_layer.forward(self._through(self.layers[:-1], xs, train_flg), ts, train_flg)
-        return self.loss_layer.forward(self.predict(xs, train_flg), ts)
+        return self.head.forward(self._through(self.layers[:-1], xs, train_flg), ts, gradients)
 
     def backward(self, dout=1):
         """Set all gradients of the last forward, times dout."""
-        dout = self.loss_layer.backward(dout)
-        for layer in reversed(self.layers[:-1] if self.fast else self.layers):
+        dout = self.head.backward(dout)
+        for layer in reversed(self.layers[:-1]):
             dout = layer.backward(dout)
 
     def _through(self, layers, xs, train_flg):
@@ -117,12 +114,3 @@ class LanguageModel(BaseModel):
         finally:
             self.set_state(states)
             self.forget()
-
-
-def _fast_form(layer):
-    """Return the fast form of a layer on a CPU, over the same weights, or the layer itself where there is none."""
-    if np.backend == "numpy" and type(layer) is TimeLSTM:
-        return FastTimeLSTM(*layer.params, layer.stateful)
-    if np.backend == "numpy" and type(layer) is TimeRNN and layer.activation_name == "tanh":
-        return FastTimeRNN(*layer.params, layer.stateful)
-    return layer

@@ -173,6 +173,40 @@ class MeanSquaredError(Layer):
         return scaled(difference, dout) * 2 / difference.size
 
 
+class OutputWithLoss(Layer):
+    """The head of a network: an output layer, and the loss of its scores.
+
+    Parameters
+    ----------
+    output : Layer
+        Its parameters and gradients are those of the head.
+    loss_layer : Layer
+    """
+
+    def __init__(self, output, loss_layer):
+        super().__init__()
+        self.output, self.loss_layer = output, loss_layer
+        self.params, self.grads = output.params, output.grads
+
+    def forward(self, xs, ts, gradients=True):
+        """Return the loss of targets ts given the input xs of the output layer.
+
+        Parameters
+        ----------
+        xs, ts : ndarray
+        gradients : bool
+            Whether a `backward` may follow.
+        """
+        self.expect("xs", xs, (..., len(self.params[0])))
+        self.cache = gradients or None
+        return self.loss_layer.forward(self.output.forward(xs), ts)
+
+    def backward(self, dout=1):
+        """Set the gradients of the output layer, and return dxs."""
+        self.recall()
+        return self.output.backward(self.loss_layer.backward(dout))
+
+
 def scaled(array, dout):
     """Return array times the upstream gradient of a loss, in the dtype of `array`; for 1 the array itself.
 

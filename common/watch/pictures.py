@@ -15,7 +15,14 @@ from common.errors import InputError
 from common.language_model.commands import corpus_of_run, ids_of_known, load_run, tokens_of
 from common.text.word_vectors import nearest as nearest_words
 from common.training.checkpoint import read_checkpoint
-from common.watch import states as interpret
+from common.watch.states import (
+    SIGNALS,
+    chance_correlation,
+    correlations,
+    following_cells,
+    principal_components,
+    recorded_states,
+)
 from common.watch.trace import trace
 from dataset.corpus import read_text_file
 
@@ -208,7 +215,7 @@ def _add_cell(parser):
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
     parser.add_argument("--layer", type=cli.natural, help="recurrent layer, from 0 on (default: 0; a search: all)")
     parser.add_argument("--cell", type=cli.natural, metavar="K", help="which cell, from 0 on")
-    parser.add_argument("--follow", choices=(*interpret.SIGNALS, "all"), help=(
+    parser.add_argument("--follow", choices=(*SIGNALS, "all"), help=(
         "instead: search for the cells that follow this. They are chosen on the validation part of the run's text, "
         "and their correlations measured on its test part, or on the text that is given"))
     parser.add_argument("--text", help="what the model reads, from a state of zeros")
@@ -256,7 +263,7 @@ def _activations(model, ids, layers):
 
     Of an LSTM that is tanh(c), what its output gate may let out; of another network the state h.
     """
-    recorded = interpret.recorded_states(model, ids)
+    recorded = recorded_states(model, ids)
     arrays = [numpy.tanh(recorded[layer]["c"]) if "c" in recorded[layer] else recorded[layer]["h"] for layer in layers]
     return numpy.concatenate(arrays, axis=1), "tanh(c)" if "c" in recorded[0] else "h"
 
@@ -280,16 +287,16 @@ def _draw_following_cell(args, config, vocabulary, model):
 
     rows = [("follows", "cell", "chosen with r", "measured r", "by chance", "")]
     best = None
-    for name in interpret.SIGNALS if args.follow == "all" else [args.follow]:
-        signals = [interpret.SIGNALS[name](text) for text in (choosing, measuring)]
+    for name in SIGNALS if args.follow == "all" else [args.follow]:
+        signals = [SIGNALS[name](text) for text in (choosing, measuring)]
         if any(numpy.ptp(signal) == 0 for signal in signals):
             if args.follow != "all":
                 raise InputError(f"no cell can follow {name}: one of the two texts has none of it")
             rows.append((name, "", "", "", "", "not in both texts"))
             continue
-        chance = interpret.chance_correlation(measured_on, signals[1])
-        measured = interpret.correlations(measured_on, signals[1])  # (cells,)
-        for rank, (k, r) in enumerate(interpret.following_cells(chosen_on, signals[0], BEST)):
+        chance = chance_correlation(measured_on, signals[1])
+        measured = correlations(measured_on, signals[1])  # (cells,)
+        for rank, (k, r) in enumerate(following_cells(chosen_on, signals[0], BEST)):
             follows = r * measured[k] > 0 and abs(measured[k]) > chance
             rows.append((name if rank == 0 else "", _name(*cells[k]), f"{r:.2f}", f"{measured[k]:.2f}", f"{chance:.2f}",
                          "" if follows else "no better than chance"))
@@ -341,10 +348,10 @@ def _draw_states(args, models):
     config, vocabulary, model = load_run(args.run, models, args.checkpoint)
     tokens, ids = _read_line(args.text, config, vocabulary)
     _expect_layer(args.layer, model.recurrent_layers)
-    states = interpret.recorded_states(model, ids)[args.layer]
+    states = recorded_states(model, ids)[args.layer]
     if args.state not in states:
         raise InputError(f"--state {args.state} is not there: the model of the run in {args.run} has no cells")
-    places, shares = interpret.principal_components(states[args.state])
+    places, shares = principal_components(states[args.state])
     return (plots.states_figure(tokens, places, shares, f"{args.run.name}: {args.state} along the text"),
             f"two principal components hold {shares.sum():.0%} of the variance of {args.state}")
 

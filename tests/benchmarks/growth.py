@@ -19,6 +19,7 @@ import numpy as np
 import common  # noqa: F401, before NumPy is imported: it sets how BLAS threads wait
 from ch_lstm.rnnlm import Rnnlm
 from common.cli.tables import format_table
+from common.fast import speed_up
 from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.optimizer import SGD
 from common.trainer import training_step
@@ -39,7 +40,7 @@ SWEEPS = {
 
 def training(N, T, H, V):
     """Return a training step."""
-    model, rng = Rnnlm(V, H, H, seed=0, fast=True), np.random.default_rng(0)
+    model, rng = speed_up(Rnnlm(V, H, H, seed=0)), np.random.default_rng(0)
     xs, ts = rng.integers(V, size=(2, N, T))
     return lambda: training_step(model, SGD(1.0), xs, ts, 0.25)
 

@@ -91,7 +91,7 @@ def main(argv=None):
     if not has_torch:
         print("PyTorch is left out, it is not installed: .venv/bin/pip install -e '.[parity]'")
     heading = (f"{'':3} {'workload':26} {'contestant':10} {'ms/step':>9} {'tokens/s':>9} {'MB':>6}   "
-               "ours is so many times as fast: median (min-max)")
+               "the fast form is so many times as fast: median (min-max)")
     for letter in args.only or WORKLOADS:
         title, names, _ = WORKLOADS[letter]
         ours, *others = run(letter, [name for name in names if has_torch or name != TORCH], args.rounds)
@@ -103,7 +103,7 @@ def main(argv=None):
             ratios = [b / a for a, b in zip(ours.seconds, contestant.seconds)]
             words = "" if contestant is ours else spread(ratios)
             if contestant.name == FLOOR:
-                words = f"{statistics.median(ratios):.0%} of ours"
+                words = f"{statistics.median(ratios):.0%} of the fast form"
             print(f"{letter:3} {title:26} {contestant.name:10} {1000 * middle:9.2f} {contestant.tokens / middle:9,.0f} "
                   f"{contestant.memory:6.0f}   {words}".rstrip(), flush=True)
             letter = title = ""

@@ -1,8 +1,8 @@
 """What `speed.py` times: one function for each workload, which makes its contestants.
 
 Each takes the name of a contestant and returns its step, a function without arguments, and how many tokens
-that step goes through. "ours" takes the fast forms of layers, as the scripts do, "plain" those to be read; "floor" is
-the bare matrix products of a training step of ours. PyTorch is imported only where it is the contestant.
+that step goes through. "fast" takes the fast forms of layers, as the scripts do, "plain" those to be read; "floor" is
+the bare matrix products of a training step of the fast forms. PyTorch is imported only where it is the contestant.
 """
 import numpy as np
 from per_step_reference import PerStepModel, per_step_update
@@ -16,6 +16,7 @@ from ch_rnn.hello import train as train_hello
 from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
 from ch_rnn.simple_rnnlm import SimpleRnnlm
+from common.fast import speed_up
 from common.fast.lstm import FastTimeLSTM
 from common.language_model.evaluate import perplexity
 from common.language_model.generate import generate
@@ -29,20 +30,20 @@ from common.trainer import training_step
 
 N, T, V = 20, 35, 10_000
 PTB_TEST_TOKENS = 82_430
-OURS, PLAIN, TORCH, PER_STEP, FLOOR = "ours", "plain", "PyTorch", "per step", "floor"
+OURS, PLAIN, TORCH, PER_STEP, FLOOR = "fast", "plain", "PyTorch", "per step", "floor"
 
 
 class GRURnnlm(LanguageModel):
     """Language model with a GRU whose reset gate comes after the product, as PyTorch has it."""
 
-    def __init__(self, vocab_size, wordvec_size, hidden_size, seed=None, fast=False):
+    def __init__(self, vocab_size, wordvec_size, hidden_size, seed=None):
         super().__init__(vocab_size, seed)
         Wx, Wh, _ = recurrent_weights(wordvec_size, hidden_size, 3, np.float32)
-        self.stack([
+        self.compose([
             TimeEmbedding(embedding_weight(vocab_size, wordvec_size, np.float32)),
             TimeGRU(Wx, Wh, np.zeros(4 * hidden_size, dtype=np.float32), stateful=True, reset_after=True),
             TimeAffine(*affine_weights(hidden_size, vocab_size, np.float32)),
-        ], fast)
+        ])
 
 
 def language_model(contestant, make, torch_name, size, vocab_size=V):
@@ -56,7 +57,8 @@ def language_model(contestant, make, torch_name, size, vocab_size=V):
         model = MODELS[torch_name](vocab_size, size)
         optimizer, xs, ts = torch.optim.SGD(model.parameters(), lr=1.0), torch.from_numpy(xs), torch.from_numpy(ts)
         return lambda: torch_training_step(model, optimizer, xs, ts, 0.25), N * T
-    model = make(vocab_size, size, size, seed=0, fast=contestant == OURS)
+    model = make(vocab_size, size, size, seed=0)
+    model = speed_up(model) if contestant == OURS else model
     if contestant == FLOOR:
         return prepare(products_of(model, N, T)), N * T
     if contestant in (OURS, PLAIN):
@@ -98,7 +100,7 @@ def hello(contestant, epochs=15):
     """15 epochs of "hello" to "ohlol" with one cell of four units and Adam."""
     tokens = 5 * epochs
     if contestant == OURS:
-        return lambda: list(train_hello(HelloRNN(seed=3, fast=True), Adam(0.1), epochs)), tokens
+        return lambda: list(train_hello(speed_up(HelloRNN(seed=3)), Adam(0.1), epochs)), tokens
     import torch
 
     one_hot, target = torch.eye(LETTERS.size), torch.from_numpy(np.array(LETTERS.encode("ohlol"), dtype=np.int64))
@@ -123,7 +125,7 @@ def evaluation(contestant, tokens=PTB_TEST_TOKENS, size=100, steps_at_once=500):
     """The perplexity of an Rnnlm on a text, read as one strip."""
     ids = np.random.default_rng(0).integers(V, size=tokens)
     if contestant == OURS:
-        model = Rnnlm(V, size, size, seed=0, fast=True)
+        model = speed_up(Rnnlm(V, size, size, seed=0))
         return lambda: perplexity(model, ids), tokens
     import torch
     from torch_models import MODELS
@@ -142,7 +144,7 @@ def evaluation(contestant, tokens=PTB_TEST_TOKENS, size=100, steps_at_once=500):
 def generation(contestant, samples, length=20, size=650):
     """Texts drawn from a BetterRnnlm, side by side."""
     if contestant == OURS:
-        model = BetterRnnlm(V, size, size, seed=0, fast=True)
+        model = speed_up(BetterRnnlm(V, size, size, seed=0))
         return lambda: generate(model, [0], length, samples=samples), samples * length
     import torch
     from torch_models import MODELS

@@ -17,9 +17,10 @@ from common.device.ids import known_ids
 from common.files.arrays import read_arrays
 from common.language_model.commands import load_run
 from common.text.vocabulary import Vocabulary
+from common.text.word_vectors import nearest
 from common.training.checkpoint import read_checkpoint
 from common.watch import pictures
-from common.watch import states as interpret
+from common.watch.states import inside_quotes, principal_components
 from common.watch.trace import trace
 from dataset.corpus import load_corpus
 
@@ -162,7 +163,7 @@ def plant(monkeypatch):
 
         def recorded_states(model, ids):
             vocabulary = Vocabulary.load("lstm/vocabulary.json")
-            signal = interpret.inside_quotes(pictures._characters(vocabulary.decode(ids), vocabulary))
+            signal = inside_quotes(pictures._characters(vocabulary.decode(ids), vocabulary))
             rng = numpy.random.default_rng(len(calls))
             states = 0.1 * rng.normal(size=(len(ids), 12))
             if everywhere or not calls:
@@ -170,7 +171,7 @@ def plant(monkeypatch):
             calls.append(len(ids))
             return [{"h": states, "c": states}]
 
-        monkeypatch.setattr(pictures.interpret, "recorded_states", recorded_states)
+        monkeypatch.setattr(pictures, "recorded_states", recorded_states)
         return calls
 
     return planted
@@ -207,7 +208,7 @@ def test_the_search_finds_a_planted_cell(sign, draw, plant, tmp_path, monkeypatc
             if shown[tuple(round(place) for place in reversed(text.get_position()))] > 0.5]
     read = load_corpus("pydoc", "char", max_tokens=3000)
     measuring = pictures._characters(read.vocabulary.decode(read.test), read.vocabulary)
-    signal = interpret.inside_quotes(measuring)
+    signal = inside_quotes(measuring)
     start, end = pictures._liveliest_passage(measuring, signal)
     assert start > 0 and signal[start:end].any()
     assert "".join(dark) == "".join(plots._drawable(measuring[t]) for t in range(start, end)
@@ -220,7 +221,7 @@ def test_the_search_finds_a_planted_cell(sign, draw, plant, tmp_path, monkeypatc
     figure, printed = draw("cell", "lstm", "--follow", "quotes", "--text-file", file)
     assert "on 78 characters" in printed
     shown = images(figure)[0].filled(numpy.nan)[0]
-    inside = interpret.inside_quotes(file.read_text()) == 1
+    inside = inside_quotes(file.read_text()) == 1
     assert shown[:78][inside].mean() > 0.5 + shown[:78][~inside].mean()  # dark inside, whatever the sign
 
 
@@ -252,7 +253,7 @@ def test_a_search_over_real_states_names_its_layer(draw):
 
 def test_states_are_drawn_in_two_dimensions(draw, runs):
     figure, printed = draw("states", "lstm", "--text", TEXT, "--state", "c")
-    wanted, shares = interpret.principal_components(traced(runs, "lstm", TEXT)["c"][0])
+    wanted, shares = principal_components(traced(runs, "lstm", TEXT)["c"][0])
     numpy.testing.assert_allclose(figure.axes[0].collections[0].get_offsets(), wanted, atol=1e-3)
     assert printed.startswith(f"two principal components hold {shares.sum():.0%} of the variance of c")
     figure, _ = draw("states", "words", "--text", "a list is an object")
@@ -262,7 +263,7 @@ def test_states_are_drawn_in_two_dimensions(draw, runs):
 def test_neighbours_of_words(draw, runs):
     figure, printed = draw("neighbours", "words", "--words", "a", "object", "a", "--top", 3)
     _, vocabulary, model = load_run(runs / "words", ch_lstm.models.MODELS)
-    found = interpret.nearest(vocabulary.word_to_id, model.layers[0].params[0], "a", 3)
+    found = nearest(vocabulary.word_to_id, model.layers[0].params[0], "a", 3)
     first, second = [axes for axes in figure.axes if axes.axison]
     numpy.testing.assert_allclose([bar.get_width() for bar in first.patches], [cosine for _, cosine in found])
     assert printed.startswith(f"nearest: a: {found[0][0]} {found[0][1]:.2f}, object: ")

@@ -37,6 +37,7 @@ TARGETS = {
     "common/layers/base.py": (None, ["common/layers/test_base.py", "common/layers/test_dense.py", CHECKER]),
     "common/layers/attention.py": (None, ["common/layers/test_attention.py", "common/layers/test_base.py", CHECKER]),
     "common/layers/losses.py": (None, ["common/layers/test_squared_error.py", "common/layers/test_base.py", CHECKER]),
+    "common/fast/forms.py": (None, ["common/fast/test_forms.py", "common/language_model/test_model.py"]),
     "common/fast/buffers.py": (None, [
         "common/fast/test_buffers.py", "common/fast/test_lstm.py", "common/fast/test_loss.py"]),
     "common/fast/threads.py": (None, ["common/fast/test_threads.py", "common/fast/test_lstm.py"]),

@@ -150,10 +150,10 @@ def test_evaluation_gives_the_same_loss_and_touches_no_gradient():
     layer = TimeAffineSoftmaxWithLoss(W, b)
     loss = layer.forward(xs, ts)
     before = [grad.copy() for grad in layer.grads]
-    assert float(layer.forward(xs[:1], ts[:1], train_flg=False)) == pytest.approx(
+    assert float(layer.forward(xs[:1], ts[:1], gradients=False)) == pytest.approx(
         float(plain_pair(W, b, xs[:1], ts[:1], 1)[0]), rel=1e-13)
     assert all(np.array_equal(grad, copy) for grad, copy in zip(layer.grads, before))
-    assert layer.forward(xs, ts, train_flg=False) == loss
+    assert layer.forward(xs, ts, gradients=False) == loss
     with pytest.raises(ValueError, match="^TimeAffineSoftmaxWithLoss: backward"):
         layer.backward()
 

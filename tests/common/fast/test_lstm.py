@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from ch_lstm.better_rnnlm import BetterRnnlm
 from common.fast import lstm as fast_lstm
+from common.fast import speed_up
 from common.fast.lstm import FastTimeLSTM
 from common.layers.lstm import TimeLSTM
 from common.layers.packing import Packing
@@ -150,7 +151,7 @@ def test_extreme_inputs_give_finite_numbers():
 
 
 def test_a_fast_model_takes_it_over_the_same_weights():
-    plain, fast = BetterRnnlm(9, 4, 4, seed=0), BetterRnnlm(9, 4, 4, seed=0, fast=True)
+    plain, fast = BetterRnnlm(9, 4, 4, seed=0), speed_up(BetterRnnlm(9, 4, 4, seed=0))
     kind = FastTimeLSTM if np.backend == "numpy" else TimeLSTM
     assert [type(layer) for layer in fast.layers].count(kind) == 2
     for one, other in zip(plain.params, fast.params, strict=True):

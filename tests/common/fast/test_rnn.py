@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ch_rnn.simple_rnnlm import SimpleRnnlm
+from common.fast import speed_up
 from common.fast.rnn import FastTimeRNN
 from common.language_model.model import LanguageModel
 from common.layers.rnn import TimeRNN
@@ -85,13 +86,13 @@ def test_wrong_use_is_named():
 
 
 def test_a_fast_model_takes_it_over_the_same_weights_where_phi_is_tanh():
-    model = SimpleRnnlm(9, 4, 5, seed=0, fast=True)
+    model = speed_up(SimpleRnnlm(9, 4, 5, seed=0))
     layer = model.layers[1]
     assert type(layer) is FastTimeRNN and layer.stateful
     assert all(one is other for one, other in zip(layer.params, model.params[1:4], strict=True))
     assert all(one is other for one, other in zip(layer.grads, model.grads[1:4], strict=True))
     for activation, kind in (("tanh", FastTimeRNN), ("relu", TimeRNN), ("sigmoid", TimeRNN)):
         model = LanguageModel(9)
-        model.stack([TimeRNN(*weights(3, 4, np.float64), activation=activation), *SimpleRnnlm(9, 4, 4).layers[2:]],
-                    fast=True)
+        model.compose([TimeRNN(*weights(3, 4, np.float64), activation=activation), *SimpleRnnlm(9, 4, 4).layers[2:]])
+        speed_up(model)
         assert type(model.layers[0]) is kind and not model.layers[0].stateful

@@ -30,9 +30,10 @@ from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
 from common.language_model import commands as scripts
 from common.language_model import run as training_run
+from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
-from common.layers.time import TimeDropout, TimeSoftmaxWithLoss
+from common.layers.time import TimeDropout
 from common.np import np
 from common.optimizer import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
 from common.text.vocabulary import Vocabulary
@@ -138,7 +139,7 @@ def check_parts(run, config, corpora, fast=True):
     plain, quick = (TimeRNN, FastTimeRNN) if config["model"] == "simple" else (TimeLSTM, FastTimeLSTM)
     fast = fast and not config["plain"]
     assert {type(layer) for layer in run.model.recurrent_layers} == {quick if fast else plain}
-    assert type(run.model.loss_layer) is (TimeAffineSoftmaxWithLoss if fast else TimeSoftmaxWithLoss)
+    assert type(run.model.head) is (TimeAffineSoftmaxWithLoss if fast else OutputWithLoss)
     assert type(run.batches) is (WindowBatches if config["windows"] else StripBatches)
     assert run.batches.next_batch()[0].shape == (config["batch_size"], config["time_size"])
     if config["windows"]:

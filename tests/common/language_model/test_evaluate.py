@@ -7,6 +7,7 @@ from any_device import np
 
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
+from common.fast import speed_up
 from common.functions import softmax
 from common.language_model import evaluate
 from common.language_model.evaluate import eval_perplexity, eval_seq2seq, perplexity, safe_exp
@@ -32,7 +33,8 @@ def naive_perplexity(model, corpus):
 @pytest.mark.parametrize("steps", [500, 10, 7, 52])
 def test_every_token_but_the_first_is_predicted_once_with_the_state_carried(corpus, monkeypatch, steps, fast):
     monkeypatch.setattr(evaluate, "STEPS_AT_ONCE", steps)
-    model = BetterRnnlm(7, 5, 5, seed=0, dtype=np.float64, fast=fast)
+    model = BetterRnnlm(7, 5, 5, seed=0, dtype=np.float64)
+    model = speed_up(model) if fast else model
     for param in model.params:
         param *= 3  # so that the state matters
     assert perplexity(model, corpus) == pytest.approx(naive_perplexity(model, corpus), rel=1e-12)
@@ -57,7 +59,8 @@ def test_evaluating_does_not_disturb_training(corpus):
     perplexity, lambda model, corpus: eval_perplexity(model, corpus, batch_size=1, time_size=10)],
     ids=["perplexity", "eval_perplexity"])
 def test_evaluating_leaves_gradients_and_parameters_alone(evaluate_text, fast, corpus):
-    model = BetterRnnlm(7, 5, 5, seed=0, fast=fast)
+    model = BetterRnnlm(7, 5, 5, seed=0)
+    model = speed_up(model) if fast else model
     model.forward(corpus[None, :10], corpus[None, 1:11])
     model.backward()
     before = [np.to_cpu(array).copy() for array in (*model.params, *model.grads)]
@@ -74,8 +77,8 @@ def test_losses_are_added_in_double_precision_by_the_tokens_they_are_of(monkeypa
         def fresh_state(self):
             return contextlib.nullcontext()
 
-        def forward(self, xs, ts, train_flg):
-            assert not train_flg
+        def forward(self, xs, ts, train_flg, gradients):
+            assert not train_flg and not gradients
             return numpy.float32(next(self.losses))
 
     monkeypatch.setattr(evaluate, "STEPS_AT_ONCE", 3)

@@ -13,6 +13,7 @@ from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import plots
 from common.device.ids import ids_array
+from common.fast import speed_up
 from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
@@ -20,9 +21,9 @@ from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.model import LanguageModel
 from common.language_model.run import TrainingRun
 from common.layers.gru import TimeGRU
+from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
-from common.layers.time import TimeSoftmaxWithLoss
 from common.optimizer import SGD
 from common.text.vocabulary import Vocabulary
 from common.trainer import RnnlmTrainer, training_step
@@ -99,7 +100,7 @@ def test_the_weights_of_better_rnnlm(seed):
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_the_output_weights_of_better_rnnlm_are_the_memory_of_the_embedding(fast):
-    model = BetterRnnlm(V, H, H, fast=fast)
+    model = speed_up(BetterRnnlm(V, H, H)) if fast else BetterRnnlm(V, H, H)
     model.params[0][2, 3] = 5
     assert model.params[7][3, 2] == 5 and len(unique_params(model.params)) == len(model.params) - 1
     model.params[7][1, 4] = 6
@@ -125,7 +126,7 @@ def test_float32_by_default_and_float64_on_request(make):
 def test_defaults(model, sizes):
     found = {name: parameter.default for name, parameter in inspect.signature(model).parameters.items()
              if parameter.default is not parameter.empty}
-    assert found == sizes | {"seed": None, "dtype": np.float32, "fast": False}
+    assert found == sizes | {"seed": None, "dtype": np.float32}
     assert BetterRnnlm(V, H, H).layers[1].dropout_ratio == 0.5
 
 
@@ -162,29 +163,32 @@ FAST_FORMS = {TimeLSTM: FastTimeLSTM, TimeRNN: FastTimeRNN}
 
 @every_model
 def test_a_fast_model_has_the_fast_forms_that_there_are_over_its_weights(make, device):
-    plain, fast = make(seed=0), make(seed=0, fast=True)
+    plain, fast = make(seed=0), speed_up(make(seed=0))
     for one, other in zip(plain.layers, fast.layers, strict=True):
         kind = type(one) if device == "gpu" else FAST_FORMS.get(type(one), type(one))
         assert type(other) is kind
         assert not hasattr(one, "stateful") or other.stateful
-    assert type(plain.loss_layer) is TimeSoftmaxWithLoss and type(fast.loss_layer) is TimeAffineSoftmaxWithLoss
-    for arrays, of_layers, of_loss in ((fast.params, [layer.params for layer in fast.layers], fast.loss_layer.params),
-                                       (fast.grads, [layer.grads for layer in fast.layers], fast.loss_layer.grads)):
+    assert type(plain.head) is OutputWithLoss
+    assert type(fast.head) is (OutputWithLoss if device == "gpu" else TimeAffineSoftmaxWithLoss)
+    for arrays, of_layers, of_head in ((fast.params, [layer.params for layer in fast.layers], fast.head.params),
+                                       (fast.grads, [layer.grads for layer in fast.layers], fast.head.grads)):
         assert all(one is other for one, other in zip(arrays, sum(of_layers, []), strict=True))
-        assert all(one is other for one, other in zip(arrays[-2:], of_loss, strict=True))
+        assert all(one is other for one, other in zip(arrays[-2:], of_head, strict=True))
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 def test_only_tanh_has_a_fast_form(activation):
     embedding, rnn, affine = SimpleRnnlm(V, D, H).layers
     model = LanguageModel(V)
-    model.stack([embedding, TimeRNN(*rnn.params, stateful=False, activation=activation), affine], fast=True)
+    model.compose([embedding, TimeRNN(*rnn.params, stateful=False, activation=activation), affine])
+    speed_up(model)
     assert type(model.layers[1]) is TimeRNN and model.layers[1].activation_name == activation
 
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_better_rnnlm_drops_out_behind_its_embedding_and_behind_each_lstm(fast):
-    model = randomized(BetterRnnlm(V, H, H, dropout_ratio=0.3, dtype=np.float64, fast=fast))
+    model = randomized(BetterRnnlm(V, H, H, dropout_ratio=0.3, dtype=np.float64))
+    model = speed_up(model) if fast else model
     xs, ts = ids(0), ids(1)
 
     def scores_by_hand(masks):
@@ -213,7 +217,8 @@ def test_better_rnnlm_drops_out_behind_its_embedding_and_behind_each_lstm(fast):
 @pytest.mark.parametrize("fast", [False, True])
 @every_model
 def test_the_upstream_gradient_scales_every_gradient(make, fast):
-    model, gradients = randomized(make(dtype=np.float64, fast=fast)), []
+    model, gradients = randomized(make(dtype=np.float64)), []
+    model = speed_up(model) if fast else model
     for arguments in ((), (3,), (-0.5,)):
         np.seed(5)
         model.reset_state()
@@ -267,11 +272,11 @@ class Follower(SimpleRnnlm):
 
     seen = 0
 
-    def forward(self, xs, ts, train_flg=True):
+    def forward(self, xs, ts, **options):
         xs_, ts_ = np.to_cpu(ids_array(xs)), np.to_cpu(ids_array(ts))
         assert xs_.shape == ts_.shape and (ts_ == (xs_ + 1) % V).all()
         self.seen += xs_.size
-        return super().forward(xs, ts, train_flg)
+        return super().forward(xs, ts, **options)
 
 
 CYCLE = numpy.arange(60) % V

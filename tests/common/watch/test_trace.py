@@ -10,6 +10,7 @@ from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.hello import HelloRNN, one_hot_task
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.base_model import BaseModel
+from common.fast import speed_up
 from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
 from common.layers.base import Layer
@@ -110,7 +111,7 @@ def memory():
 MODELS = {
     "SimpleRnnlm": lambda: language(lambda seed: SimpleRnnlm(V, D, H, seed=seed)),
     "Rnnlm": lambda: language(lambda seed: Rnnlm(V, D, H, seed=seed)),
-    "Rnnlm, fast": lambda: language(lambda seed: Rnnlm(V, D, H, seed=seed, fast=True)),
+    "Rnnlm, fast": lambda: language(lambda seed: speed_up(Rnnlm(V, D, H, seed=seed))),
     "BetterRnnlm": lambda: language(lambda seed: BetterRnnlm(V, H, H, 0.5, seed=seed)),
     "Seq2seq": lambda: language(lambda seed: Seq2seq(V, D, H, seed=seed)),
     "PeekySeq2seq": lambda: language(lambda seed: PeekySeq2seq(V, D, H, seed=seed)),

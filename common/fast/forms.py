@@ -1,0 +1,64 @@
+"""The fast form of each layer that has one, and `speed_up`, which puts them into a model."""
+from common.fast.loss import TimeAffineSoftmaxWithLoss
+from common.fast.lstm import FastTimeLSTM
+from common.fast.rnn import FastTimeRNN
+from common.layers.losses import OutputWithLoss
+from common.layers.lstm import TimeLSTM
+from common.layers.rnn import TimeRNN
+from common.layers.time import TimeAffine, TimeSoftmaxWithLoss
+from common.np import np
+
+
+def speed_up(model):
+    """Put the fast forms of a model's layers in their places, over the same weights, gradients and states.
+
+    `FastTimeLSTM` takes the place of each `TimeLSTM`, `FastTimeRNN` that of each `TimeRNN` with tanh, and
+    `TimeAffineSoftmaxWithLoss` that of an output layer with its loss. The results are equal but for rounding, and
+    one backward can follow a forward. The plain layers are those to step through. On a GPU they are fast, and
+    nothing is changed.
+
+    Parameters
+    ----------
+    model : BaseModel
+        Its layers are attributes, or stand in lists that are.
+
+    Returns
+    -------
+    BaseModel
+        The same one.
+    """
+    if np.backend == "numpy":
+        _replace_layers(model, {})
+    return model
+
+
+def _replace_layers(owner, forms):
+    """Replace the layers of a model or of a layer made of layers; `forms` holds by id what was replaced already."""
+    def form_of(value):
+        if isinstance(value, list):
+            value[:] = map(form_of, value)
+        elif hasattr(value, "grads") and id(value) not in forms:  # a layer, or a model in a model
+            forms[id(value)] = value, _fast_form(value)
+            if forms[id(value)][1] is value:
+                _replace_layers(value, forms)
+        return forms[id(value)][1] if id(value) in forms else value
+
+    for name, value in list(vars(owner).items()):
+        setattr(owner, name, form_of(value))
+
+
+def _fast_form(layer):
+    """Return the fast form of a layer, or the layer itself where there is none."""
+    if type(layer) is TimeLSTM:
+        fast = FastTimeLSTM(*layer.params, layer.stateful)
+    elif type(layer) is TimeRNN and layer.activation_name == "tanh":
+        fast = FastTimeRNN(*layer.params, layer.stateful)
+    elif type(layer) is OutputWithLoss and (type(layer.output), type(layer.loss_layer)) == (
+            TimeAffine, TimeSoftmaxWithLoss):
+        fast = TimeAffineSoftmaxWithLoss(*layer.params)
+    else:
+        return layer
+    fast.params, fast.grads = layer.params, layer.grads
+    for name in getattr(layer, "state_names", ()):
+        setattr(fast, name, getattr(layer, name))
+    return fast
