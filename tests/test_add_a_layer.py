@@ -9,7 +9,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "add-a-layer.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"(?:(New file|Among the imports of|At the end of) `(\S+)`:\n\n)?```(python|sh)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(
+    r"(?:(New file|Among the imports of|At the end of) `(\S+)`:\n\n)?```(python|sh)\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
 """The output layer and the loss of a language model as one layer, a block of rows at a time."""
+import itertools
+
 from common.fast.buffers import Buffers
 from common.fast.threads import run_parallel, worker_count
 from common.layers.base import Layer
@@ -99,7 +101,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
         workers = min(worker_count(), n)
         cuts = [n * k // workers for k in range(workers + 1)]
         return run_parallel(self._rows_loss, *(
-            (scores[i:j], targets[i:j], weights[i:j], losses[i:j], gradients) for i, j in zip(cuts, cuts[1:])))
+            (scores[i:j], targets[i:j], weights[i:j], losses[i:j], gradients) for i, j in itertools.pairwise(cuts)))
 
     def _rows_loss(self, scores, targets, weights, losses, gradients):
         """Walk rows tile by tile; parameters as in `_tile_loss`."""

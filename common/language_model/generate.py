@@ -49,10 +49,7 @@ def generate(model, prompt, length, temperature=1.0, top_k=None, top_p=None, gre
         for position in range(length):
             scores = np.to_cpu(model.predict(np.to_device(ids))[:, -1])  # (S, V)
             probabilities = next_probabilities(scores, temperature, top_k, top_p, banned)  # (S, V)
-            if greedy:
-                chosen = probabilities.argmax(axis=1)  # (S,)
-            else:
-                chosen = draw(probabilities, rng)  # (S,)
+            chosen = probabilities.argmax(axis=1) if greedy else draw(probabilities, rng)  # (S,)
             generated[:, position] = chosen
             ids = generated[:, position:position + 1]  # (S, 1)
     return generated

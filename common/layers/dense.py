@@ -110,7 +110,7 @@ class Embedding(Layer):
         (dW,) = self.grads
         ids, order = self.recall()
         D = dW.shape[1]
-        self.expect("dout", dout, ids.shape + (D,))
+        self.expect("dout", dout, (*ids.shape, D))
         ids = ids.reshape(-1)  # (n,)
         if order is None:
             order = np.argsort(ids, kind="stable")  # (n,)

@@ -149,7 +149,7 @@ def pad(sequences):
     lengths = numpy.array([len(sequence) for sequence in sequences])  # (N,)
     first = sequences[0]
     xp = numpy if isinstance(first, numpy.ndarray) else np
-    xs = xp.zeros((len(sequences), int(lengths.max())) + first.shape[1:], dtype=first.dtype)  # (N, T, ...)
+    xs = xp.zeros((len(sequences), int(lengths.max()), *first.shape[1:]), dtype=first.dtype)  # (N, T, ...)
     for n, sequence in enumerate(sequences):
         xs[n, :len(sequence)] = sequence
     return xs, lengths

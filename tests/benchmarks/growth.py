@@ -25,8 +25,8 @@ from common.optimizer import SGD
 from common.trainer import training_step
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.ticker import NullLocator  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.ticker import NullLocator
 
 PICTURE = Path(__file__).parents[2] / "docs" / "growth.png"
 SIZES = {"N": 20, "T": 35, "H": 100, "V": 10_000}

@@ -4,6 +4,8 @@ Each takes the name of a contestant and returns its step, a function without arg
 that step goes through. "fast" takes the fast forms of layers, as the scripts do, "plain" those to be read; "floor" is
 the bare matrix products of a training step of the fast forms. PyTorch is imported only where it is the contestant.
 """
+import itertools
+
 import numpy as np
 from per_step_reference import PerStepModel, per_step_update
 from products import prepare, products_of
@@ -87,7 +89,7 @@ def one_character_at_a_time(contestant, characters=1000, vocab_size=73, hidden_s
 
     def step():
         h = torch.zeros(1, hidden_size)
-        for x, t in zip(ids[:-1], ids[1:]):
+        for x, t in itertools.pairwise(ids):
             optimizer.zero_grad()
             h = torch.sigmoid(hidden(torch.cat((one_hot[x][None], h.detach()), dim=1)))
             torch.nn.functional.cross_entropy(output(h), t[None]).backward()

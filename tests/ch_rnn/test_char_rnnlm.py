@@ -173,7 +173,7 @@ def test_online_training_starts_from_zeros_without_a_state():
 def test_online_training_refuses_ids_outside_the_vocabulary(xs, ts):
     model = drawn_model()
     before = [param.copy() for param in model.params]
-    with pytest.raises(ValueError, match="TimeOneHot: [xt]s "):
+    with pytest.raises(ValueError, match=r"TimeOneHot: [xt]s "):
         train_online(model, np.array(xs), np.array(ts), 0.1)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.params))
 

@@ -56,7 +56,7 @@ def test_wrong_files_are_refused_and_change_nothing(tmp_path):
     with pytest.raises(InputError, match="there is no file"):
         model.load_params(tmp_path / "none.npz")
     Rnnlm(7, 4, 6, seed=1).save_params(tmp_path / "other.npz")
-    with pytest.raises(InputError, match="other.npz is not of this Rnnlm: it holds 7x4, 4x24.*wanted 7x4, 4x20"):
+    with pytest.raises(InputError, match=r"other.npz is not of this Rnnlm: it holds 7x4, 4x24.*wanted 7x4, 4x20"):
         model.load_params(tmp_path / "other.npz")
     Rnnlm(7, 4, 5, seed=1).save_params(tmp_path / "cut.npz")
     whole = (tmp_path / "cut.npz").read_bytes()
@@ -76,7 +76,7 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(numpy, "savez", fail)
-    with pytest.raises(InputError, match="cannot write .*: No space left on device"):
+    with pytest.raises(InputError, match=r"cannot write .*: No space left on device"):
         Rnnlm(7, 4, 5, seed=1).save_params(path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
 
@@ -102,7 +102,7 @@ def test_the_books_pickles_are_read(tmp_path, model, dtype, protocol):
 def test_without_a_name_npz_comes_before_pkl(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     of_npz, of_pkl, model = (Rnnlm(7, 4, 5, seed=seed) for seed in range(3))
-    with pytest.raises(InputError, match="there is no file Rnnlm.npz or Rnnlm.pkl$"):
+    with pytest.raises(InputError, match=r"there is no file Rnnlm.npz or Rnnlm.pkl$"):
         model.load_params()
     book_file(tmp_path / "Rnnlm.pkl", of_pkl, np.float32)
     model.load_params()
@@ -122,7 +122,7 @@ def test_the_name_given_to_save_params_loads(tmp_path, monkeypatch, name):
     assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
     second.load_params(name)
     assert same(first, second)
-    with pytest.raises(InputError, match="there is no file none.pkl or none.npz$"):
+    with pytest.raises(InputError, match=r"there is no file none.pkl or none.npz$"):
         second.load_params("none.pkl")
 
 
@@ -166,7 +166,7 @@ def test_wrong_pickles_are_refused_and_change_nothing(tmp_path):
         assert same(model, untouched)
     book_file(tmp_path / "weights.pkl", untouched)
     (tmp_path / "weights.pkl").write_bytes((tmp_path / "weights.pkl").read_bytes()[:-9])
-    with pytest.raises(InputError, match="weights.pkl cannot be read, it is damaged"):
+    with pytest.raises(InputError, match=r"weights.pkl cannot be read, it is damaged"):
         model.load_params(tmp_path / "weights.pkl")
     assert same(model, untouched)
 

@@ -233,7 +233,7 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, content, message):
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no corpus .*give pydoc, ptb or the path"):
+    with pytest.raises(InputError, match=r"no corpus .*give pydoc, ptb or the path"):
         load_corpus(str(tmp_path / "none.txt"))
     with pytest.raises(InputError, match="is a folder"):
         load_corpus(str(tmp_path))

@@ -99,13 +99,13 @@ def test_own_files_are_read_in_place_and_left_alone(own_folder, empty_cache, mon
 
 def test_a_word_outside_the_training_text_is_refused(own_folder):
     (own_folder / "ptb.test.txt").write_text(" a zebra \n")
-    with pytest.raises(InputError, match="ptb.test.txt has the word 'zebra'"):
+    with pytest.raises(InputError, match=r"ptb.test.txt has the word 'zebra'"):
         ptb.load_data("test")
 
 
 def test_an_incomplete_folder_is_refused(own_folder):
     (own_folder / "ptb.valid.txt").unlink()
-    with pytest.raises(InputError, match="ptb.valid.txt is missing"):
+    with pytest.raises(InputError, match=r"ptb.valid.txt is missing"):
         ptb.load_data("valid")
     assert len(ptb.load_data("test")[0]) == 4
 
@@ -145,7 +145,7 @@ def test_a_broken_cached_file_is_downloaded_again(empty_cache, monkeypatch):
 
 def test_a_download_with_other_content_is_refused_and_leaves_nothing(empty_cache, monkeypatch, capsys):
     serve(monkeypatch, served={"train": "<html>not found</html>"})
-    with pytest.raises(InputError, match="downloading ptb.train.txt failed"):
+    with pytest.raises(InputError, match=r"downloading ptb.train.txt failed"):
         ptb.load_data("train")
     assert list(empty_cache.iterdir()) == []
     assert capsys.readouterr().out == ""
@@ -172,7 +172,7 @@ def test_without_pooch_the_error_names_the_extra(empty_cache, monkeypatch):
 def test_a_data_dir_without_the_files_falls_through_and_is_mentioned(empty_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(InputError, match="elsewhere, which has no ptb.train.txt"):
+    with pytest.raises(InputError, match=r"elsewhere, which has no ptb.train.txt"):
         ptb.load_data("train")
 
 

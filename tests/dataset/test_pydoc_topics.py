@@ -95,5 +95,5 @@ def test_a_python_without_topics_is_told(topics):
 
 
 def test_an_unknown_split_is_refused():
-    with pytest.raises(InputError, match="no split 'val'.*train, valid, test"):
+    with pytest.raises(InputError, match=r"no split 'val'.*train, valid, test"):
         pydoc_topics.load_text("val")

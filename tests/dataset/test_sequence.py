@@ -121,5 +121,5 @@ def test_no_vocabulary_before_a_load(monkeypatch):
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(InputError, match="no task 'sum.txt': choose from addition.txt, date.txt"):
+    with pytest.raises(InputError, match=r"no task 'sum.txt': choose from addition.txt, date.txt"):
         sequence.load_data("sum.txt")

@@ -5,6 +5,7 @@ Each part has a process of its own and a limit of time: one that fails or takes 
 it printed is kept, in one folder with a report of all parts, which is written anew after each.
 """
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -104,10 +105,8 @@ def run_part(part, log, environment):
         except subprocess.TimeoutExpired:
             part.result = f"failed: over its limit of {part.limit:g} s"
         finally:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what it started, too
-            except ProcessLookupError:
-                pass
             process.wait()
     part.seconds = time.monotonic() - start
 

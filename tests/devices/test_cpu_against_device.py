@@ -146,9 +146,9 @@ def test_a_layer_made_on_the_other_device_is_refused_by_name():
     np.use("numpy")
     model, ids = Rnnlm(30, 8, 8, seed=0), numpy.arange(12).reshape(3, 4)
     np.use("cupy")
-    with pytest.raises(ValueError, match="^TimeEmbedding: its parameters are arrays of numpy.ndarray, np is cupy now"):
+    with pytest.raises(ValueError, match=r"^TimeEmbedding: its parameters are arrays of numpy.ndarray, np is cupy now"):
         training_step(model, SGD(0.1), np.to_device(ids), np.to_device(ids))
-    with pytest.raises(ValueError, match="^TimeEmbedding: ids is a numpy.ndarray, wanted an array of cupy"):
+    with pytest.raises(ValueError, match=r"^TimeEmbedding: ids is a numpy.ndarray, wanted an array of cupy"):
         model.predict(ids)
     model = Rnnlm(30, 8, 8, seed=0)
     np.use("numpy")

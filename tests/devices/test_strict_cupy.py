@@ -865,7 +865,7 @@ def test_a_layer_runs_on_it(shim):
     assert numpy.array_equal(y.get(), A @ A.T) and numpy.array_equal(dx.get(), A[:, :3] @ A)
     assert numpy.array_equal(layer.grads[0].get(), A.T @ A[:, :3])
     assert (counts.launches, counts.copies, counts.synchronisations, counts.transfers) == (3, 0, 0, 0)
-    with pytest.raises(ValueError, match="numpy.ndarray, wanted an array of cupy"):
+    with pytest.raises(ValueError, match=r"numpy.ndarray, wanted an array of cupy"):
         layer.forward(A)
 
 

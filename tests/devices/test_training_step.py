@@ -220,6 +220,6 @@ def test_the_unedited_step_is_sound():
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_planted_mistake_is_noticed(mistake):
     on_cpu, (owner, name, old, new) = train("numpy"), MISTAKES[mistake]
-    with mock.patch.object(owner, name, planted(owner, name, old, new)):
-        with pytest.raises((AssertionError, TypeError, AttributeError)):
-            assert_sound(on_cpu)
+    with mock.patch.object(owner, name, planted(owner, name, old, new)), \
+            pytest.raises((AssertionError, TypeError, AttributeError)):
+        assert_sound(on_cpu)

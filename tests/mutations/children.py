@@ -6,6 +6,7 @@ os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # installed plugins take lon
 os.environ["MPLBACKEND"] = "agg"
 os.environ.pop("RNN_DATA_DIR", None)  # what only the Penn Treebank notices would survive on most machines
 
+import contextlib
 import resource
 import signal
 import sys
@@ -101,10 +102,8 @@ def in_children(projects, jobs):
 
 
 def _end(pid):
-    try:
+    with contextlib.suppress(PermissionError, ProcessLookupError):  # where nothing of it is left
         os.killpg(pid, signal.SIGKILL)
-    except (PermissionError, ProcessLookupError):
-        pass  # nothing of it is left
 
 
 def _run_child(job, project):

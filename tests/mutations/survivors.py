@@ -92,7 +92,8 @@ EXPLAINED = {
     ("common/layers/packing.py", "Packing.by_step",
      "return list(rows.reshape(self.T, self.N, *rows.shape[1:]))", "pass"): _STEP_BY_STEP,
     ("common/layers/packing.py", "Packing.by_step_before", "if self.order is None:", "if False:"): _STEP_BY_STEP,
-    ("common/layers/packing.py", "Packing.by_step_before", "return self.by_step(states[:self.P])", "pass"): _STEP_BY_STEP,
+    ("common/layers/packing.py", "Packing.by_step_before",
+     "return self.by_step(states[:self.P])", "pass"): _STEP_BY_STEP,
     ("common/layers/packing.py", "pad", "first = sequences[0]", "first = sequences[-1]"):
         "the sequences of a batch have one kind, one dtype and one size of a step, so each of them tells the same",
     ("common/fast/rnn.py", "FastTimeRNN.forward", "if len(h) != len(h_Wh):", "if True:"): _SAME_VIEWS,
@@ -118,7 +119,8 @@ EXPLAINED = {
     ("common/fast/lstm.py", "_each_tile", "P, width = arrays[0].shape", "P, width = arrays[-1].shape"): _TILES,
     ("common/layers/bidirectional.py", "TimeBidirectional.hidden_size",
      "return self.readers[0].hidden_size", "return self.readers[-1].hidden_size"): _TWINS,
-    ("common/layers/bidirectional.py", "TimeBidirectional.state", _BOTH_STATES.format(0), _BOTH_STATES.format(-1)): _TWINS,
+    ("common/layers/bidirectional.py", "TimeBidirectional.state",
+     _BOTH_STATES.format(0), _BOTH_STATES.format(-1)): _TWINS,
     ("common/layers/bidirectional.py", "TimeBidirectional.backward",
      'if dc is not None and not hasattr(self.readers[0], "c"):',
      'if dc is not None and not hasattr(self.readers[-1], "c"):'): _TWINS,
@@ -135,7 +137,7 @@ EXPLAINED = {
      "if dW.flags.c_contiguous:", "if True:"): _BLOCK_LAYOUT,
     ("common/fast/loss.py", "TimeAffineSoftmaxWithLoss._like_dW",
      "return self.buffers.take(name, dW.shape, dW.dtype)", "pass"): _BLOCK_LAYOUT,
-    ("common/fast/loss.py", "TimeAffineSoftmaxWithLoss._tile_loss", "if train_flg:", "if True:"):
+    ("common/fast/loss.py", "TimeAffineSoftmaxWithLoss._tile_loss", "if gradients:", "if True:"):
         "without gradients nobody reads the scores after their losses",
     ("common/fast/loss.py", "TimeAffineSoftmaxWithLoss.backward",
      "if isinstance(dout, int) and dout == 1:", "if False:"): _TIMES_ONE,
@@ -146,7 +148,8 @@ EXPLAINED = {
     ("common/fast/threads.py", "_pool",
      'return ThreadPoolExecutor(worker_count(), thread_name_prefix="numpy-worker")',
      "return ThreadPoolExecutor(worker_count())"): _PROFILE,
-    ("common/training/clip.py", "memory_bounds", _LOW.format("step < 0"), _LOW.format("((step) <= (0))")): _NOTHING_ADDED,
+    ("common/training/clip.py", "memory_bounds",
+     _LOW.format("step < 0"), _LOW.format("((step) <= (0))")): _NOTHING_ADDED,
     ("common/training/clip.py", "memory_bounds", _LOW.format("step < 0"), _LOW.format("step < 1")): _NOTHING_ADDED,
     ("common/training/clip.py", "memory_bounds",
      "high = start + sum(step for step in reach if step > 0) + array.itemsize",

@@ -36,7 +36,9 @@ TARGETS = {
     "common/fast/loss.py": (None, ["common/fast/test_loss.py", "common/layers/test_base.py", CHECKER]),
     "common/layers/base.py": (None, ["common/layers/test_base.py", "common/layers/test_dense.py", CHECKER]),
     "common/layers/attention.py": (None, ["common/layers/test_attention.py", "common/layers/test_base.py", CHECKER]),
-    "common/layers/losses.py": (None, ["common/layers/test_squared_error.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/losses.py": (None, [
+        "common/layers/test_squared_error.py", "common/layers/test_dense.py", "common/device/test_ids.py",
+        "common/layers/test_base.py", "common/fast/test_forms.py", BOTH_DEVICES, CHECKER]),
     "common/fast/forms.py": (None, ["common/fast/test_forms.py", "common/language_model/test_model.py"]),
     "common/fast/buffers.py": (None, [
         "common/fast/test_buffers.py", "common/fast/test_lstm.py", "common/fast/test_loss.py"]),
@@ -45,6 +47,7 @@ TARGETS = {
     "common/training/clip.py": (None, ["common/training/test_clip.py", "common/test_trainer.py", BOTH_DEVICES]),
     "common/layers/initial.py": (None, ["common/layers/test_initial.py"]),
     "common/training/batches.py": (None, ["common/training/test_batches.py", "common/test_trainer.py"]),
+    "common/text/tokenizers.py": (None, ["common/text/test_vocabulary.py"]),
     "common/text/vocabulary.py": (None, ["common/text/test_vocabulary.py"]),
     "common/training/metrics.py": (None, ["common/training/test_metrics.py"]),
     "common/base_model.py": (None, [

@@ -45,7 +45,7 @@ def test_an_added_flag_tells_its_default_in_its_help(capsys):
     assert vars(parser.parse_args([])) == {}
     assert vars(parser.parse_args("--batch-size 7 --class-names b --smoke".split())) == {
         "batch_size": 7, "class_names": ["b"], "smoke": True}
-    words = " ".join(" ".join(action.option_strings + [action.help]) for action in parser._actions[1:])
+    words = " ".join(" ".join([*action.option_strings, action.help]) for action in parser._actions[1:])
     assert words == "--batch-size how many (default: 20) --class-names which (default: a 3) --smoke or less"
 
 

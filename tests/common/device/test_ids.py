@@ -62,9 +62,9 @@ def test_a_known_range_that_is_too_large_is_looked_into():
     embedding, loss, x = Embedding(np.ones((7, 4))), SoftmaxWithLoss(), np.ones((2, 7))
     assert embedding.forward(wide).shape == (2, 4)
     assert float(loss.forward(x, wide)) == pytest.approx(numpy.log(7))
-    with pytest.raises(ValueError, match="^Embedding: ids go from 2 to 99, wanted 0 to 6$"):
+    with pytest.raises(ValueError, match=r"^Embedding: ids go from 2 to 99, wanted 0 to 6$"):
         embedding.forward(wrong)
-    with pytest.raises(ValueError, match="^SoftmaxWithLoss: targets go from 2 to 99, wanted 0 to 6$"):
+    with pytest.raises(ValueError, match=r"^SoftmaxWithLoss: targets go from 2 to 99, wanted 0 to 6$"):
         loss.forward(x, wrong)
 
 

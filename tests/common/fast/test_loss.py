@@ -141,7 +141,7 @@ def test_a_second_backward_raises():
     layer = TimeAffineSoftmaxWithLoss(W, b)
     layer.forward(xs, ts)
     layer.backward()
-    with pytest.raises(ValueError, match="^TimeAffineSoftmaxWithLoss: backward"):
+    with pytest.raises(ValueError, match=r"^TimeAffineSoftmaxWithLoss: backward"):
         layer.backward()
 
 
@@ -154,7 +154,7 @@ def test_evaluation_gives_the_same_loss_and_touches_no_gradient():
         float(plain_pair(W, b, xs[:1], ts[:1], 1)[0]), rel=1e-13)
     assert all(np.array_equal(grad, copy) for grad, copy in zip(layer.grads, before))
     assert layer.forward(xs, ts, gradients=False) == loss
-    with pytest.raises(ValueError, match="^TimeAffineSoftmaxWithLoss: backward"):
+    with pytest.raises(ValueError, match=r"^TimeAffineSoftmaxWithLoss: backward"):
         layer.backward()
 
 
@@ -162,7 +162,7 @@ def test_evaluation_takes_every_block(monkeypatch):
     monkeypatch.setattr(fused_loss, "BLOCK", 5 * V)
     monkeypatch.setattr(fused_loss, "LEAST_ROWS", 1)
     W, b, xs, ts = drawn()
-    found = TimeAffineSoftmaxWithLoss(W, b).forward(xs, ts, train_flg=False)
+    found = TimeAffineSoftmaxWithLoss(W, b).forward(xs, ts, gradients=False)
     assert float(found) == pytest.approx(float(plain_pair(W, b, xs, ts, 1)[0]), rel=1e-13)
 
 
@@ -201,7 +201,7 @@ def test_no_rows_have_no_gradient():
     layer = TimeAffineSoftmaxWithLoss(W, b)
     layer.forward(xs, ts)
     before = [grad.copy() for grad in layer.grads]
-    assert float(layer.forward(xs[:0], ts[:0], train_flg=False)) == 0
+    assert float(layer.forward(xs[:0], ts[:0], gradients=False)) == 0
     assert all(np.array_equal(grad, copy) for grad, copy in zip(layer.grads, before))
     assert float(layer.forward(xs[:0], ts[:0])) == 0
     assert layer.backward().shape == (0, T, H) and not any(bool(grad.any()) for grad in layer.grads)

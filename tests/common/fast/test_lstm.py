@@ -123,21 +123,21 @@ def test_tiles_change_nothing(tile, monkeypatch):
 def test_a_second_backward_raises_and_a_refused_one_uses_up_nothing():
     layer = FastTimeLSTM(*weights(3, 4, np.float64))
     layer.forward(np.ones((2, 5, 3)))
-    with pytest.raises(ValueError, match="^FastTimeLSTM: dhs is"):
+    with pytest.raises(ValueError, match=r"^FastTimeLSTM: dhs is"):
         layer.backward(np.ones((2, 5, 3)))
-    with pytest.raises(ValueError, match="^FastTimeLSTM: dc is"):
+    with pytest.raises(ValueError, match=r"^FastTimeLSTM: dc is"):
         layer.backward(np.ones((2, 5, 4)), dc=np.ones((2, 3)))
     layer.backward(np.ones((2, 5, 4)))
-    with pytest.raises(ValueError, match="^FastTimeLSTM: backward needs a forward"):
+    with pytest.raises(ValueError, match=r"^FastTimeLSTM: backward needs a forward"):
         layer.backward(np.ones((2, 5, 4)))
 
 
 def test_a_refused_forward_leaves_nothing_that_backward_could_take_for_its_own():
     layer = FastTimeLSTM(*weights(3, 4, np.float64), stateful=True)
     layer.forward(np.ones((2, 5, 3)))
-    with pytest.raises(ValueError, match="^FastTimeLSTM: the carried state h is for a batch of 2, the input has 1"):
+    with pytest.raises(ValueError, match=r"^FastTimeLSTM: the carried state h is for a batch of 2, the input has 1"):
         layer.forward(np.ones((1, 5, 3)))
-    with pytest.raises(ValueError, match="^FastTimeLSTM: backward needs a forward"):
+    with pytest.raises(ValueError, match=r"^FastTimeLSTM: backward needs a forward"):
         layer.backward(np.ones((2, 5, 4)))
 
 

@@ -74,14 +74,14 @@ def test_a_second_backward_gives_the_same():
 
 def test_wrong_use_is_named():
     layer = FastTimeRNN(*weights(3, 4, np.float64))
-    with pytest.raises(ValueError, match="^FastTimeRNN: backward needs a forward"):
+    with pytest.raises(ValueError, match=r"^FastTimeRNN: backward needs a forward"):
         layer.backward(np.ones((2, 5, 4)))
-    with pytest.raises(ValueError, match="^FastTimeRNN: xs is"):
+    with pytest.raises(ValueError, match=r"^FastTimeRNN: xs is"):
         layer.forward(np.ones((2, 5, 4)))
     layer.forward(np.ones((2, 5, 3)))
-    with pytest.raises(ValueError, match="^FastTimeRNN: dhs is"):
+    with pytest.raises(ValueError, match=r"^FastTimeRNN: dhs is"):
         layer.backward(np.ones((2, 5, 3)))
-    with pytest.raises(ValueError, match="^FastTimeRNN: dh is"):
+    with pytest.raises(ValueError, match=r"^FastTimeRNN: dh is"):
         layer.backward(np.ones((2, 5, 4)), np.ones((2, 3)))
 
 

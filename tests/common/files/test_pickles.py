@@ -150,7 +150,7 @@ def test_code_among_the_objects_of_an_array_is_refused_though_the_array_claims_n
             make, arguments, _ = np.ones(1).__reduce__()
             return make, arguments, (1, (1,), np.dtype("f8"), False, [calls_that_write(marker)[3][0]])
 
-    with pytest.raises(InputError, match="it names (posix|nt).mkdir"):
+    with pytest.raises(InputError, match=r"it names (posix|nt).mkdir"):
         read_pickle(written([Array()]))
     assert not marker.exists()
 
@@ -180,7 +180,7 @@ def test_no_name_in_a_file_is_imported(written, monkeypatch):
 
     real_import = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", no_import)
-    with pytest.raises(InputError, match="it names this.d"):
+    with pytest.raises(InputError, match=r"it names this.d"):
         read_pickle(written(b"cthis\nd\n."))
     assert "this" not in sys.modules
 
@@ -205,14 +205,14 @@ def test_a_file_leaves_nothing_behind_on_what_it_names(written):
     defaults = b"N}X\x0c\x00\x00\x00__defaults__X\x06\x00\x00\x00latin1\x85s\x86b"  # sets an attribute
     call = b"X\x01\x00\x00\x00a\x85R."  # with one argument
     for content in (encode + defaults + call, encode + call):
-        with pytest.raises(InputError, match="damaged .*missing 1 required positional argument"):
+        with pytest.raises(InputError, match=r"damaged .*missing 1 required positional argument"):
             read_pickle(written(content))
 
 
 def test_a_cut_file_is_damaged(written):
     whole = pickle.dumps([np.arange(5.0), np.ones((2, 2))])
     for length in range(len(whole)):
-        with pytest.raises(InputError, match="weights.pkl cannot be read, it is damaged or no pickle of arrays"):
+        with pytest.raises(InputError, match=r"weights.pkl cannot be read, it is damaged or no pickle of arrays"):
             read_pickle(written(whole[:length]))
 
 
@@ -247,7 +247,7 @@ def test_a_shape_must_fit_its_bytes(written, shape, content):
             make, arguments, _ = np.ones(1).__reduce__()
             return make, arguments, (1, shape, np.dtype("f8"), False, content)
 
-    with pytest.raises(InputError, match="it is damaged or no pickle of arrays .*shape"):
+    with pytest.raises(InputError, match=r"it is damaged or no pickle of arrays .*shape"):
         read_pickle(written([Array()]))
 
 
@@ -262,5 +262,5 @@ def test_what_stands_in_many_places_is_gone_through_once(written):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(InputError, match="there is no file .*none.pkl"):
+    with pytest.raises(InputError, match=r"there is no file .*none.pkl"):
         read_pickle(tmp_path / "none.pkl")

@@ -162,7 +162,7 @@ def test_without_any_bias_ours_is_zero(cell):
     params = recurrent_from_torch(cell, state)
     for found, expected in zip(params, recurrent_from_torch(cell, state | zeros), strict=True):
         assert np.array_equal(found, expected)
-    with pytest.raises(InputError, match="^torch weights: bias_hh_l0 is missing$"):
+    with pytest.raises(InputError, match=r"^torch weights: bias_hh_l0 is missing$"):
         recurrent_from_torch(cell, state | {"bias_ih_l0": numpy.zeros(BLOCKS[cell] * H)})
 
 
@@ -251,9 +251,9 @@ def test_other_dtypes():
     load_torch_stack(wide, state)
     for param, expected in zip(wide.params[:2], recurrent_from_torch("lstm", state)):
         assert param.dtype == np.float64 and np.array_equal(param, expected)
-    with pytest.raises(InputError, match="^torch weights: weight_ih_l0 is float64, wanted float32$"):
+    with pytest.raises(InputError, match=r"^torch weights: weight_ih_l0 is float64, wanted float32$"):
         load_torch_stack(narrow, torch_state("lstm"))
-    with pytest.raises(InputError, match="^torch weights: bias_hh_l0 is float64, wanted float32$"):
+    with pytest.raises(InputError, match=r"^torch weights: bias_hh_l0 is float64, wanted float32$"):
         recurrent_from_torch("lstm", state | {"bias_hh_l0": numpy.zeros(4 * H)})
 
 
@@ -337,7 +337,7 @@ def test_safetensors_files_that_cannot_be_read(tmp_path, safetensors):
         assert "\n" not in message
     with pytest.raises(InputError, match="cannot be read"):
         read_safetensors(tmp_path)
-    with pytest.raises(InputError, match="^cannot write "):
+    with pytest.raises(InputError, match=r"^cannot write "):
         write_safetensors(path / "in a file" / "weights.safetensors", {"a": numpy.ones(9)})
 
 

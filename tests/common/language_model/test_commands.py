@@ -148,7 +148,7 @@ def check_parts(run, config, corpora, fast=True):
 
 def test_the_recipes_are_these():
     assert {(name, recipe) for name, chapter in CHAPTERS.items() for recipe in chapter.models.RECIPES} == set(RECIPES)
-    assert [list(chapter.models.RECIPES)[0] for chapter in CHAPTERS.values()] == ["quick", "quick"]
+    assert [next(iter(chapter.models.RECIPES)) for chapter in CHAPTERS.values()] == ["quick", "quick"]
 
 
 @pytest.mark.parametrize("chapter, recipe", RECIPES)
@@ -522,7 +522,7 @@ def test_which_settings_of_a_run_may_be_none(run, name):
     if name in ("min_freq", "max_tokens", "max_grad"):
         assert read_config(run)[name] is None
     else:
-        with pytest.raises(InputError, match="config.json is damaged|of the model None"):
+        with pytest.raises(InputError, match=r"config.json is damaged|of the model None"):
             read_config(run)
 
 
@@ -548,7 +548,7 @@ def test_numbers_of_a_config_are_those_that_the_flags_make(run):
 
 def test_a_config_that_is_no_file(tmp_path):
     (tmp_path / "run" / "config.json").mkdir(parents=True)
-    with pytest.raises(InputError, match="config.json cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=r"config.json cannot be read: Is a directory"):
         read_config(tmp_path / "run")
     (tmp_path / "file").touch()
     for folder in ("file", "nowhere"):

@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import math
 
 import numpy
@@ -24,7 +25,7 @@ def naive_perplexity(model, corpus):
     """One token at a time, from the probabilities."""
     model.reset_state()
     logs, ids = [], corpus.tolist()
-    for current, following in zip(ids, ids[1:]):
+    for current, following in itertools.pairwise(ids):
         logs.append(math.log(softmax(model.predict(np.array([[current]])))[0, 0, following]))
     return math.exp(-sum(logs) / len(logs))
 

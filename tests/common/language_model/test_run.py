@@ -342,7 +342,7 @@ def test_progress_that_cannot_be_is_refused_and_changes_nothing(changes, stopped
     edit_facts(stopped, **changes | ({"history": [*history, *history]} if changes == {"history": []} else {}))
     model = tiny_model(seed=5)
     again = run_in(stopped.folder, model=model)
-    with pytest.raises(InputError, match="last.npz is damaged: what it says of the run's progress cannot be"):
+    with pytest.raises(InputError, match=r"last.npz is damaged: what it says of the run's progress cannot be"):
         again.resume()
     for param, untouched in zip(model.params, tiny_model(seed=5).params):
         numpy.testing.assert_array_equal(param, untouched)
@@ -613,7 +613,7 @@ def test_a_validation_perplexity_that_is_not_finite_is_said_and_noted_nowhere(va
     monkeypatch.setattr(training_run, "perplexity", lambda model, ids: next(perplexities))
     run = run_in(tmp_path / "run")
     run.begin()
-    with pytest.raises(InputError, match="^the validation perplexity is not finite after epoch 2: try a lower --lr"):
+    with pytest.raises(InputError, match=r"^the validation perplexity is not finite after epoch 2: try a lower --lr"):
         run.train()
     assert run.epoch == len(last_of(run)[1]["history"]) == 1
 

@@ -206,7 +206,7 @@ def test_expect_names_the_layer_what_it_got_and_what_it_wanted():
 def test_a_layer_without_parameters_takes_any_float_and_nothing_else():
     layer = Layer()
     layer.expect("x", np.zeros(2, dtype=np.float16), ("N",))
-    with pytest.raises(ValueError, match="x is int64 of shape .*, wanted a floating dtype of shape"):
+    with pytest.raises(ValueError, match=r"x is int64 of shape .*, wanted a floating dtype of shape"):
         layer.expect("x", np.arange(2), ("N",))
 
 
@@ -246,9 +246,9 @@ def test_a_layer_of_another_backend_is_refused(device):
 
 
 def test_parameters_must_be_floats_of_one_dtype():
-    with pytest.raises(ValueError, match="^Layer: a parameter has dtype int64, wanted a floating dtype"):
+    with pytest.raises(ValueError, match=r"^Layer: a parameter has dtype int64, wanted a floating dtype"):
         Layer(np.arange(3))
-    with pytest.raises(ValueError, match="^Layer: a parameter is float32 of shape .*, wanted float64"):
+    with pytest.raises(ValueError, match=r"^Layer: a parameter is float32 of shape .*, wanted float64"):
         Layer(np.zeros(3), np.zeros(3, dtype=np.float32))
     with pytest.raises(ValueError, match=r"^Layer: a parameter is a builtins\.list"):
         Layer([1.0, 2.0])

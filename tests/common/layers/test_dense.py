@@ -97,7 +97,7 @@ def test_dropout_scales_at_test_time(dtype):
     test = layer.forward(x, train_flg=False)
     np.testing.assert_allclose(test, 1.4, rtol=1e-6)
     assert test.dtype == dtype
-    with pytest.raises(ValueError, match="^Dropout: backward needs a forward in training mode before it"):
+    with pytest.raises(ValueError, match=r"^Dropout: backward needs a forward in training mode before it"):
         layer.backward(x)
 
 
@@ -116,7 +116,7 @@ def test_dropout_of_nothing():
 
 @pytest.mark.parametrize("ratio", [-0.1, 1, 1.5, float("nan")])
 def test_a_dropout_ratio_outside_its_range_is_refused(ratio):
-    with pytest.raises(ValueError, match="dropout_ratio is .*, wanted a number from 0 up to but not 1"):
+    with pytest.raises(ValueError, match=r"dropout_ratio is .*, wanted a number from 0 up to but not 1"):
         Dropout(ratio)
 
 
@@ -209,7 +209,7 @@ def test_a_loss_honours_its_upstream_gradient(layer, targets):
     for dout in (1, 2.5, np.float64(2.5), np.float32(2.5)):
         assert layer.backward(dout).dtype == np.float32
     for wrong in (np.array(1.0), np.ones(3, dtype=np.float32), [1.0]):
-        with pytest.raises(ValueError, match="dout of a loss is .*, wanted a number or a float32 scalar"):
+        with pytest.raises(ValueError, match=r"dout of a loss is .*, wanted a number or a float32 scalar"):
             layer.backward(wrong)
 
 

@@ -201,7 +201,7 @@ def test_wrong_shapes_are_refused():
         layer.backward(np.zeros((N, T, H)), dh=np.zeros((N + 1, H)))
     with pytest.raises(ValueError, match=r"^GRU: h_prev is .* wanted float64 of shape \(2, 5\)"):
         GRU(*weights()).forward(np.zeros((N, D)), np.zeros((1, H)))
-    with pytest.raises(ValueError, match="^TimeGRU: set_state needs a layer made with stateful=True"):
+    with pytest.raises(ValueError, match=r"^TimeGRU: set_state needs a layer made with stateful=True"):
         layer.set_state(np.zeros((N, H)))
 
 

@@ -138,7 +138,7 @@ def test_what_was_returned_is_never_written_to():
 def test_set_state_needs_a_stateful_layer_and_the_right_state():
     state = np.zeros((N, H))
     for h, c in ((state, None), (None, state)):
-        with pytest.raises(ValueError, match="^TimeLSTM: set_state needs a layer made with stateful=True"):
+        with pytest.raises(ValueError, match=r"^TimeLSTM: set_state needs a layer made with stateful=True"):
             TimeLSTM(*weights()).set_state(h, c)
     layer = TimeLSTM(*weights(), stateful=True)
     layer.set_state(state, state)
@@ -153,10 +153,10 @@ def test_set_state_needs_a_stateful_layer_and_the_right_state():
 def test_a_carried_state_of_another_batch_size_is_refused():
     layer = TimeLSTM(*weights(), stateful=True)
     layer.forward(np.zeros((N, T, D)))
-    with pytest.raises(ValueError, match="^TimeLSTM: the carried state h is for a batch of 2, the input has 3"):
+    with pytest.raises(ValueError, match=r"^TimeLSTM: the carried state h is for a batch of 2, the input has 3"):
         layer.forward(np.zeros((N + 1, T, D)))
     layer.set_state(None, np.zeros((N, H)))
-    with pytest.raises(ValueError, match="^TimeLSTM: the carried state c is for a batch of 2, the input has 3"):
+    with pytest.raises(ValueError, match=r"^TimeLSTM: the carried state c is for a batch of 2, the input has 3"):
         layer.forward(np.zeros((N + 1, T, D)))
 
 

@@ -144,11 +144,11 @@ def test_what_was_returned_is_never_written_to():
 
 
 def test_set_state_needs_a_stateful_layer_and_the_right_state():
-    with pytest.raises(ValueError, match="^TimeRNN: set_state needs a layer made with stateful=True"):
+    with pytest.raises(ValueError, match=r"^TimeRNN: set_state needs a layer made with stateful=True"):
         TimeRNN(*weights()).set_state(np.zeros((N, H)))
     layer = TimeRNN(*weights(), stateful=True)
     for wrong in (np.zeros((N, H + 1)), np.zeros(H), np.zeros((N, H), dtype=np.float32), [[0.0] * H]):
-        with pytest.raises(ValueError, match="^TimeRNN: h is .*, wanted"):
+        with pytest.raises(ValueError, match=r"^TimeRNN: h is .*, wanted"):
             layer.set_state(wrong)
 
 

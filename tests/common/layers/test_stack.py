@@ -236,7 +236,7 @@ def test_wrong_shapes_are_refused_in_its_own_name(S, batch_first):
             with pytest.raises(ValueError, match=rf"^TimeStack: {name} is .*, wanted .* of shape \({L * S}, 2, 5\)"):
                 stack.forward(xs, **{name: wrong})
     output, *_ = stack.forward(xs, good, good)
-    with pytest.raises(ValueError, match="^TimeStack: doutput is .*, wanted float64 of shape"):
+    with pytest.raises(ValueError, match=r"^TimeStack: doutput is .*, wanted float64 of shape"):
         stack.backward(output.swapaxes(0, 1))
     for name in ("dh_n", "dc_n"):
         with pytest.raises(ValueError, match=rf"^TimeStack: {name} is .*, wanted float64 of shape \({L * S}, 2, 5\)"):
@@ -248,8 +248,8 @@ def test_wrong_shapes_are_refused_in_its_own_name(S, batch_first):
 def test_only_an_lstm_has_cells(kind, S):
     stack = build(kind, S)
     xs, cells = np.zeros((N, T, D)), np.zeros((L * S, N, H))
-    with pytest.raises(ValueError, match="^TimeStack: c0 is given, but only an LSTM has cells"):
+    with pytest.raises(ValueError, match=r"^TimeStack: c0 is given, but only an LSTM has cells"):
         stack.forward(xs, c0=cells)
     output, _ = stack.forward(xs)
-    with pytest.raises(ValueError, match="^TimeStack: dc_n is given, but only an LSTM has cells"):
+    with pytest.raises(ValueError, match=r"^TimeStack: dc_n is given, but only an LSTM has cells"):
         stack.backward(output, dc_n=cells)

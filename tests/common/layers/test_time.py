@@ -36,7 +36,7 @@ def test_time_embedding_equals_a_lookup_for_each_step():
     W, xs = RNG.standard_normal((V, D)), RNG.integers(0, V, (N, T))
     layer = TimeEmbedding(W)
     assert np.array_equal(layer.forward(xs), np.stack([W[xs[:, t]] for t in range(T)], axis=1))
-    with pytest.raises(ValueError, match="^TimeEmbedding: ids go from 0 to 7, wanted 0 to 6"):
+    with pytest.raises(ValueError, match=r"^TimeEmbedding: ids go from 0 to 7, wanted 0 to 6"):
         layer.forward(np.array([[0, V]]))
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy
 import pytest
 from any_device import np
@@ -38,7 +40,7 @@ def test_preprocess_splits_at_any_white_space():
 def test_one_hot(ids):
     ids = np.array(ids)
     found = convert_one_hot(ids, 4)
-    assert found.shape == ids.shape + (4,) and found.dtype == np.int32
+    assert found.shape == (*ids.shape, 4) and found.dtype == np.int32
     assert np.array_equal(found, np.eye(4)[ids])
 
 
@@ -76,7 +78,7 @@ def test_normalize_scales_each_vector_to_length_one():
 def test_most_similar_words_of_the_books_first_text(capsys):
     corpus, word_to_id, id_to_word = preprocess("You say goodbye and I say hello.")
     counts = np.zeros((7, 7), dtype=np.int32)
-    for one, other in zip(corpus, corpus[1:]):
+    for one, other in itertools.pairwise(corpus):
         counts[one, other] += 1
         counts[other, one] += 1
     found = most_similar("you", word_to_id, id_to_word, counts, top=5)

@@ -81,7 +81,7 @@ def test_the_parameters_alone_come_back(tmp_path):
     arrays, _ = read_checkpoint(tmp_path / "best.npz", "rnnlm", WORDS)
     restore_params(tmp_path / "best.npz", arrays, other)
     assert_equal(other.params, model.params)
-    with pytest.raises(InputError, match="best.npz is not of this Rnnlm"):
+    with pytest.raises(InputError, match=r"best.npz is not of this Rnnlm"):
         restore_params(tmp_path / "best.npz", arrays, Rnnlm(7, 5, 5))
 
 
@@ -153,14 +153,14 @@ def test_a_file_of_another_format_model_or_vocabulary_is_refused(changes, messag
 @pytest.mark.parametrize("missing", ["format", "model", "vocabulary", "arrays"])
 def test_a_file_without_what_every_checkpoint_says_is_none(missing, saved):
     rewrite(saved, json.dumps({name: fact for name, fact in facts_of(saved).items() if name != missing}))
-    with pytest.raises(InputError, match="run.npz is no checkpoint of a training run$"):
+    with pytest.raises(InputError, match=r"run.npz is no checkpoint of a training run$"):
         read_checkpoint(saved, "rnnlm", WORDS)
 
 
 @pytest.mark.parametrize("facts", ["{", "3", "[]", "null", '"format"'])
 def test_facts_that_are_no_facts_are_refused(facts, saved):
     rewrite(saved, facts)
-    with pytest.raises(InputError, match="run.npz is no checkpoint of a training run$"):
+    with pytest.raises(InputError, match=r"run.npz is no checkpoint of a training run$"):
         read_checkpoint(saved, "rnnlm", WORDS)
 
 
