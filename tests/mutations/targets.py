@@ -76,9 +76,12 @@ TARGETS = {
     "ch_lstm/grammar.py": (None, ["ch_lstm/test_grammar.py"]),
 }
 
-# Files of which every edit is caught or explained. A sample is of these: in the others edits survive that nobody has
-# looked at yet, which a whole run shows.
-WHOLE = {
-    "common/device_random.py", "common/device/elementwise.py", "common/functions.py", "common/device/ids.py",
-    "common/device/segment_sums.py",
+# Files that have changed since all of their edits were made: in these an edit may survive that nobody has looked at yet.
+CHANGED = {
+    "ch_lstm/grammar.py", "common/device_random.py", "common/fast/forms.py", "common/fast/loss.py",
+    "common/language_model/commands.py", "common/language_model/evaluate.py", "common/language_model/generate.py",
+    "common/language_model/model.py", "common/layers/dense.py", "common/layers/losses.py", "common/layers/packing.py",
+    "common/text/tokenizers.py", "common/trainer.py",
 }
+# Of the others every edit is caught or explained, and a sample is of these.
+WHOLE = TARGETS.keys() - CHANGED
