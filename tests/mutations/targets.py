@@ -76,7 +76,7 @@ TARGETS = {
     "ch_lstm/grammar.py": (None, ["ch_lstm/test_grammar.py"]),
 }
 
-# Files that have changed since all of their edits were made: in these an edit may survive that nobody has looked at yet.
+# Files that have changed since all of their edits were made: in these an edit may survive without an explanation.
 CHANGED = {
     "ch_lstm/grammar.py", "common/device_random.py", "common/fast/forms.py", "common/fast/loss.py",
     "common/language_model/commands.py", "common/language_model/evaluate.py", "common/language_model/generate.py",
