@@ -9,7 +9,7 @@ counterpart along a direction v takes forward passes only, in float64:
 which is wrong by about s^4 times a fifth derivative. Every array is checked along random
 directions and element by element::
 
-    from common.gradient_adapters import sequence_case
+    from common.gradients.adapters import sequence_case
     from common.gradient_check import assert_gradients
 
     assert_gradients(sequence_case(TimeRNN, "my weights", {"Wx": Wx, "Wh": Wh, "b": b}, xs))
