@@ -379,7 +379,7 @@ def expect_formula(page, cell, q):
         "return data.models[arguments[0]].quantities[arguments[1]].lines", cell, q)]
     assert formulas == lines and len(codes) == len(lines) > 0, (cell, q)
     assert text.startswith(f"{q} ") and {"lstm": "(LSTM, ", "rnn": "(RNN, "}[cell] in text
-    places = re.findall(r"common/(\w+\.py), line (\d+): ", text)
+    places = re.findall(r"common/([\w/]+\.py), line (\d+): ", text)
     for (file, number), code in zip(places, codes, strict=True):
         source = (pathlib.Path(common.__file__).parent / file).read_text(encoding="utf-8").splitlines()
         assert source[int(number) - 1].strip() == code != ""
