@@ -277,12 +277,12 @@ def fused_functions():
     dict
         From functions to their names and their arguments, as `trace` takes them.
     """
-    found = {}
+    found, original = {}, strict_cupy.fuse
 
     def fuse(function=None, /, *, kernel_name=None):
         if function is None:
             return functools.partial(fuse, kernel_name=kernel_name)
-        fused = strict_cupy.fuse(function, kernel_name=kernel_name)
+        fused = original(function, kernel_name=kernel_name)
 
         def call(*args):
             arguments = [arg if not isinstance(arg, strict_cupy.ndarray) else
@@ -293,8 +293,8 @@ def fused_functions():
         return call
 
     with strict_cupy.in_place_of_cupy():
-        common.np.use("cupy")
-        with mock.patch.object(common.np, "fuse", fuse):
+        with mock.patch.object(strict_cupy, "fuse", fuse):
+            common.np.use("cupy")  # takes the names of the stand-in
             for case in layer_cases():
                 layer = case.build()
                 outputs = case.forward(layer, {name: common.np.to_device(x) for name, x in case.inputs.items()})
