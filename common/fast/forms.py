@@ -33,15 +33,18 @@ def speed_up(model):
 
 
 def _replace_layers(owner, forms):
-    """Replace the layers of a model or of a layer made of layers; `forms` holds by id what was replaced already."""
+    """Replace the layers of a model or of a layer made of layers; `forms` holds by id what was looked at already."""
     def form_of(value):
         if isinstance(value, list):
             value[:] = map(form_of, value)
-        elif hasattr(value, "grads") and id(value) not in forms:  # a layer, or a model in a model
-            forms[id(value)] = value, _fast_form(value)
-            if forms[id(value)][1] is value:
+        if not hasattr(value, "grads"):  # neither a layer nor a model in a model
+            return value
+        if id(value) not in forms:
+            form = _fast_form(value)
+            forms[id(value)] = form, value  # the value too, so that its id stays its own
+            if form is value:
                 _replace_layers(value, forms)
-        return forms[id(value)][1] if id(value) in forms else value
+        return forms[id(value)][0]
 
     for name, value in list(vars(owner).items()):
         setattr(owner, name, form_of(value))
