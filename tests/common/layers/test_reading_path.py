@@ -1,4 +1,6 @@
 """How far a reader who steps through a layer has to go from its first line to the formulas."""
+import contextlib
+import gc
 import sys
 
 import numpy
@@ -27,6 +29,24 @@ def build(kind, classes):
     return classes[kind](*(numpy.random.default_rng(0).standard_normal(shape) for shape in shapes), **options)
 
 
+@contextlib.contextmanager
+def tracing(trace):
+    """Trace what the code inside does, and no more.
+
+    Python's collector of garbage calls functions of its own, at any line: finalizers, and what others (Hypothesis)
+    put into gc.callbacks. It waits meanwhile.
+    """
+    collecting, before = gc.isenabled(), sys.gettrace()
+    gc.disable()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+        if collecting:
+            gc.enable()
+
+
 def walk(formulas, method, *arguments):
     """Return what a reader meets who steps into every line until a formula: the frames he enters, the lines he sees.
 
@@ -49,12 +69,8 @@ def walk(formulas, method, *arguments):
             lines += 1
         return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
+    with tracing(trace):
         method(*arguments)
-    finally:
-        sys.settrace(before)
     return met
 
 
@@ -92,6 +108,21 @@ def test_from_the_first_line_of_one_step_to_the_formulas(kind):
         (frames, lines), *_ = met
         assert len(frames) <= 10, frames
         assert lines <= 40
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_what_runs_when_garbage_is_collected_is_not_on_the_path(kind):
+    def notice(phase, info):
+        return phase
+
+    expected, threshold = passes(kind, SEQUENCES), gc.get_threshold()
+    gc.callbacks.append(notice)
+    gc.set_threshold(1)
+    try:
+        assert passes(kind, SEQUENCES) == expected
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(notice)
 
 
 if __name__ == "__main__":  # the table of them all
