@@ -12,7 +12,6 @@ one to four characters of a name, or of the words of a review.
 """
 import argparse
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -32,7 +31,7 @@ from common.optimizer import Adam
 from common.plots import save_matrix
 from common.text.tokenizers import tokenize_words
 from common.text.vocabulary import Vocabulary
-from common.trainer import training_step
+from common.training.epochs import linear_decay, train_epochs
 from common.training.metrics import accuracy, confusion_matrix, macro_f1
 from dataset import names, reviews
 
@@ -144,6 +143,37 @@ class Sequences:
             yield self.xs[chosen, :lengths.max()], self.ts[chosen], lengths
 
 
+class WordDropoutBatches:
+    """Batches of sequences in a new random order each epoch, some of their tokens made unknown.
+
+    Parameters
+    ----------
+    sequences : Sequences
+    batch_size : int
+        N; the last batch of an epoch holds what is left.
+    unknown : float
+        Each token becomes `unknown_id` with this probability: word dropout (Iyyer et al. 2015), which also teaches
+        a model what to make of tokens that it does not know.
+    unknown_id : int
+    seed : int
+        Of the order and of the tokens.
+    """
+
+    def __init__(self, sequences, batch_size, unknown, unknown_id, seed):
+        self.sequences, self.batch_size, self.unknown, self.unknown_id = sequences, batch_size, unknown, unknown_id
+        self.rng = numpy.random.default_rng(seed)
+
+    def __len__(self):
+        """The number of batches in an epoch."""
+        return -(-len(self.sequences.lengths) // self.batch_size)
+
+    def __iter__(self):
+        order = self.rng.permutation(len(self.sequences.lengths))  # (n,)
+        for xs, ts, lengths in self.sequences.batches(self.batch_size, order):
+            xs = numpy.where(self.rng.random(xs.shape) < self.unknown, self.unknown_id, xs)  # (N, T)
+            yield known_ids(xs), known_ids(ts), {"lengths": lengths}
+
+
 def _compare(given):
     """Train one cell or all, and print a table of them and, where asked for, the baseline."""
     smoke = given.pop("smoke", False)
@@ -221,25 +251,15 @@ def train(model, optimizer, training, valid, epochs, batch_size, max_grad, unkno
     max_grad : float
         Largest global norm of the gradients.
     unknown : float
-        Each token of a training batch becomes `unknown_id` with this probability: word dropout
-        (Iyyer et al. 2015), which also teaches the model what to make of tokens that it does not know.
+        As for `WordDropoutBatches`.
     unknown_id : int
     """
     classes = model.affine.params[1].size
-    rng = numpy.random.default_rng(np.host_rng.integers(2**63))
-    lr, steps = optimizer.lr, epochs * -(-len(training.lengths) // batch_size)
-    step, best, best_params = 0, -1.0, None
-    for epoch in range(1, epochs + 1):
-        total = 0.0
-        for xs, ts, lengths in training.batches(batch_size, rng.permutation(len(training.lengths))):
-            optimizer.lr = lr * (1 - step / steps)
-            xs = numpy.where(rng.random(xs.shape) < unknown, unknown_id, xs)  # (N, T)
-            total += training_step(
-                model, optimizer, known_ids(xs), known_ids(ts), max_grad, lengths=lengths) * len(ts)
-            step += 1
-        loss = float(total) / len(training.lengths)
-        if not math.isfinite(loss):
-            raise InputError(f"the loss is not finite in epoch {epoch}: try a lower --lr or a lower --max-grad")
+    batches = WordDropoutBatches(training, batch_size, unknown, unknown_id, np.host_rng.integers(2**63))
+    before_update = linear_decay(optimizer, epochs * len(batches))
+    best, best_params = -1.0, None
+    losses = train_epochs(model, optimizer, batches, epochs, max_grad, before_update)
+    for epoch, loss in enumerate(losses, start=1):
         result = accuracy(evaluate(model, valid, classes))
         print(f"epoch {epoch}: training loss {loss:.3f}, "
               f"validation accuracy {result:.1%}", flush=True)

@@ -24,8 +24,8 @@ from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.plots import save_curves
-from common.trainer import training_step
 from common.training.batches import StripBatches
+from common.training.epochs import expect_finite, train_epochs
 from dataset.grammar import OTHER_FORM, Grammar, agreement_rules, agreements
 
 DEFAULTS = {"cell": "all", "words": 200_000, "epochs": 6, "wordvec_size": 32, "hidden_size": 64,
@@ -100,20 +100,16 @@ def _run(cell, config, grammar, texts):
     groups = verbs_by_distance(agreements(grammar.vocabulary.decode(texts["test"])))
     verbs = numpy.concatenate(list(groups.values()))  # (verbs,)
     history, seconds = [], 0.0
-    for epoch in range(config["epochs"]):
-        start = time.perf_counter()
-        optimizer.lr = config["lr"] * (1 - epoch / config["epochs"])
-        nats = sum(training_step(model, optimizer, *batches.next_batch(), MAX_GRAD) for _ in range(len(batches)))
-        train_perplexity = safe_exp(float(nats) / len(batches))
+    start = time.perf_counter()
+    for epoch, nats in enumerate(train_epochs(model, optimizer, batches, config["epochs"], MAX_GRAD), start=1):
         seconds += time.perf_counter() - start
-        valid_perplexity = perplexity(model, valid)
-        if not math.isfinite(valid_perplexity):
-            raise InputError(f"the validation perplexity of the {cell} is not finite after epoch {epoch + 1}: "
-                             "try a lower --lr")
+        optimizer.lr = config["lr"] * (1 - epoch / config["epochs"])
+        valid_perplexity = expect_finite(perplexity(model, valid), f"the validation perplexity of epoch {epoch}")
         right = prefers_right_form(model, test, grammar.vocabulary)  # (n,)
         history.append({group: right[places].mean() for group, places in groups.items()})
-        print(f"{cell}, epoch {epoch + 1}: training perplexity {train_perplexity:.3f}, "
+        print(f"{cell}, epoch {epoch}: training perplexity {safe_exp(nats):.3f}, "
               f"validation perplexity {valid_perplexity:.3f}", flush=True)
+        start = time.perf_counter()
     print(f"\nverbs of the test text in the right form\n{_accuracy_table(groups, history)}\n", flush=True)
     size = sum(param.size for param in model.params)
     reached, lowest = perplexity(model, test), math.exp(grammar.cross_entropy(texts["test"]))

@@ -13,7 +13,6 @@ multiplied by it: clipping tames a gradient that explodes, and cannot bring back
 al. 2013).
 """
 import argparse
-import math
 import sys
 import time
 from pathlib import Path
@@ -31,8 +30,9 @@ from common.layers.time import TimeSoftmaxWithLoss
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_curves
-from common.trainer import training_step
+from common.training.batches import DrawnBatches
 from common.training.clip import clip_grads, global_norm
+from common.training.epochs import expect_finite, train_epochs
 from dataset.memory_tasks import AddingProblem, CopyTask
 
 DEFAULTS = {
@@ -164,14 +164,13 @@ def train(model, training, held_out, config):
     """
     optimizer = Adam(config["lr"])
     solved = 0
-    for step in range(1, config["steps"] + 1):
-        training_step(model, optimizer, *_batch(training, config["batch_size"]), config["max_grad"])
-        if step % EVALUATION_INTERVAL == 0:
-            error = mean_error(model, held_out, batches=5)
-            solved = solved + 1 if error < SOLVED * held_out.error_ignoring_input else 0
-            if solved == 2:
-                break
-    return step
+    while solved < 2 and optimizer.steps < config["steps"]:
+        updates = min(EVALUATION_INTERVAL, config["steps"] - optimizer.steps)
+        batches = DrawnBatches(lambda: _batch(training, config["batch_size"]), updates)
+        next(train_epochs(model, optimizer, batches, 1, config["max_grad"]))
+        error = mean_error(model, held_out, batches=5)
+        solved = solved + 1 if error < SOLVED * held_out.error_ignoring_input else 0
+    return optimizer.steps
 
 
 def mean_error(model, held_out, batches):
@@ -193,9 +192,7 @@ def mean_error(model, held_out, batches):
         It is not finite.
     """
     error = float(sum(model.forward(*_batch(held_out, SEQUENCES_AT_ONCE)) for _ in range(batches))) / batches
-    if not math.isfinite(error):
-        raise InputError("the loss is not finite: try a lower --lr")
-    return error
+    return expect_finite(error, "the loss")
 
 
 def state_gradient_norms(model, held_out, config):

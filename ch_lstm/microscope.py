@@ -12,7 +12,6 @@ predict, and in each copy another one counts.
 import argparse
 import json
 import linecache
-import math
 import sys
 import time
 from pathlib import Path
@@ -34,9 +33,9 @@ from common.layers.dense import Affine
 from common.layers.losses import SoftmaxWithLoss
 from common.np import np
 from common.optimizer import Adam
-from common.trainer import training_step
 from common.training.batches import StripBatches
 from common.training.clip import unique_params
+from common.training.epochs import expect_finite, train_epochs
 from common.watch.trace import trace
 from common.watch.walk import walk
 from dataset.corpus import load_corpus
@@ -205,12 +204,8 @@ def _train(cell, corpus, config):
     batch_size = max(1, min(BATCH_SIZE, (len(train) - 1) // time_size))
     optimizer, batches = Adam(config["lr"]), StripBatches(train[:-1], train[1:], batch_size, time_size)
     with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
-        for epoch in range(config["epochs"]):
-            optimizer.lr = config["lr"] * (1 - epoch / config["epochs"])
-            nats = sum(training_step(model, optimizer, *batches.next_batch(), MAX_GRAD) for _ in range(len(batches)))
-            nats = float(nats) / len(batches)
-            if not math.isfinite(nats):
-                raise InputError(f"the loss is not finite in epoch {epoch + 1}: try a lower --lr")
+        for epoch, loss in enumerate(train_epochs(model, optimizer, batches, config["epochs"], MAX_GRAD), start=1):
+            optimizer.lr, nats = config["lr"] * (1 - epoch / config["epochs"]), loss
     print(f"{cell.upper():4} {sum(param.size for param in model.params):,} parameters, {config['epochs']} epochs, "
           f"training loss {nats:.3f} nats a character, {time.perf_counter() - start:.0f} s", flush=True)
     return model
@@ -220,9 +215,7 @@ def _perplexity(cell, model, corpus, config):
     """Return the perplexity on the validation text, to two decimals."""
     with numpy.errstate(all="ignore"):
         result = perplexity(model, known_ids(corpus.valid[:config["max_tokens"]]))
-    if not math.isfinite(result):
-        raise InputError(f"the perplexity of the {cell.upper()} is not finite: try a lower --lr")
-    return round(float(result), 2)
+    return round(expect_finite(float(result), f"the perplexity of the {cell.upper()}"), 2)
 
 
 def page_data(ids, vocabulary, models):

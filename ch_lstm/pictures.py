@@ -1,4 +1,6 @@
 """Pictures of trained models of the chapter on the LSTM, and of gradients: `python -m ch_lstm.pictures --help`."""
+import contextlib
+import math
 import sys
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from common.errors import InputError
 from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import SGD
-from common.training.clip import clip_grads, global_norm
+from common.training.batches import DrawnBatches
+from common.training.clip import global_norm
+from common.training.epochs import train_epochs
 from common.training.metrics import accuracy
 from common.watch.pictures import Picture, pictures
 
@@ -112,16 +116,17 @@ def _train(config, max_grad):
     Ends early where one of them is no longer finite.
     """
     model, training, _ = _build("rnn", config, 1.0)
-    optimizer = SGD(config["lr"])
-    for _ in range(config["steps"]):
-        xs, ts = training.batch(config["batch_size"])
-        loss = float(model.forward(np.to_device(xs), np.to_device(ts)))
-        model.backward()
-        norm = float(global_norm(model.grads) if max_grad is None else clip_grads(model.grads, max_grad))
-        if not (numpy.isfinite(norm) and numpy.isfinite(loss)):
-            return
-        yield norm, loss
-        optimizer.update(model.params, model.grads)
+    batches = DrawnBatches(lambda: map(np.to_device, training.batch(config["batch_size"])), 1)
+    norms = []
+
+    def before_update(loss, targets):
+        norms.append(float(global_norm(model.grads)))
+
+    with contextlib.suppress(InputError):  # it says that the loss is not finite, which is meant to be seen here
+        for loss in train_epochs(model, SGD(config["lr"]), batches, config["steps"], max_grad, before_update):
+            if not math.isfinite(norms[-1]):
+                return
+            yield norms[-1], loss
 
 
 # The confusion matrix

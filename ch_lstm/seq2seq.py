@@ -22,7 +22,8 @@ from common.errors import InputError
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_curves, save_matrix
-from common.trainer import training_step
+from common.training.batches import ExampleBatches
+from common.training.epochs import train_epochs
 from dataset import sequence
 
 # The book's settings.
@@ -149,18 +150,14 @@ def train(model, optimizer, training, test, epochs, batch_size, max_grad):
         For each epoch "epoch", "loss" (mean over the epoch, in nats a character), "accuracy" (of
         the test questions after it) and "seconds" (training and test).
     """
-    x, t = map(known_ids, training)
     history = []
+    batches = ExampleBatches(*map(known_ids, training), batch_size)
     print("epoch    loss  accuracy  seconds", flush=True)
-    for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
-        order = np.to_device(np.host_rng.permutation(len(x)))  # (n,)
-        total = 0.0
-        for first in range(0, len(x), batch_size):
-            chosen = order[first:first + batch_size]  # (N,)
-            total += training_step(model, optimizer, x[chosen], t[chosen], max_grad) * len(chosen)
-        loss, correct = float(total) / len(x), accuracy(model, *test)
-        seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    for epoch, loss in enumerate(train_epochs(model, optimizer, batches, epochs, max_grad), start=1):
+        correct = accuracy(model, *test)
+        now = time.perf_counter()
+        start, seconds = now, now - start
         print(f"{epoch:5}  {loss:6.4f}  {correct:8.2%}  {seconds:7.1f}", flush=True)
         history.append({"epoch": epoch, "loss": loss, "accuracy": correct, "seconds": seconds})
     return history

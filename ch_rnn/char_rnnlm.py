@@ -32,7 +32,7 @@ from common.language_model.generate import generate
 from common.np import np
 from common.optimizer import SGD
 from common.text.vocabulary import Vocabulary
-from common.trainer import training_step
+from common.training.epochs import expect_finite, train_epochs
 from dataset import ptb, pydoc_topics
 from dataset.corpus import read_text_file
 
@@ -84,13 +84,13 @@ def _char_rnnlm(argv):
     print(f"{config['corpus']}: {len(text):,} characters, {vocabulary.size} different, "
           f"{len(training):,} to train on, {len(held_out):,} held out; {size:,} parameters")
     print("epoch  training loss  seconds", flush=True)
-    for epoch in range(1, config["epochs"] + 1):
-        start = time.perf_counter()
-        with numpy.errstate(all="ignore"):  # what diverges has its own message
-            loss = train_epoch(model, training, config["lr"], config["time_size"], config["plain"])
-        if not math.isfinite(loss):
-            raise InputError(f"the loss is not finite in epoch {epoch}: try a lower --lr")
-        print(f"{epoch:5}  {loss:13.4f}  {time.perf_counter() - start:7.1f}", flush=True)
+    start = time.perf_counter()
+    with numpy.errstate(all="ignore"):  # what diverges has its own message
+        losses = train(model, training, config["lr"], config["epochs"], config["time_size"], config["plain"])
+        for epoch, loss in enumerate(losses, start=1):
+            now = time.perf_counter()
+            print(f"{epoch:5}  {loss:13.4f}  {now - start:7.1f}", flush=True)
+            start = now
     print(f"loss with the weights fixed: {mean_loss(model, training):.4f} on the training part "
           f"(the tutorial's \"test\" loss), {mean_loss(model, held_out):.4f} on the held-out part\n")
     ids = generate(model, prompt, config["length"], config["temperature"])[0]  # (length,)
@@ -129,8 +129,8 @@ def split(ids):
     return ids[:cut], ids[cut:]
 
 
-def train_epoch(model, ids, lr, time_size=1, plain=False):
-    """Train along a text once, from a state of small random numbers.
+def train(model, ids, lr, epochs, time_size=1, plain=False):
+    """Train along a text, each epoch from a state of small random numbers, and yield the mean loss of each epoch.
 
     Parameters
     ----------
@@ -138,28 +138,57 @@ def train_epoch(model, ids, lr, time_size=1, plain=False):
     ids : ndarray of int (n,), or Ids
     lr : float
         Each character's gradient counts this much, also where T of them make one update.
+    epochs : int
     time_size : int
         T.
     plain : bool
         Whether to go through the layers even where T is 1, rather than through `train_online`; a GPU always does.
 
-    Returns
-    -------
+    Yields
+    ------
     float
         Mean cross entropy, in nats, of the n - 1 predictions, each before the update that it led to.
+
+    Raises
+    ------
+    InputError
+        It is not finite.
     """
-    xs, ts = ids[:-1], ids[1:]
-    model.draw_state()
-    if time_size == 1 and not plain and np.backend == "numpy":
-        return float(train_online(model, xs, ts, lr).mean())
-    optimizer = SGD()
-    nats = np.zeros(())  # added up in float64 on the device, and read once
-    for start in range(0, len(xs), time_size):
-        steps = slice(start, start + time_size)
-        T = len(xs[steps])
-        optimizer.lr = lr * T  # the loss is the mean of T
-        nats += training_step(model, optimizer, xs[None, steps], ts[None, steps]) * T
-    return float(nats) / len(xs)
+    if time_size > 1 or plain or np.backend != "numpy":
+        optimizer = SGD()
+
+        def before_update(loss, characters):
+            optimizer.lr = lr * characters  # the loss is the mean of these
+
+        yield from train_epochs(model, optimizer, TextChunks(model, ids, time_size), epochs,
+                                before_update=before_update)
+    else:
+        for epoch in range(1, epochs + 1):
+            model.draw_state()
+            loss = float(train_online(model, ids[:-1], ids[1:], lr).mean())
+            yield expect_finite(loss, f"the loss of epoch {epoch}")
+
+
+class TextChunks:
+    """A text as one strip, T characters at a time, the last batch of what is left; each epoch begins a state anew.
+
+    Parameters
+    ----------
+    model : MikolovRnnlm
+        Its state is drawn at the start of each epoch.
+    ids : ndarray of int (n,), or Ids
+    time_size : int
+        T.
+    """
+
+    def __init__(self, model, ids, time_size):
+        self.model, self.xs, self.ts, self.time_size = model, ids[:-1], ids[1:], time_size
+
+    def __iter__(self):
+        self.model.draw_state()
+        for start in range(0, len(self.xs), self.time_size):
+            steps = slice(start, start + self.time_size)
+            yield self.xs[None, steps], self.ts[None, steps]  # (1, T), (1, T)
 
 
 def mean_loss(model, ids):

@@ -26,7 +26,6 @@ from common import cli
 from common.base_model import BaseModel
 from common.cli.tables import format_table
 from common.device.ids import Ids
-from common.errors import InputError
 from common.fast import speed_up
 from common.layers.initial import uniform
 from common.layers.rnn import TimeRNN
@@ -34,6 +33,7 @@ from common.layers.time import TimeSoftmaxWithLoss
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.text.vocabulary import Vocabulary
+from common.training.epochs import train_epochs
 
 QUESTION = "hello"
 ANSWER = "ohlol"
@@ -63,9 +63,9 @@ class HelloRNN(BaseModel):
 
     Attributes
     ----------
-    flat_params, flat_grads : list of one ndarray
-        All parameters one after the other in the same memory as `params`, and their gradients: what updates
-        each number by itself can take them all at once.
+    flat : Flat
+        The same network with all its parameters, one after the other, as one: an optimizer, which updates each
+        number by itself, then does in one step what it would do in three.
     scores : ndarray (N, T, H)
         The states of the last forward.
     """
@@ -78,7 +78,7 @@ class HelloRNN(BaseModel):
         shapes = [(size, size), (size, size), *[(size,)] * biases]  # of Wx (D, H), Wh (H, H), biases (H,)
         flat = np.concatenate([uniform(shape, bound, dtype).reshape(-1) for shape in shapes])
         flat_grad = np.zeros_like(flat)
-        self.flat_params, self.flat_grads = [flat], [flat_grad]
+        self.flat = Flat(self, flat, flat_grad)
         self.params, self.grads = _views(flat, shapes), _views(flat_grad, shapes)
         Wx, Wh, *self.biases = self.params
         b = self.biases[0] if biases == 1 else sum(self.biases)  # (H,)
@@ -104,6 +104,21 @@ class HelloRNN(BaseModel):
             other[...] = db
 
 
+class Flat:
+    """A network as training sees it: forward, backward, and one parameter with its gradient.
+
+    Parameters
+    ----------
+    network : HelloRNN
+    param, grad : ndarray
+        The memory of all its parameters, and of their gradients.
+    """
+
+    def __init__(self, network, param, grad):
+        self.params, self.grads = [param], [grad]
+        self.forward, self.backward = network.forward, network.backward
+
+
 def _views(flat, shapes):
     """Return parts of an array as views of these shapes, one after the other."""
     views, start = [], 0
@@ -122,22 +137,9 @@ def one_hot_task(dtype=np.float32):
 
 
 def train(model, optimizer, epochs):
-    """Train, and yield the loss of each epoch; it and `model.scores` are those before the epoch's update.
-
-    Raises
-    ------
-    InputError
-        The loss is not finite.
-    """
+    """Train, and yield the loss of each epoch; it and `model.scores` are those before the epoch's update."""
     xs, ts = one_hot_task()
-    ts = Ids(ts, 0, LETTERS.size - 1)
-    for _ in range(epochs):
-        loss = float(model.forward(xs, ts))
-        model.backward()
-        optimizer.update(model.flat_params, model.flat_grads)
-        if not math.isfinite(loss):
-            raise InputError("the loss is not finite: choose a lower --lr")
-        yield loss
+    return train_epochs(model.flat, optimizer, [(xs, Ids(ts, 0, LETTERS.size - 1))], epochs)
 
 
 def spelled(scores):

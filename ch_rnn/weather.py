@@ -6,7 +6,6 @@ how often the best possible forecast is right, and how often the best that sees 
 
 Three kinds of weather are three words: the model is the chapter's language model, with V = 3.
 """
-import math
 import sys
 
 import numpy
@@ -18,8 +17,8 @@ from common.errors import InputError
 from common.functions import softmax
 from common.np import np
 from common.optimizer import Adam
-from common.trainer import training_step
 from common.training.batches import StripBatches
+from common.training.epochs import train_epochs
 from dataset import weather
 
 BATCH_SIZE, TIME_SIZE = 20, 20
@@ -53,29 +52,13 @@ def _weather(argv):
     days = np.to_device(weather.generate(args.days + HELD_OUT, args.noise, args.seed))  # (n,)
     training, held_out = days[:args.days], days[args.days:]
     model = SimpleRnnlm(len(weather.WEATHER), WORDVEC_SIZE, args.hidden_size, seed=args.seed)
+    batches = StripBatches(training[:-1], training[1:], BATCH_SIZE, TIME_SIZE)
     with numpy.errstate(all="ignore"):  # what diverges has its own message
-        for epoch, loss in enumerate(train(model, Adam(args.lr), training, args.epochs), start=1):
+        for epoch, loss in enumerate(train_epochs(model, Adam(args.lr), batches, args.epochs), start=1):
             right = accuracy(model, held_out)
             print(f"epoch {epoch}: training loss {loss:.4f}, {right:.2%} of the held-out days right")
     print_comparison(model, held_out, args.noise)
     print_season(model)
-
-
-def train(model, optimizer, days, epochs):
-    """Train on days (n,), and yield the mean loss of each epoch in nats.
-
-    Raises
-    ------
-    InputError
-        The loss is not finite.
-    """
-    batches = StripBatches(days[:-1], days[1:], BATCH_SIZE, TIME_SIZE)
-    for _ in range(epochs):
-        total = sum(training_step(model, optimizer, *batches.next_batch()) for _ in range(len(batches)))
-        loss = float(total) / len(batches)
-        if not math.isfinite(loss):
-            raise InputError("the loss is not finite: choose a lower --lr")
-        yield loss
 
 
 def accuracy(model, days):

@@ -1,41 +1,15 @@
-"""Training loops."""
+"""The book's trainers, which train, report and draw the curve: `common.training.epochs` has their loop."""
+import itertools
 import time
 
 from common.device.ids import ids_array
 from common.np import np
-from common.training.batches import StripBatches
-from common.training.clip import clip_grads, remove_duplicate
+from common.training.batches import ExampleBatches, StripBatches
+from common.training.clip import remove_duplicate
+from common.training.epochs import RunningMean, train_epochs, training_step
 
 # remove_duplicate is defined in common.training.clip; the book's readers import it from here.
 __all__ = ["BaseTrainer", "RnnlmTrainer", "Trainer", "remove_duplicate", "training_step"]
-
-
-def training_step(model, optimizer, xs, ts, max_grad=None, **options):
-    """Forward, backward and one update on one batch.
-
-    Parameters
-    ----------
-    model : BaseModel
-        With `forward(xs, ts)`, which returns the loss, and `backward()`.
-    optimizer : Optimizer
-    xs, ts : ndarray
-    max_grad : float, optional
-        Largest global norm of the gradients; None leaves them as they are.
-    **options
-        What else the model's `forward` takes, such as `lengths`.
-
-    Returns
-    -------
-    0-d array or NumPy scalar
-        The loss before the update.
-    """
-    loss = model.forward(xs, ts, **options)
-    model.backward()
-    params, grads = remove_duplicate(model.params, model.grads)
-    if max_grad is not None:
-        clip_grads(grads, max_grad)
-    optimizer.update(params, grads)
-    return loss
 
 
 class BaseTrainer:
@@ -61,26 +35,33 @@ class BaseTrainer:
         self.eval_interval = None
         self.curve = []
 
-    def _fit(self, batches_of_epoch, iterations, max_epoch, max_grad, eval_interval, report):
-        """Train for `max_epoch` epochs, each over `batches_of_epoch()`.
+    def _fit(self, batches, max_epoch, max_grad, eval_interval, report):
+        """Train for `max_epoch` epochs, each one pass over `batches`.
 
         `report(mean_loss)` turns the mean loss since the last report into a point of the
         curve and the words that show it.
         """
         self.eval_interval = eval_interval
         start = time.perf_counter()
-        total, count = 0.0, 0
-        for _ in range(max_epoch):
-            self.current_epoch += 1
-            for iteration, (xs, ts) in enumerate(batches_of_epoch()):
-                total += training_step(self.model, self.optimizer, xs, ts, max_grad)
-                count += 1
-                if eval_interval is not None and iteration % eval_interval == 0:
-                    point, words = report(float(total) / count)
-                    self.curve.append(point)
-                    seconds = time.perf_counter() - start
-                    print(f"epoch {self.current_epoch}  batch {iteration + 1}/{iterations}  {seconds:.0f} s  {words}")
-                    total, count = 0.0, 0
+        iterations = itertools.cycle(range(len(batches)))
+        mean = RunningMean()  # since the last report
+
+        def before_update(loss, targets):
+            nonlocal mean
+            iteration = next(iterations)
+            self.current_epoch += iteration == 0
+            if eval_interval is None:
+                return
+            mean.add(loss)
+            if iteration % eval_interval == 0:
+                point, words = report(mean.value)
+                self.curve.append(point)
+                seconds = time.perf_counter() - start
+                print(f"epoch {self.current_epoch}  batch {iteration + 1}/{len(batches)}  {seconds:.0f} s  {words}")
+                mean = RunningMean()
+
+        for _ in train_epochs(self.model, self.optimizer, batches, max_epoch, max_grad, before_update):
+            pass
 
     def _plot(self, ylabel, ylim):
         import matplotlib.pyplot as plt
@@ -123,15 +104,7 @@ class Trainer(BaseTrainer):
         eval_interval : int or None
             Iterations between two reports; None reports nothing.
         """
-        iterations = len(x) // batch_size
-
-        def batches_of_epoch():
-            order = np.to_device(np.host_rng.permutation(len(x)))  # (n,)
-            for i in range(iterations):
-                chosen = order[i * batch_size:(i + 1) * batch_size]  # (batch_size,)
-                yield x[chosen], t[chosen]
-
-        self._fit(batches_of_epoch, iterations, max_epoch, max_grad, eval_interval,
+        self._fit(ExampleBatches(x, t, batch_size, drop_last=True), max_epoch, max_grad, eval_interval,
                   lambda loss: (loss, f"loss {loss:.4f}"))
 
     def plot(self, ylim=None):
@@ -163,15 +136,11 @@ class RnnlmTrainer(BaseTrainer):
 
     def get_batch(self, x, t, batch_size, time_size):
         """Return the next batch: two new arrays of ids, xs and ts, of shape (batch_size, time_size)."""
-        batch = self._next_batch(StripBatches(x, t, batch_size, time_size))
-        return tuple(ids_array(ids).copy() for ids in batch)
-
-    def _next_batch(self, batches):
-        """Return the next batch of strips, from where the last one ended."""
+        batches = StripBatches(x, t, batch_size, time_size)
         batches.position = self.time_idx
         batch = batches.next_batch()
         self.time_idx = batches.position
-        return batch
+        return tuple(ids_array(ids).copy() for ids in batch)
 
     def fit(self, xs, ts, max_epoch=10, batch_size=20, time_size=35, max_grad=None, eval_interval=20):
         """Train, and print the perplexity every `eval_interval` iterations.
@@ -191,17 +160,16 @@ class RnnlmTrainer(BaseTrainer):
             Iterations between two reports; None reports nothing.
         """
         batches = StripBatches(xs, ts, batch_size, time_size)
-        iterations = len(batches)
-
-        def batches_of_epoch():
-            for _ in range(iterations):
-                yield self._next_batch(batches)
+        batches.position = self.time_idx
 
         def report(loss):
             perplexity = float(np.exp(loss))
             return perplexity, f"perplexity {perplexity:.2f}"
 
-        self._fit(batches_of_epoch, iterations, max_epoch, max_grad, eval_interval, report)
+        try:
+            self._fit(batches, max_epoch, max_grad, eval_interval, report)
+        finally:
+            self.time_idx = batches.position
 
     def plot(self, ylim=None):
         """Show the curve of the perplexity."""

@@ -16,9 +16,9 @@ from common.errors import InputError
 from common.files.atomic import replacing
 from common.language_model.evaluate import perplexity, safe_exp
 from common.np import np
-from common.trainer import training_step
 from common.training import checkpoint
 from common.training.batches import StripBatches, WindowBatches
+from common.training.epochs import expect_finite, training_step
 from common.training.metrics import singular_values
 
 REPORT_EVERY = 20  # batches between two readings of the loss
@@ -171,10 +171,7 @@ class TrainingRun:
                 self.batch += 1
                 if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):
                     nats = float(self.nats)
-                    if not math.isfinite(nats):
-                        raise InputError(
-                            f"the loss is not finite at batch {self.batch} of epoch {self.epoch + 1}: "
-                            "try a lower --lr or a lower --max-grad")
+                    expect_finite(nats, f"the loss at batch {self.batch} of epoch {self.epoch + 1}")
                     seconds = time.perf_counter() - start
                     recent = safe_exp((nats - last_nats) / (self.tokens - last_tokens))
                     progress.show(self.batch, recent, (self.tokens - started_at) / seconds)
@@ -184,10 +181,8 @@ class TrainingRun:
 
     def _close_epoch(self):
         """Evaluate, note the epoch in the history, adapt the learning rate, save."""
-        valid_perplexity = perplexity(self.model, self.valid)
-        if not math.isfinite(valid_perplexity):
-            raise InputError(f"the validation perplexity is not finite after epoch {self.epoch + 1}: "
-                             "try a lower --lr or a lower --max-grad")
+        valid_perplexity = expect_finite(perplexity(self.model, self.valid),
+                                         f"the validation perplexity of epoch {self.epoch + 1}")
         best = min((row["valid_perplexity"] for row in self.history), default=math.inf)
         self.history.append({
             "epoch": self.epoch + 1,

@@ -3,7 +3,8 @@ import statistics
 import time
 
 from common.optimizer import Adam
-from common.trainer import training_step
+from common.training.batches import DrawnBatches
+from common.training.epochs import train_epochs
 
 ROUNDING = "how the processor rounds"  # a cause of other digits, once a network has been trained
 
@@ -55,12 +56,11 @@ def learn(model, task, updates, each=None):
     each : callable, optional
         Called as `each(update, model)`, with 0 before the first update and with k after update k.
     """
-    optimizer = Adam(0.01)
-    for update in range(updates + 1):
-        if update > 0:
-            training_step(model, optimizer, *double_batch(task, 50), 1.0)
-        if each is not None:
-            each(update, model)
+    each = each or (lambda update, model: None)
+    each(0, model)
+    batches = DrawnBatches(lambda: double_batch(task, 50), 1)
+    for update, _ in enumerate(train_epochs(model, Adam(0.01), batches, updates, 1.0), start=1):
+        each(update, model)
 
 
 class Varying:

@@ -1,5 +1,5 @@
-"""What a training needs besides layers: batches, clipping, checkpoints, measures.
+"""What a training needs besides layers: its loop, batches, clipping, checkpoints, measures.
 
-Read first: clip, then batches.
+Read first: epochs, then clip and batches.
 May be skipped: checkpoint, as long as no run has to go on where it stopped.
 """

@@ -1,4 +1,6 @@
-"""How a corpus becomes batches: long strips for stateful training, short windows for the rest.
+"""How data become batches: a corpus as long strips for stateful training or as short windows, examples in any order.
+
+Whatever is iterated over once for each epoch serves `train_epochs`; a list of batches does, too.
 
 On a GPU the batches are `common.device.ids.Ids`: the corpus goes up once, and what the gradient of an
 embedding needs of a batch is found once an epoch, so that a training step waits for nothing.
@@ -67,6 +69,11 @@ class StripBatches:
     def __len__(self):
         """The number of batches in an epoch, n // (N * T)."""
         return self._n // (self.batch_size * self.time_size)
+
+    def __iter__(self):
+        """Deal an epoch: so many batches, from where the last one ended."""
+        for _ in range(len(self)):
+            yield self.next_batch()
 
     def next_batch(self):
         """Return the next T steps of every strip and move on.
@@ -235,6 +242,65 @@ class WindowBatches:
             return []
         xs = self.corpus.array[starts[:, None] + self._steps]  # (pairs, W)
         return np.argsort(xs.reshape(len(starts) // batch_size, -1), axis=1, kind="stable")  # (batches, B * W)
+
+
+class ExampleBatches:
+    """Examples with their targets; iterating over it once is one epoch, in a new random order.
+
+    Parameters
+    ----------
+    xs, ts : ndarray (n, ...) or Ids
+        Examples and their targets, on the device in use.
+    batch_size : int
+        N.
+    drop_last : bool
+        Leave out the examples that do not fill a last batch, other ones each epoch.
+
+    Raises
+    ------
+    InputError
+        There is not one batch, or `xs` and `ts` differ in length.
+    """
+
+    def __init__(self, xs, ts, batch_size, drop_last=False):
+        if len(xs) != len(ts):
+            raise InputError(f"there must be a target for each example, got {len(xs)} examples and {len(ts)} targets")
+        if not 1 <= batch_size or len(xs) < (batch_size if drop_last else 1):
+            raise InputError(f"batch_size must be from 1 to the number of examples, got {batch_size} for {len(xs)}")
+        self.xs, self.ts, self.batch_size, self.drop_last = xs, ts, batch_size, drop_last
+
+    def __len__(self):
+        """The number of batches in an epoch."""
+        return len(self.xs) // self.batch_size if self.drop_last else -(-len(self.xs) // self.batch_size)
+
+    def __iter__(self):
+        order = np.to_device(np.host_rng.permutation(len(self.xs)))  # (n,)
+        for i in range(len(self)):
+            chosen = order[i * self.batch_size:(i + 1) * self.batch_size]  # (N,)
+            yield self.xs[chosen], self.ts[chosen]
+
+
+class DrawnBatches:
+    """Batches that are drawn when they are needed, as from a task that never ends.
+
+    Parameters
+    ----------
+    draw : callable
+        Returns a new batch.
+    batches : int
+        How many of them are an epoch.
+    """
+
+    def __init__(self, draw, batches):
+        self.draw, self.batches = draw, batches
+
+    def __len__(self):
+        """The number of batches in an epoch."""
+        return self.batches
+
+    def __iter__(self):
+        for _ in range(self.batches):
+            yield self.draw()
 
 
 def _check_window(corpus, window):

@@ -12,6 +12,7 @@ from ch_lstm.classifier import SequenceClassifier
 from common.device.ids import ids_on_host
 from common.optimizer import SGD, Adam
 from common.text.vocabulary import Vocabulary
+from common.training import epochs as training_loop
 from dataset import reviews
 
 on_each_device = pytest.mark.usefixtures("device")
@@ -120,11 +121,11 @@ def batches(monkeypatch):
     """The ids, classes and lengths that each training step gets, as lists; its loss is its number."""
     seen = []
 
-    def step(model, optimizer, xs, ts, max_grad, *, lengths):
+    def step(model, optimizer, xs, ts, max_grad, before_update, *, lengths):
         seen.append((ids_on_host(xs).tolist(), ids_on_host(ts).tolist(), lengths.tolist()))
         return np.float32(len(seen))
 
-    monkeypatch.setattr(classify, "training_step", step)
+    monkeypatch.setattr(training_loop, "training_step", step)
     return seen
 
 
@@ -199,9 +200,9 @@ def test_evaluation_is_without_dropout():
 
 
 def test_a_loss_that_is_not_finite_is_said(device, capsys, monkeypatch):
-    monkeypatch.setattr(classify, "training_step", lambda *_, **__: np.float32("nan"))
+    monkeypatch.setattr(training_loop, "training_step", lambda *_, **__: np.float32("nan"))
     assert run(*SMALL, "--out", "run", device=device) == 2
-    assert "the loss is not finite in epoch 1: try a lower --lr" in capsys.readouterr().err
+    assert "the loss of epoch 1 is not finite: try a lower learning rate (--lr)" in capsys.readouterr().err
 
 
 # The script

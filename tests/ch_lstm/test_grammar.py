@@ -214,7 +214,7 @@ def test_a_run_equals_a_loop_by_hand(monkeypatch, capsys):
     monkeypatch.setattr(script, "BATCH_SIZE", 3)
     monkeypatch.setattr(script, "TIME_SIZE", 4)
     monkeypatch.setattr(script, "MAX_GRAD", 0.5)
-    times = iter([0.0, 1.0, 10.0, 12.0, 20.0, 24.0])
+    times = iter([0.0, 1.0, 10.0, 12.0, 20.0, 24.0, 30.0])
     monkeypatch.setattr(script, "time", types.SimpleNamespace(perf_counter=lambda: next(times)))
     texts = {split: ENGLISH.generate(length, seed) for seed, (split, length) in enumerate(
         (("train", 60), ("valid", 50), ("test", 120)))}
@@ -332,7 +332,7 @@ def test_wrong_use_is_said_in_one_line(device, capsys, tmp_path):
     for flags, message in (
             (["--words", "700"], "--words 700 is too short a text: give at least 701"),
             (["--out", str(tmp_path / "mine")], "choose a new one for --out"),
-            (["--smoke", "--cell", "rnn", "--optimizer", "sgd", "--lr", "1e30"], "is not finite after epoch 1"),
+            (["--smoke", "--cell", "rnn", "--optimizer", "sgd", "--lr", "1e30"], "of epoch 1 is not finite"),
             (["--cell", "transformer"], "invalid choice"),
             (["--epochs", "0"], "'0' is not a whole number from 1")):
         assert main([*flags, "--device", device]) == 2

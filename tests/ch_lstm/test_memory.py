@@ -200,7 +200,7 @@ def test_given_flags_go_before_those_of_smoke(device, capsys):
     (["--lengths", "10", "1"], "the adding problem needs --lengths of at least 2"),
     (["--lengths", "0"], "'0' is not a whole number from 1"),
     (["--cell", "elman"], "invalid choice: 'elman'"),
-    (["--smoke", "--lr", "1e38"], "the loss is not finite: try a lower --lr"),
+    (["--smoke", "--lr", "1e38"], "the loss of epoch 1 is not finite: try a lower learning rate (--lr)"),
 ])
 def test_wrong_use_is_one_line(device, capsys, flags, message):
     assert memory.main([*flags, "--device", device]) == 2

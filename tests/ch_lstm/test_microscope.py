@@ -283,8 +283,8 @@ def test_a_short_corpus_has_smaller_batches(lines, batch, tmp_path, monkeypatch)
     (["--text", "naïve 漢\x1b"], r"the models do not know '\xef', '\u6f22', '\x1b', which the training text has not"),
     (["--hidden-size", "101"], "101 units are too many for a page: at most 100"),
     (["--hidden-size", "0"], "'0' is not a whole number from 1"),
-    (["--lr", "1e38"], "the perplexity of the LSTM is not finite: try a lower --lr"),
-    (["--lr", "1e38", "--epochs", "2"], "the loss is not finite in epoch 2: try a lower --lr"),
+    (["--lr", "1e38"], "the perplexity of the LSTM is not finite: try a lower learning rate (--lr)"),
+    (["--lr", "1e38", "--epochs", "2"], "the loss of epoch 2 is not finite: try a lower learning rate (--lr)"),
     (["--checkpoint", "last"], "--checkpoint goes with --run"),
     (["--run", "x", "--hidden-size", "8"], "--hidden-size does not go with --run"),
 ])

@@ -9,7 +9,7 @@ import pytest
 from any_device import np
 
 from ch_rnn import char_rnnlm, online_sgd
-from ch_rnn.char_rnnlm import mean_loss, split, train_epoch
+from ch_rnn.char_rnnlm import mean_loss, split, train
 from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
 from common.device.ids import ids_on_host
@@ -187,7 +187,7 @@ def test_one_step_at_a_time_is_the_same_through_the_layers_and_without():
     losses = []
     for model, options in (fast, {}), (plain, {"time_size": 1, "plain": True}):
         np.seed(3)
-        losses.append(train_epoch(model, ids, 0.5, **options))
+        losses += train(model, ids, 0.5, 1, **options)
     assert_equal_training(fast, plain, *losses, 1e-12)
 
 
@@ -196,7 +196,7 @@ def test_one_step_at_a_time_is_the_same_through_the_layers_and_without():
 def test_truncated_bptt_adds_up_the_gradients_of_its_steps(n, time_size):
     model, expected, ids = drawn_model(), drawn_model(), drawn_ids(n)[0]
     np.seed(3)
-    loss = train_epoch(model, ids, 0.5, time_size)
+    loss, = train(model, ids, 0.5, 1, time_size)
     np.seed(3)
     expected.draw_state()
     nats = 0.0
@@ -219,7 +219,7 @@ def test_an_epoch_starts_from_a_drawn_state_and_predicts_all_but_the_first(time_
     losses = []
     for model in fresh, used:
         np.seed(3)
-        losses.append(train_epoch(model, ids, 1e-12, time_size))
+        losses += train(model, ids, 1e-12, 1, time_size)
     assert losses[0] == losses[1]
     np.seed(3)
     still = drawn_model()
@@ -363,7 +363,8 @@ def test_a_text_without_the_default_prompt_asks_for_another(device, capsys):
 
 @pytest.mark.parametrize("flags", [[], ["--plain"], ["--time-size", 3]])
 def test_a_loss_that_is_not_finite_is_said(device, capsys, flags):
-    run(capsys, device, "--lr", "1e38", *flags, error="the loss is not finite in epoch 1: try a lower --lr")
+    run(capsys, device, "--lr", "1e38", *flags,
+        error="the loss of epoch 1 is not finite: try a lower learning rate (--lr)")
 
 
 # The text of the tutorial.

@@ -69,7 +69,7 @@ def test_flat_parameters_and_gradients_are_all_of_them_in_the_same_memory(biases
     network = hello.HelloRNN(biases=biases, seed=3)
     network.forward(*hello.one_hot_task())
     network.backward()
-    for arrays, flat in ((network.params, network.flat_params[0]), (network.grads, network.flat_grads[0])):
+    for arrays, flat in ((network.params, network.flat.params[0]), (network.grads, network.flat.grads[0])):
         shapes = [array.shape for array in arrays]
         assert shapes == [(4, 4), (4, 4), *[(4,)] * biases] and flat.shape == (32 + 4 * biases,)
         assert [float(number) for array in arrays for number in array.reshape(-1)] == flat.tolist()
@@ -199,7 +199,7 @@ def test_every_optimizer_has_a_learning_rate_at_which_it_learns(optimizer, devic
     (["--seeds", "0"], "argument --seeds: '0' is not a whole number from 1 to 10^9 (see --help)"),
     (["--lr", "-1"], "argument --lr: '-1' is not a number above 0 (see --help)"),
     (["--seed", "1", "--seeds", "2"], "argument --seeds: not allowed with argument --seed (see --help)"),
-    (["--lr", "1e300"], "the loss is not finite: choose a lower --lr"),
+    (["--lr", "1e300"], "the loss of epoch 2 is not finite: try a lower learning rate (--lr)"),
 ])
 def test_wrong_use_is_one_line(flags, message, device, capsys):
     assert hello.main([*flags, "--device", device]) == 2

@@ -107,6 +107,14 @@ def test_trainer_is_the_loop_by_hand(eval_interval, max_grad, capsys):
         assert line.startswith(f"epoch {epoch}  batch {batch}/4  ") and line.endswith(f" s  loss {loss:.4f}")
 
 
+@pytest.mark.parametrize("n, targets, batch_size, message", [
+    (5, 5, 6, "got 6 for 5"), (5, 5, 0, "got 0 for 5"), (5, 4, 2, "got 5 examples and 4 targets")])
+def test_examples_that_make_no_batch_are_refused(n, targets, batch_size, message):
+    x, t = points(n)
+    with pytest.raises(InputError, match=message):
+        Trainer(Classifier(), SGD(0.1)).fit(x, t[:targets], batch_size=batch_size)
+
+
 def test_training_step_clips_before_it_updates():
     model = Classifier()
     x, t = points(8)
@@ -196,18 +204,26 @@ def test_rnnlm_trainer_is_the_loop_by_hand(eval_interval, max_grad, capsys):
 
 @pytest.mark.parametrize("trainer, examples, shape", [
     (Trainer, (21 * 32, 2), (32, 2)), (RnnlmTrainer, (21 * 20 * 35,), (20, 35))])
-def test_by_default_fit_takes_10_epochs_and_reports_at_every_20th_batch(trainer, examples, shape, monkeypatch):
-    steps = []
+def test_by_default_fit_takes_10_epochs_does_not_clip_and_reports_at_every_20th_batch(trainer, examples, shape):
+    class Steep:
+        """A model whose gradient is 1000 everywhere."""
 
-    def step(model, optimizer, xs, ts, max_grad):
-        steps.append((xs.shape, max_grad))
-        return 0.0
+        def __init__(self):
+            self.params, self.grads, self.shapes = [np.zeros(1)], [np.full(1, 1000.0)], []
 
-    monkeypatch.setattr(trainer_module, "training_step", step)
-    trainer = trainer(None, None)
+        def forward(self, xs, ts):
+            self.shapes.append(xs.shape)
+            return 0.0
+
+        def backward(self):
+            pass
+
+    model = Steep()
+    trainer = trainer(model, SGD(1.0))
     x = np.zeros(examples, dtype=int)
     trainer.fit(x, x)
-    assert steps == [(shape, None)] * 10 * 21
+    assert model.shapes == [shape] * 10 * 21
+    assert float(model.params[0][0]) == -1000 * 10 * 21
     assert len(trainer.curve) == 10 * 2 and trainer.eval_interval == 20
 
 

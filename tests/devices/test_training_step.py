@@ -13,7 +13,6 @@ from count_launches import count_training_step
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
-from common import trainer
 from common.device.ids import Ids
 from common.layers import dense as layers
 from common.layers import lstm
@@ -27,6 +26,7 @@ from common.layers.time import TimeDropout
 from common.optimizer import OPTIMIZERS, SGD
 from common.trainer import RnnlmTrainer, training_step
 from common.training import clip
+from common.training import epochs
 from common.training.batches import StripBatches, WindowBatches
 from common.training.clip import unique_params
 
@@ -179,7 +179,7 @@ MISTAKES = {  # what holds the function, its name, what is replaced, by what
     "a float() of the loss": (
         SoftmaxWithLoss, "forward", "return ((np.log(totals) - target_scores) * weights).sum()",
         "return float(((np.log(totals) - target_scores) * weights).sum())"),
-    "an if on a number of the device": (trainer, "clip_grads", "np.backend == \"numpy\" and rate == 1", "rate == 1"),
+    "an if on a number of the device": (epochs, "clip_grads", "np.backend == \"numpy\" and rate == 1", "rate == 1"),
     "the norm on the host": (clip, "global_norm", "np.vdot(grad, grad)", "float(np.vdot(grad, grad))"),
     "where=": (SoftmaxWithLoss, "forward", "np.log(totals)", "np.log(totals, where=totals > 0)"),
     "a boolean mask": (

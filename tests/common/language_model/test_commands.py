@@ -340,7 +340,7 @@ def test_lr_decay_divides_when_validation_gets_worse(capsys):
 def test_a_loss_that_is_not_finite_is_said(monkeypatch, capsys):
     monkeypatch.setattr(training_run, "training_step", lambda *args: numpy.float32("nan"))
     assert train("--out", "run") == 2
-    assert "the loss is not finite at batch 20 of epoch 1: try a lower --lr" in capsys.readouterr().err
+    assert "the loss at batch 20 of epoch 1 is not finite: try a lower learning rate (--lr)" in capsys.readouterr().err
 
 
 def refused(capsys, code, words):

@@ -227,3 +227,15 @@ def test_windows_need_one_id_more_than_their_size():
 def test_window_sizes_below_one_are_refused(options):
     with pytest.raises(InputError, match="at least 1"):
         WindowBatches(IDS, **options)
+
+
+def test_a_pass_over_strips_is_an_epoch_and_the_next_goes_on_where_it_ended():
+    ids = np.arange(13)
+    batches, one_by_one = StripBatches(ids, ids + 20, 2, 3), StripBatches(ids, ids + 20, 2, 3)
+    for _ in range(3):
+        dealt = list(batches)
+        assert len(dealt) == len(batches) == 2
+        for pair in dealt:
+            for got, wanted in zip(pair, one_by_one.next_batch(), strict=True):
+                np.testing.assert_array_equal(ids_array(got), ids_array(wanted))
+    assert batches.position == one_by_one.position == 3 * 2 * 3 % 13

@@ -1,0 +1,143 @@
+"""The training loop: forward, backward, clipping and update, batch after batch and epoch after epoch."""
+import itertools
+import math
+
+from common.errors import InputError
+from common.np import np
+from common.training.clip import clip_grads, remove_duplicate
+
+
+def training_step(model, optimizer, xs, ts, max_grad=None, before_update=None, **options):
+    """Forward, backward and one update on one batch.
+
+    Parameters
+    ----------
+    model : BaseModel
+        With `forward(xs, ts)`, which returns the loss, and `backward()`.
+    optimizer : Optimizer
+    xs, ts : ndarray
+    max_grad : float, optional
+        Largest global norm of the gradients; None leaves them as they are.
+    before_update : callable, optional
+        As for `train_epochs`.
+    **options
+        What else the model's `forward` takes, such as `lengths`.
+
+    Returns
+    -------
+    0-d array or NumPy scalar
+        The loss before the update.
+    """
+    loss = model.forward(xs, ts, **options)
+    model.backward()
+    params, grads = remove_duplicate(model.params, model.grads)
+    if before_update is not None:
+        before_update(loss, math.prod(ts.shape))
+    if max_grad is not None:
+        clip_grads(grads, max_grad)
+    optimizer.update(params, grads)
+    return loss
+
+
+def train_epochs(model, optimizer, batches, epochs, max_grad=None, before_update=None):
+    """Train, and yield the mean loss of each epoch.
+
+    Between two epochs the caller is free to evaluate, to set `optimizer.lr`, or to stop::
+
+        for epoch, loss in enumerate(train_epochs(model, SGD(1.0), batches, 4), start=1):
+            print(epoch, loss, perplexity(model, valid))
+
+    Parameters
+    ----------
+    model : BaseModel
+        With `forward(xs, ts)`, which returns the mean loss of a batch, and `backward()`.
+    optimizer : Optimizer
+    batches : iterable
+        An epoch is one pass over it. A batch is (xs, ts), or (xs, ts, options) with a dict of what else the model's
+        `forward` takes, such as `lengths`.
+    epochs : int
+    max_grad : float, optional
+        Largest global norm of the gradients; None leaves them as they are.
+    before_update : callable, optional
+        Called as `before_update(loss, targets)` once the gradients of a batch are there, before they are clipped and
+        used: the place to look at `model.grads` or to set `optimizer.lr` for this update. `targets` is the number of
+        targets in the batch.
+
+    Yields
+    ------
+    float
+        Mean loss of the epoch, in the unit of the model's loss. A batch counts by its number of targets. Each loss is
+        that before the update that it led to.
+
+    Raises
+    ------
+    InputError
+        The mean loss of an epoch is not finite.
+    ValueError
+        A pass over the batches gave none, as a second pass over a generator does.
+    """
+    for epoch in range(1, epochs + 1):
+        mean = RunningMean()
+        for xs, ts, *options in batches:
+            loss = training_step(model, optimizer, xs, ts, max_grad, before_update, **dict(*options))
+            mean.add(loss, math.prod(ts.shape))
+        if mean.weight == 0:
+            raise ValueError(f"epoch {epoch} has no batch: give batches that can be iterated over once for each epoch")
+        yield expect_finite(mean.value, f"the loss of epoch {epoch}")
+
+
+class RunningMean:
+    """The weighted mean of numbers that come one by one, added up in float64.
+
+    On a GPU the sum stays there until its value is asked for, so that no training step waits for it.
+    """
+
+    def __init__(self):
+        self.total, self.weight = 0.0, 0
+
+    def add(self, number, weight=1):
+        """Take one more number: a float, or a 0-d array."""
+        self.total += np.multiply(number, weight, dtype=np.float64)
+        self.weight += weight
+
+    @property
+    def value(self):
+        """The mean of the numbers so far, as a float."""
+        return float(self.total) / self.weight
+
+
+def expect_finite(value, name):
+    """Return a number that training reached, if it is finite.
+
+    Parameters
+    ----------
+    value : float
+    name : str
+        What it is, for the message.
+
+    Raises
+    ------
+    InputError
+        It is infinite or NaN: the updates were too large.
+    """
+    if not math.isfinite(value):
+        raise InputError(f"{name} is not finite: try a lower learning rate (--lr)")
+    return value
+
+
+def linear_decay(optimizer, steps):
+    """Return a `before_update` that lets the learning rate fall evenly, update by update, to 0 behind the last.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Its learning rate now is that of its first update.
+    steps : int
+        Updates in all.
+    """
+    lr, done = optimizer.lr, itertools.count()
+
+    def before_update(loss, targets):
+        optimizer.lr = lr * (1 - next(done) / steps)
+
+    return before_update
