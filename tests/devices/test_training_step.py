@@ -25,8 +25,7 @@ from common.layers.rnn import TimeRNN
 from common.layers.time import TimeDropout
 from common.optimizer import OPTIMIZERS, SGD
 from common.trainer import RnnlmTrainer, training_step
-from common.training import clip
-from common.training import epochs
+from common.training import clip, epochs
 from common.training.batches import StripBatches, WindowBatches
 from common.training.clip import unique_params
 
