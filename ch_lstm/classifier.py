@@ -42,11 +42,9 @@ class SequenceClassifier(BaseModel):
 
     def __init__(self, vocab_size, wordvec_size, hidden_size, classes, cell="lstm", dropout_ratio=0.0,
                  seed=None, dtype=np.float32):
-        super().__init__()
+        super().__init__(seed)
         if cell not in CELLS:
             raise ValueError(f"SequenceClassifier: cell is {cell!r}, wanted one of {', '.join(CELLS)}")
-        if seed is not None:
-            np.seed(seed)
         time_layer, gates = CELLS[cell]
         self.embedding = TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype))
         self.input_dropout = TimeDropout(dropout_ratio)

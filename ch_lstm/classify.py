@@ -26,6 +26,7 @@ from common.errors import InputError
 from common.files.atomic import replacing
 from common.functions import softmax
 from common.layers.packing import pad
+from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_matrix
@@ -52,7 +53,6 @@ SETTINGS = {"task": "names", "cell": "lstm", "lr": 0.005, "batch_size": 128, "ma
 SMOKE = {"epochs": 2, "wordvec_size": 8, "hidden_size": 8}
 SMOKE_EXAMPLES = 400
 
-CELLS = ("rnn", "gru", "lstm")
 TOP = 3  # classes that --predict shows
 
 
@@ -186,7 +186,7 @@ def _compare(given):
     parts = TASKS[task]["load"](seed=config["seed"])
     if smoke:
         parts = [part[::-(-len(part) // SMOKE_EXAMPLES)] for part in parts]
-    cells = CELLS if config["cell"] == "all" else (config["cell"],)
+    cells = [*CELLS] if config["cell"] == "all" else [config["cell"]]
     folders = _folders(out, task, cells)
     train, _, test = parts
     print(f"{task}: {len(train):,} to train, {len(parts[1]):,} to validate, {len(test):,} to test, "
@@ -347,7 +347,7 @@ def _predict(predict, run=None, task=None, **others):
     if task not in (None, config["task"]):
         raise InputError(f"the run in {folder} is for the task {config['task']}, not {task}")
     tokens = TASKS[config["task"]]["tokenize"](predict)
-    unknown = [token for token in dict.fromkeys(tokens) if token not in vocabulary]
+    unknown = vocabulary.missing(tokens)
     if len(unknown) == len(set(tokens)):
         raise InputError(f"nothing in {predict!r} is known to the run in {folder}")
     if unknown:

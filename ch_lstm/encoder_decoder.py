@@ -204,9 +204,7 @@ class Seq2seq(BaseModel):
     decoder_class = Decoder
 
     def __init__(self, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32):
-        super().__init__()
-        if seed is not None:
-            np.seed(seed)
+        super().__init__(seed)
         self.encoder = self.encoder_class(vocab_size, wordvec_size, hidden_size, dtype)
         self.decoder = self.decoder_class(vocab_size, wordvec_size, hidden_size, dtype)
         self.loss_layer = TimeSoftmaxWithLoss()

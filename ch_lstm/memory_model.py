@@ -34,9 +34,7 @@ class MemoryModel(BaseModel):
 
     def __init__(self, cell, input_size, hidden_size, output_size, answer_steps, loss_layer,
                  memory_bias=0.0, seed=None, dtype=np.float32):
-        super().__init__()
-        if seed is not None:
-            np.seed(seed)
+        super().__init__(seed)
         time_layer, gates = CELLS[cell]
         Wx, Wh, b = recurrent_weights(input_size, hidden_size, gates, dtype)
         hold = np.to_device(numpy.linspace(0, memory_bias, hidden_size, dtype=dtype))  # (H,)

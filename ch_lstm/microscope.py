@@ -176,11 +176,7 @@ def sentence_ids(text, vocabulary):
     """
     if not 2 <= len(text) <= LONGEST:
         raise InputError(f"the sentence has {len(text)} characters: give --text from 2 to {LONGEST}")
-    unknown = [character for character in dict.fromkeys(text) if character not in vocabulary]
-    if unknown:
-        raise InputError(f"the models do not know {', '.join(map(ascii, unknown))}, which the training text has not: "
-                         "leave it out of --text")
-    return vocabulary.encode(text)
+    return vocabulary.encode_known(text, "--text")
 
 
 def _lstm_of_run(config):

@@ -108,11 +108,7 @@ def _read_text(name):
 def _prompt_ids(prompt, vocabulary):
     if not prompt:
         raise InputError("the prompt is empty: give at least one character to go on from")
-    unknown = [character for character in dict.fromkeys(prompt) if character not in vocabulary]
-    if unknown:
-        raise InputError(f"the prompt has {', '.join(map(repr, unknown))}, which the text never has: "
-                         "give a --prompt of its own characters")
-    return vocabulary.encode(prompt)
+    return vocabulary.encode_known(prompt, "the prompt")
 
 
 def split(ids):

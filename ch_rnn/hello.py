@@ -71,9 +71,7 @@ class HelloRNN(BaseModel):
     """
 
     def __init__(self, size=LETTERS.size, biases=1, seed=None, dtype=np.float32):
-        super().__init__()
-        if seed is not None:
-            np.seed(seed)
+        super().__init__(seed)
         bound = size**-0.5
         shapes = [(size, size), (size, size), *[(size,)] * biases]  # of Wx (D, H), Wh (H, H), biases (H,)
         flat = np.concatenate([uniform(shape, bound, dtype).reshape(-1) for shape in shapes])

@@ -15,9 +15,16 @@ class BaseModel:
 
     A subclass fills the lists itself, or calls `collect_params` once its layers are made. Where it sends other input
     through its layers than `forward` does, it calls `forget`.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Restarts the random generators, from which a subclass then draws its weights.
     """
 
-    def __init__(self):
+    def __init__(self, seed=None):
+        if seed is not None:
+            np.seed(seed)
         self.params = []
         self.grads = []
         self.layers = []

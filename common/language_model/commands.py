@@ -356,7 +356,7 @@ def _generate(prog, models, argv):
     cli.use_device(args.device)
     config, vocabulary, model = _load_run(args, models)
     prompt = _start_ids(vocabulary) if args.prompt is None else _prompt_ids(args.prompt, config, vocabulary)
-    banned = {*_unknown_ids(vocabulary), *ids_of_known(tokens_of(args.ban, config), "--ban", vocabulary)}
+    banned = {*_unknown_ids(vocabulary), *vocabulary.encode_known(tokens_of(args.ban, config), "--ban")}
     if len(banned) == vocabulary.size:
         raise InputError("--ban leaves no word to draw: ban fewer")
     if args.greedy and args.samples > 1:
@@ -377,29 +377,4 @@ def _prompt_ids(prompt, config, vocabulary):
     tokens = tokens_of(prompt, config)
     if not tokens:
         raise InputError("the prompt is empty")
-    return ids_of_known(tokens, "the prompt", vocabulary)
-
-
-def ids_of_known(tokens, origin, vocabulary):
-    """Return the ids of tokens (n,).
-
-    Parameters
-    ----------
-    tokens : list of str
-    origin : str
-        Where they come from, for the error message.
-    vocabulary : Vocabulary
-
-    Raises
-    ------
-    InputError
-        The vocabulary lacks one; the message names those that are spelled like it.
-    """
-    faults = []
-    for token in dict.fromkeys(tokens):
-        if token not in vocabulary:
-            near = vocabulary.near(token)
-            faults.append(repr(token) + (f" (near it: {', '.join(near)})" if near else ""))
-    if faults:
-        raise InputError(f"the model does not know, of {origin}: {', '.join(faults)}")
-    return vocabulary.encode(tokens)
+    return vocabulary.encode_known(tokens, "the prompt")

@@ -4,7 +4,6 @@ import contextlib
 from common.base_model import BaseModel
 from common.layers.losses import OutputWithLoss
 from common.layers.time import TimeDropout, TimeSoftmaxWithLoss
-from common.np import np
 
 
 class LanguageModel(BaseModel):
@@ -22,9 +21,7 @@ class LanguageModel(BaseModel):
     """
 
     def __init__(self, vocab_size, seed=None):
-        super().__init__()
-        if seed is not None:
-            np.seed(seed)
+        super().__init__(seed)
         self.vocab_size = vocab_size
 
     def compose(self, layers):

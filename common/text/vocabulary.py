@@ -125,6 +125,35 @@ class Vocabulary:
                 raise InputError(f"{word!r} is not one of the {self.size} known words: {hint}") from None
         return numpy.array(ids, dtype=numpy.int32)  # (n,)
 
+    def missing(self, tokens):
+        """Return the tokens that are outside the vocabulary, each once, in order of first appearance."""
+        return [token for token in dict.fromkeys(tokens) if token not in self]
+
+    def encode_known(self, tokens, origin):
+        """Return the ids of tokens that must all be in the vocabulary.
+
+        Parameters
+        ----------
+        tokens : list of str, n of them
+        origin : str
+            Where they come from, for the message.
+
+        Returns
+        -------
+        ndarray (n,) of int32
+
+        Raises
+        ------
+        InputError
+            The vocabulary lacks one; the message names those that are spelled like it.
+        """
+        missing = self.missing(tokens)
+        if missing:
+            near = [", ".join(self.near(token)) for token in missing]
+            faults = [repr(token) + (f" (near it: {words})" if words else "") for token, words in zip(missing, near)]
+            raise InputError(f"{origin} has {', '.join(faults)}, which the training text never has")
+        return self.encode(tokens)
+
     def decode(self, ids):
         """Return the tokens of ids.
 

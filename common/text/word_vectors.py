@@ -1,6 +1,4 @@
 """Small texts as ids, and questions to word vectors: which words are near, and how they relate."""
-import numpy
-
 from common.np import np
 
 
@@ -112,8 +110,28 @@ def most_similar(query, word_to_id, id_to_word, word_matrix, top=5):
     if not _all_known([query], word_to_id):
         return []
     print(f"\n[query] {query}")
-    scores = cos_similarity(word_matrix, word_matrix[word_to_id[query]])  # (V,)
-    return _best(scores, id_to_word, {query}, top)
+    return _printed(nearest(query, word_to_id, id_to_word, word_matrix, top))
+
+
+def nearest(query, word_to_id, id_to_word, word_matrix, top=8):
+    """Return the words whose vectors are nearest to that of a word, by their cosine.
+
+    Parameters
+    ----------
+    query : str
+        A word of the vocabulary.
+    word_to_id : dict of str to int
+    id_to_word : dict of int to str
+    word_matrix : ndarray (V, D)
+    top : int
+        How many words.
+
+    Returns
+    -------
+    list of (str, float)
+        Words and cosines, nearest first, without the word itself.
+    """
+    return _best(cos_similarity(word_matrix, word_matrix[word_to_id[query]]), id_to_word, {query}, top)
 
 
 def analogy(a, b, c, word_to_id, id_to_word, word_matrix, top=5, answer=None):
@@ -148,7 +166,7 @@ def analogy(a, b, c, word_to_id, id_to_word, word_matrix, top=5, answer=None):
     scores = word_matrix @ normalize(vec_b - vec_a + vec_c)  # (V,)
     if answer is not None:
         print(f"==>{answer}: {float(scores[word_to_id[answer]])}")
-    return _best(scores, id_to_word, {a, b, c}, top)
+    return _printed(_best(scores, id_to_word, {a, b, c}, top))
 
 
 def _precise(x):
@@ -168,32 +186,14 @@ def _all_known(words, word_to_id):
 
 
 def _best(scores, id_to_word, left_out, top):
-    """Print and return the `top` best words."""
+    """Return the `top` best words and their scores (V,)."""
     scores = np.to_cpu(scores)  # (V,)
     order = (-scores).argsort(kind="stable")  # (V,)
     ranked = ((id_to_word[int(i)], float(scores[i])) for i in order)
-    best = [(word, score) for word, score in ranked if word not in left_out][:max(top, 0)]
+    return [(word, score) for word, score in ranked if word not in left_out][:max(top, 0)]
+
+
+def _printed(best):
     for word, score in best:
         print(f" {word}: {score}")
     return best
-
-
-def nearest(word_to_id, vectors, word, top=8):
-    """Return the words whose vectors are nearest to that of a word.
-
-    Parameters
-    ----------
-    word_to_id : dict of str to int
-    vectors : ndarray (V, D)
-    word : str
-    top : int
-
-    Returns
-    -------
-    list of (str, float)
-        Words and cosines, nearest first, without the word itself.
-    """
-    cosines = np.to_cpu(cos_similarity(vectors, vectors[word_to_id[word]]))  # (V,)
-    words = {i: name for name, i in word_to_id.items()}
-    order = [int(i) for i in numpy.argsort(-cosines, kind="stable") if i != word_to_id[word]]
-    return [(words[i], float(cosines[i])) for i in order[:top]]

@@ -12,8 +12,8 @@ from common import cli, plots
 from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
-from common.language_model.commands import corpus_of_run, ids_of_known, load_run, tokens_of
-from common.text.word_vectors import nearest as nearest_words
+from common.language_model.commands import corpus_of_run, load_run, tokens_of
+from common.text.word_vectors import nearest
 from common.training.checkpoint import read_checkpoint
 from common.watch.states import (
     SIGNALS,
@@ -111,7 +111,7 @@ def _read_line(text, config, vocabulary):
     tokens = tokens_of(text, config)
     if not 2 <= len(tokens) <= LONGEST_LINE:
         raise InputError(f"--text has {len(tokens)} tokens: from 2 to {LONGEST_LINE} fit")
-    return tokens, ids_of_known(tokens, "--text", vocabulary)
+    return tokens, vocabulary.encode_known(tokens, "--text")
 
 
 def _expect_layer(layer, layers):
@@ -369,11 +369,11 @@ def _add_neighbours(parser):
 def _draw_neighbours(args, models):
     _, vocabulary, model = load_run(args.run, models, args.checkpoint)
     words = list(dict.fromkeys(args.words))
-    ids_of_known(words, "--words", vocabulary)
+    vocabulary.encode_known(words, "--words")
     vectors = model.layers[0].params[0]  # (V, D)
-    found = {word: nearest_words(vocabulary.word_to_id, vectors, word, args.top) for word in words}
-    nearest = ", ".join(f"{word}: {near[0][0]} {near[0][1]:.2f}" for word, near in found.items())
-    return plots.neighbours_figure(found, f"{args.run.name}: nearest in the embedding"), f"nearest: {nearest}"
+    found = {word: nearest(word, vocabulary.word_to_id, vocabulary.id_to_word, vectors, args.top) for word in words}
+    firsts = ", ".join(f"{word}: {near[0][0]} {near[0][1]:.2f}" for word, near in found.items())
+    return plots.neighbours_figure(found, f"{args.run.name}: nearest in the embedding"), f"nearest: {firsts}"
 
 
 # Singular values

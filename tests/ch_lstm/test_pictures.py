@@ -263,7 +263,7 @@ def test_states_are_drawn_in_two_dimensions(draw, runs):
 def test_neighbours_of_words(draw, runs):
     figure, printed = draw("neighbours", "words", "--words", "a", "object", "a", "--top", 3)
     _, vocabulary, model = load_run(runs / "words", ch_lstm.models.MODELS)
-    found = nearest(vocabulary.word_to_id, model.layers[0].params[0], "a", 3)
+    found = nearest("a", vocabulary.word_to_id, vocabulary.id_to_word, model.layers[0].params[0], 3)
     first, second = [axes for axes in figure.axes if axes.axison]
     numpy.testing.assert_allclose([bar.get_width() for bar in first.patches], [cosine for _, cosine in found])
     assert printed.startswith(f"nearest: a: {found[0][0]} {found[0][1]:.2f}, object: ")
@@ -402,7 +402,7 @@ def test_a_picture_is_the_same_from_either_device(args, device, draw):
     (["gates", "lstm"], "--text"),
     (["gates", "lstm", "--text", "a"], "--text has 1 tokens: from 2 to 120 fit"),
     (["gates", "lstm", "--text", "a" * 121], "--text has 121 tokens"),
-    (["gates", "lstm", "--text", "a\u4e2d"], "the model does not know, of --text"),
+    (["gates", "lstm", "--text", "a\u4e2d"], "--text has '\u4e2d'"),
     (["gates", "lstm", "--text", "ab", "--cells", "3", "12"], "there is no cell 12: the cells are 0 to 11"),
     (["gates", "lstm", "--text", "ab", "--layer", "1"], "--layer 1 is not there: the model has 1 recurrent layer"),
     (["cell", "lstm", "--text", "ab"], "one of --cell and --follow"),

@@ -347,7 +347,7 @@ def test_ptb_is_read_as_characters(capsys, ptb_dir):
 @pytest.mark.parametrize("flags, error", [
     (["--corpus", "nowhere.txt"], "no corpus 'nowhere.txt': give pydoc, ptb or the path of a text file"),
     (["--max-tokens", "10"], "the text has 10 characters: at least 11 are needed"),
-    (["--prompt", "rhymes é"], "the prompt has 's', ' ', 'é', which the text never has"),
+    (["--prompt", "rhymes é"], "the prompt has 's', ' ', 'é', which the training text never has"),
     (["--prompt", ""], "the prompt is empty"),
     (["--lr", "0"], "--lr: '0' is not a number above 0"),
     (["--time-size", "0"], "--time-size: '0' is not a whole number"),
@@ -358,7 +358,7 @@ def test_wrong_use_is_said_before_any_training(device, capsys, flags, error):
 
 
 def test_a_text_without_the_default_prompt_asks_for_another(device, capsys):
-    run(capsys, device, text="no full stop here\n" * 3, error="the prompt has '.', which the text never has")
+    run(capsys, device, text="no full stop here\n" * 3, error="the prompt has '.', which the training text never has")
 
 
 @pytest.mark.parametrize("flags", [[], ["--plain"], ["--time-size", 3]])

@@ -968,10 +968,10 @@ def test_many_samples_at_once(run, capsys):
 
 
 @pytest.mark.parametrize("flags, words", [
-    (["--prompt", "the qqqq statment"], "does not know, of the prompt: 'qqqq', 'statment' (near it: statement"),
+    (["--prompt", "the qqqq statment"], "the prompt has 'qqqq', 'statment' (near it: statement"),
     (["--prompt", " "], "the prompt is empty"),
-    (["--prompt", "qqqq the qqqq"], "does not know, of the prompt: 'qqqq'\n"),
-    (["--ban", "the qqqq"], "does not know, of --ban: 'qqqq'"),
+    (["--prompt", "qqqq the qqqq"], "the prompt has 'qqqq', which the training text never has\n"),
+    (["--ban", "the qqqq"], "--ban has 'qqqq'"),
     (["--greedy", "--samples", "2"], "--greedy always gives the same text"),
 ])
 def test_words_that_the_model_does_not_know(run, flags, words, capsys):

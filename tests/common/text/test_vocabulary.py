@@ -212,6 +212,15 @@ def test_near_ignores_case_where_nothing_is_near():
     assert vocabulary.near("OK") == ["ok"]
 
 
+@pytest.mark.parametrize("unknown", [None, "<unk>"])
+def test_what_a_text_has_and_the_vocabulary_lacks_is_named_once(unknown):
+    vocabulary = Vocabulary(["<unk>", "a", "table"], unknown=unknown)
+    assert vocabulary.missing(["a", "tabel", "é", "table", "é"]) == ["tabel", "é"]
+    assert vocabulary.encode_known(["table", "a", "table"], "the prompt").tolist() == [2, 1, 2]
+    with pytest.raises(InputError, match=r"^--ban has 'tabel' \(near it: table\), 'é', which the training text never"):
+        vocabulary.encode_known(["tabel", "a", "é", "tabel"], "--ban")
+
+
 def test_decode_refuses_what_is_no_id():
     vocabulary = Vocabulary.build(["a", "b"])
     with pytest.raises(InputError, match="3 is not an id: the ids are 0 to 2"):

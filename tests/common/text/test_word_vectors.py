@@ -127,7 +127,8 @@ def test_the_words_of_an_analogy_are_no_answers():
 def test_nearest_words_by_their_cosine(device):
     vectors = np.to_device(numpy.array([[1, 0], [0, 2], [3, 1], [-5, 0]], dtype=numpy.float32))
     word_to_id = {"a": 0, "b": 1, "c": 2, "d": 3}
-    found = nearest(word_to_id, vectors, "a")
+    id_to_word = dict(enumerate(word_to_id))
+    found = nearest("a", word_to_id, id_to_word, vectors)
     assert [word for word, _ in found] == ["c", "b", "d"]
     numpy.testing.assert_allclose([cosine for _, cosine in found], [3 / 10**0.5, 0, -1], atol=1e-6)
-    assert nearest(word_to_id, vectors, "b", top=1)[0][0] == "c"
+    assert nearest("b", word_to_id, id_to_word, vectors, top=1)[0][0] == "c"
