@@ -10,8 +10,7 @@ reviews  a short review, word by word: is it positive? The same words in another
 --cell all compares RNN, GRU and LSTM; --baseline adds logistic regression on counts, of the pieces of
 one to four characters of a name, or of the words of a review.
 """
-import argparse
-import json
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -20,10 +19,10 @@ import numpy
 
 from ch_lstm.classifier import SequenceClassifier
 from common import cli
+from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
-from common.files.atomic import replacing
 from common.functions import softmax
 from common.layers.packing import pad
 from common.layers.stack import CELLS
@@ -49,11 +48,31 @@ DEFAULTS = {
     "names": {"epochs": 60, "wordvec_size": 64, "hidden_size": 128, "dropout": 0.4, "unknown": 0.15},
     "reviews": {"epochs": 15, "wordvec_size": 32, "hidden_size": 64, "dropout": 0.0, "unknown": 0.0},
 }
-SETTINGS = {"task": "names", "cell": "lstm", "lr": 0.005, "batch_size": 128, "max_grad": 5.0, "seed": 0}
 SMOKE = {"epochs": 2, "wordvec_size": 8, "hidden_size": 8}
 SMOKE_EXAMPLES = 400
 
 TOP = 3  # classes that --predict shows
+
+
+SCRIPT = "ch_lstm.classify"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of a run; `DEFAULTS` has those that depend on the task."""
+
+    task: str = setting("names", "what to classify", choices=TASKS)
+    cell: str = setting("lstm", "the recurrent layer; all compares them", choices=CELLS)
+    epochs: int = setting(60, "times through the training part", cli.positive_int)
+    batch_size: int = setting(128, "N, sequences side by side", cli.positive_int)
+    wordvec_size: int = setting(64, "D", cli.positive_int)
+    hidden_size: int = setting(128, "H", cli.positive_int)
+    dropout: float = setting(0.4, "ratio", cli.ratio)
+    unknown: float = setting(0.15, "share of the tokens that training replaces by <unk>", cli.ratio)
+    lr: float = setting(0.005, "learning rate of Adam, which falls to 0 step by step", cli.positive_float)
+    max_grad: float = setting(5.0, "clip gradients to this global norm", cli.positive_float)
+    seed: int = setting(0, "of the split, the weights and the order of the batches", cli.natural)
+    classes: tuple = setting((), "in the order of the scores", many=True, flag=False)
 
 
 def main(argv=None):
@@ -61,43 +80,24 @@ def main(argv=None):
     return cli.run("python -m ch_lstm.classify", _classify, argv)
 
 
-def _parser():
-    parser = cli.Parser(prog="python -m ch_lstm.classify", argument_default=argparse.SUPPRESS,
-                        description="Classify names by language, or reviews by sentiment.")
-    add = parser.add_argument
-
-    def words(name, text):
-        values = [SETTINGS[name]] if name in SETTINGS else [f"{DEFAULTS[task][name]} for {task}" for task in TASKS]
-        return f"{text} (default: {', '.join(map(str, values))})"
-
-    add("--task", choices=TASKS, help=words("task", "what to classify"))
-    add("--cell", choices=(*CELLS, "all"), help=words("cell", "the recurrent layer; all compares them"))
-    add("--baseline", action="store_true", help="compare with logistic regression, by scikit-learn")
-    add("--epochs", type=cli.positive_int, help=words("epochs", "times through the training part"))
-    add("--batch-size", type=cli.positive_int, help=words("batch_size", "N, sequences side by side"))
-    add("--wordvec-size", type=cli.positive_int, help=words("wordvec_size", "D"))
-    add("--hidden-size", type=cli.positive_int, help=words("hidden_size", "H"))
-    add("--dropout", type=cli.ratio, help=words("dropout", "ratio"))
-    add("--unknown", type=cli.ratio, help=words("unknown", "share of the tokens that training replaces by <unk>"))
-    add("--lr", type=cli.positive_float, help=words("lr", "learning rate of Adam, which falls to 0 step by step"))
-    add("--max-grad", type=cli.positive_float, help=words("max_grad", "clip gradients to this global norm"))
-    add("--seed", type=cli.natural, help=words("seed", "of the split, the weights and the order of the batches"))
-    add("--out", type=Path, help="a new folder for the run, with --cell all for three (default: one under runs/)")
-    add("--predict", metavar="TEXT", help="classify this name or review with a trained run instead of training")
-    add("--run", type=Path, help="folder of the run for --predict (default: the newest of the task under runs/)")
-    add("--smoke", action="store_true", help="a tiny run of a few seconds, to see that everything works")
-    cli.add_device(parser)
-    return parser
-
-
 def _classify(argv):
-    given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device"))
+    parser = cli.SettingsParser(f"python -m {SCRIPT}", "Classify names by language, or reviews by sentiment.",
+                                Settings, SMOKE, DEFAULTS, chosen_by="task", choices={"cell": [*CELLS, "all"]})
+    add = parser.add_argument
+    add("run", type=Path, nargs="?", default=None,
+        help="with --predict: folder of a run (default: the newest under runs/, of the task where that is given)")
+    add("--predict", metavar="TEXT", help="classify this name or review with a trained run instead of training")
+    add("--baseline", action="store_true", help="compare with logistic regression, by scikit-learn")
+    add("--out", type=Path, help="a new folder for the run, with --cell all for three (default: one under runs/)")
+    given = parser.given(argv)
     if "predict" in given:
         return _predict(**given)
     if "run" in given:
-        raise InputError("--run goes with --predict")
-    return _compare(given)
+        raise InputError(f"the run {given['run']} goes with --predict TEXT")
+    given["classes"] = TASKS[given.get("task", Settings.task)]["classes"]
+    cell = given.get("cell", Settings.cell)
+    of_each = [parser.fill(given | {"cell": each}) for each in (CELLS if cell == "all" else [cell])]
+    return _compare(of_each, given.get("out"), "baseline" in given, "smoke" in given)
 
 
 # Training
@@ -174,24 +174,19 @@ class WordDropoutBatches:
             yield known_ids(xs), known_ids(ts), {"lengths": lengths}
 
 
-def _compare(given):
-    """Train one cell or all, and print a table of them and, where asked for, the baseline."""
-    smoke = given.pop("smoke", False)
-    baseline = given.pop("baseline", False)
-    out = given.pop("out", None)
-    task = given.get("task", SETTINGS["task"])
-    config = SETTINGS | DEFAULTS[task] | (SMOKE if smoke else {}) | given
+def _compare(of_each, out, baseline, smoke):
+    """Train one cell or all, by the settings of each, and print a table of them and, where asked for, the baseline."""
+    task, seed = of_each[0].task, of_each[0].seed
     if baseline:
         _expect_scikit_learn()
-    parts = TASKS[task]["load"](seed=config["seed"])
+    parts = TASKS[task]["load"](seed=seed)
     if smoke:
         parts = [part[::-(-len(part) // SMOKE_EXAMPLES)] for part in parts]
-    cells = [*CELLS] if config["cell"] == "all" else [config["cell"]]
-    folders = _folders(out, task, cells)
+    folders = _folders(out, task, [settings.cell for settings in of_each])
     train, _, test = parts
     print(f"{task}: {len(train):,} to train, {len(parts[1]):,} to validate, {len(test):,} to test, "
           f"{len(TASKS[task]['classes'])} classes", flush=True)
-    results = [_train_and_save(config | {"cell": cell}, parts, folder) for cell, folder in zip(cells, folders)]
+    results = [_train_and_save(settings, parts, folder) for settings, folder in zip(of_each, folders)]
     if baseline:
         results.append(_logistic_regression(task, parts))
     print(_table(results))
@@ -205,35 +200,30 @@ def _folders(out, task, cells):
     else:
         folders = [out] if len(cells) == 1 else [out / cell for cell in cells]
     for folder in folders:
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f"cannot make the folder {folder} ({error.strerror}): "
-                             "choose a new one for --out") from None
+        cli.new_folder(folder)
     return folders
 
 
-def _train_and_save(config, parts, folder):
+def _train_and_save(settings, parts, folder):
     """Train a model, save it, and return its row of the table."""
-    task, classes = config["task"], TASKS[config["task"]]["classes"]
-    tokenize = TASKS[task]["tokenize"]
+    classes, tokenize = settings.classes, TASKS[settings.task]["tokenize"]
     vocabulary = Vocabulary.build(token for text, _ in parts[0] for token in tokenize(text))
     training, valid, test = (Sequences(*zip(*part), tokenize, vocabulary, classes) for part in parts)
-    model = _build(config, vocabulary, classes, dropout_ratio=config["dropout"], seed=config["seed"])
+    model = _build(settings, vocabulary, dropout_ratio=settings.dropout, seed=settings.seed)
     size = sum(param.size for param in model.params)
-    print(f"{config['cell'].upper()} ({size:,} parameters); run in {folder}", flush=True)
+    print(f"{settings.cell.upper()} ({size:,} parameters); run in {folder}", flush=True)
     start = time.perf_counter()
-    train(model, Adam(config["lr"]), training, valid, config["epochs"], config["batch_size"], config["max_grad"],
-          config["unknown"], vocabulary.word_to_id[vocabulary.unknown])
+    train(model, Adam(settings.lr), training, valid, settings.epochs, settings.batch_size, settings.max_grad,
+          settings.unknown, vocabulary.word_to_id[vocabulary.unknown])
     seconds = time.perf_counter() - start
     matrix = evaluate(model, test, len(classes))  # (K, K)
-    _save(folder, config | {"classes": classes}, vocabulary, model, matrix)
-    return {"name": config["cell"].upper(), "matrix": matrix, "parameters": size, "seconds": seconds}
+    _save(folder, settings, vocabulary, model, matrix)
+    return {"name": settings.cell.upper(), "matrix": matrix, "parameters": size, "seconds": seconds}
 
 
-def _build(config, vocabulary, classes, **options):
-    return SequenceClassifier(vocabulary.size, config["wordvec_size"], config["hidden_size"], len(classes),
-                              config["cell"], **options)
+def _build(settings, vocabulary, **options):
+    return SequenceClassifier(vocabulary.size, settings.wordvec_size, settings.hidden_size, len(settings.classes),
+                              settings.cell, **options)
 
 
 def train(model, optimizer, training, valid, epochs, batch_size, max_grad, unknown, unknown_id):
@@ -276,14 +266,13 @@ def evaluate(model, sequences, classes, batch_size=500):
     return confusion_matrix(sequences.ts, np.to_cpu(predicted), classes)
 
 
-def _save(folder, config, vocabulary, model, matrix):
+def _save(folder, settings, vocabulary, model, matrix):
     model.save_params(folder / "params.npz")
     vocabulary.save(folder / "vocabulary.json")
-    classes = config["classes"]
+    classes = settings.classes
     save_matrix(folder / "confusion.png", matrix, classes, classes, "predicted", "true",
-                f"{config['task']}, {config['cell'].upper()}: {accuracy(matrix):.1%} right", numbers=True)
-    with replacing(folder / "config.json") as file:
-        json.dump(config, file, indent=2)
+                f"{settings.task}, {settings.cell.upper()}: {accuracy(matrix):.1%} right", numbers=True)
+    cli.save_settings(folder, settings, SCRIPT)
 
 
 # The baseline and the table
@@ -342,11 +331,11 @@ def _predict(predict, run=None, task=None, **others):
     """Print the likeliest classes of one text."""
     if others:
         raise InputError(f"--{next(iter(others)).replace('_', '-')} does not go with --predict")
-    folder = run or _newest_run(task or SETTINGS["task"])
-    config, vocabulary, model = load_run(folder)
-    if task not in (None, config["task"]):
-        raise InputError(f"the run in {folder} is for the task {config['task']}, not {task}")
-    tokens = TASKS[config["task"]]["tokenize"](predict)
+    folder = run or cli.newest_run(SCRIPT, **({} if task is None else {"task": task}))
+    settings, vocabulary, model = load_run(folder)
+    if task not in (None, settings.task):
+        raise InputError(f"the run in {folder} is for the task {settings.task}, not {task}")
+    tokens = TASKS[settings.task]["tokenize"](predict)
     unknown = vocabulary.missing(tokens)
     if len(unknown) == len(set(tokens)):
         raise InputError(f"nothing in {predict!r} is known to the run in {folder}")
@@ -355,7 +344,7 @@ def _predict(predict, run=None, task=None, **others):
     scores = model.predict(np.to_device(vocabulary.encode(tokens))[None])  # (1, K)
     probabilities = np.to_cpu(softmax(scores))[0]  # (K,)
     best = numpy.argsort(-probabilities)[:TOP]
-    print(format_table([(config["classes"][k], f"{probabilities[k]:.1%}") for k in best]))
+    print(format_table([(settings.classes[k], f"{probabilities[k]:.1%}") for k in best]))
 
 
 def load_run(folder):
@@ -367,8 +356,7 @@ def load_run(folder):
 
     Returns
     -------
-    config : dict
-        The settings of the run.
+    settings : Settings
     vocabulary : Vocabulary
     model : SequenceClassifier
 
@@ -377,51 +365,19 @@ def load_run(folder):
     InputError
         There is no such run, or it is damaged.
     """
-    config = _read_config(folder)
+    settings = cli.read_settings(folder, Settings, SCRIPT)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    model = _build(config, vocabulary, config["classes"])
+    model = _build(settings, vocabulary)
     model.load_params(folder / "params.npz")
-    return config, vocabulary, model
+    return settings, vocabulary, model
 
 
-def confusion_on_test(config, vocabulary, model):
+def confusion_on_test(settings, vocabulary, model):
     """Return the confusion matrix (K, K) of a trained classifier on the test part of its task, as training left it."""
-    task = TASKS[config["task"]]
-    test = task["load"](seed=config["seed"])[2]
-    return evaluate(model, Sequences(*zip(*test), task["tokenize"], vocabulary, config["classes"]),
-                    len(config["classes"]))
-
-
-def _newest_run(task):
-    configs = list(Path("runs").glob(f"{task}-*/config.json"))
-    if not configs:
-        raise InputError(f"there is no run of the task {task} under runs/: "
-                         "train one first, or give its folder as --run")
-    return max(configs, key=lambda path: path.stat().st_mtime).parent
-
-
-def _read_config(folder):
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"there is no run in {folder}: {path} is missing") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        config = None
-    if not _describes_a_run(config):
-        raise InputError(f"{path} is damaged: it does not hold the settings of a run")
-    return config
-
-
-def _describes_a_run(config):
-    wanted = SETTINGS | DEFAULTS["names"] | {"classes": []}
-    return (isinstance(config, dict) and config.keys() == wanted.keys()
-            and all(type(config[name]) is type(value) for name, value in wanted.items())
-            and config["task"] in TASKS and config["cell"] in CELLS
-            and config["wordvec_size"] > 0 and config["hidden_size"] > 0
-            and all(isinstance(name, str) for name in config["classes"]))
+    task = TASKS[settings.task]
+    test = task["load"](seed=settings.seed)[2]
+    return evaluate(model, Sequences(*zip(*test), task["tokenize"], vocabulary, settings.classes),
+                    len(settings.classes))
 
 
 if __name__ == "__main__":

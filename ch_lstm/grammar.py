@@ -6,7 +6,7 @@ agrees in number with a subject 1 to 10 words back, perhaps with attractors, nou
 between. As in Linzen, Dupoux and Goldberg (2016), a model is right about a verb when it finds that form
 more probable than the other: the farmers near my sister often "sing", not "sings".
 """
-import argparse
+import dataclasses
 import math
 import sys
 import time
@@ -16,6 +16,7 @@ import numpy
 
 from ch_lstm.cell_rnnlm import CellRnnlm
 from common import cli
+from common.cli import setting
 from common.cli.tables import format_table
 from common.errors import InputError
 from common.fast import speed_up
@@ -28,8 +29,23 @@ from common.training.batches import StripBatches
 from common.training.epochs import expect_finite, train_epochs
 from dataset.grammar import OTHER_FORM, Grammar, agreement_rules, agreements
 
-DEFAULTS = {"cell": "all", "words": 200_000, "epochs": 6, "wordvec_size": 32, "hidden_size": 64,
-            "optimizer": "adam", "lr": 0.005, "seed": 0, "out": None}
+
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the script."""
+
+    cell: str = setting("all", "which models to train", choices=(*CELLS, "all"))
+    words: int = setting(
+        200_000, "words to train on; half as many are for testing and a tenth for validation", cli.positive_int)
+    epochs: int = setting(6, "times through the training text", cli.positive_int)
+    wordvec_size: int = setting(32, "D", cli.positive_int)
+    hidden_size: int = setting(64, "H", cli.positive_int)
+    optimizer: str = setting("adam", "what updates the parameters", choices=OPTIMIZERS)
+    lr: float = setting(0.005, "learning rate of the first epoch, from which it falls evenly", cli.positive_float)
+    seed: int = setting(0, "of texts and weights", cli.natural)
+    out: Path | None = setting(None, "a new folder for pictures of accuracy against distance", Path)
+
+
 SMOKE = {"words": 2000, "epochs": 2, "wordvec_size": 8, "hidden_size": 8}
 BATCH_SIZE, TIME_SIZE, MAX_GRAD = 20, 35, 1.0
 
@@ -39,46 +55,26 @@ def main(argv=None):
     return cli.run("python -m ch_lstm.grammar", _grammar, argv)
 
 
-def _parser():
-    parser = cli.Parser(prog="python -m ch_lstm.grammar", argument_default=argparse.SUPPRESS,
-                        description="Train language models on a language whose entropy is known.")
-    add = cli.flag_adder(parser, DEFAULTS)
-    add("--cell", "which models to train", choices=[*CELLS, "all"])
-    add("--words", "words to train on; half as many are for testing and a tenth for validation", type=cli.positive_int)
-    add("--epochs", "times through the training text", type=cli.positive_int)
-    add("--wordvec-size", "D", type=cli.positive_int)
-    add("--hidden-size", "H", type=cli.positive_int)
-    add("--optimizer", "", choices=OPTIMIZERS)
-    add("--lr", "learning rate of the first epoch, from which it falls evenly", type=cli.positive_float)
-    add("--seed", "of texts and weights", type=cli.natural)
-    parser.add_argument("--out", type=Path, help="a new folder for pictures of accuracy against distance")
-    parser.add_argument("--smoke", action="store_true",
-                        help="a tiny run of a few seconds, to see that everything works")
-    cli.add_device(parser)
-    return parser
-
-
 def _grammar(argv):
-    given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device"))
-    smoke = SMOKE if given.pop("smoke", False) else {}
-    config = DEFAULTS | smoke | given
-    if config["words"] <= BATCH_SIZE * TIME_SIZE:
-        raise InputError(f"--words {config['words']} is too short a text: give at least {BATCH_SIZE * TIME_SIZE + 1}")
-    if config["out"] is not None:
-        cli.new_folder(config["out"])
+    settings = cli.SettingsParser("python -m ch_lstm.grammar",
+                                  "Train language models on a language whose entropy is known.",
+                                  Settings, SMOKE).settings(argv)
+    if settings.words <= BATCH_SIZE * TIME_SIZE:
+        raise InputError(f"--words {settings.words} is too short a text: give at least {BATCH_SIZE * TIME_SIZE + 1}")
+    if settings.out is not None:
+        cli.new_folder(settings.out)
     grammar = Grammar(agreement_rules())
-    texts = {split: grammar.generate(length, f"{config['seed']} {split}") for split, length in (
-        ("train", config["words"]), ("valid", config["words"] // 10), ("test", config["words"] // 2))}
+    texts = {split: grammar.generate(length, f"{settings.seed} {split}") for split, length in (
+        ("train", settings.words), ("valid", settings.words // 10), ("test", settings.words // 2))}
     _describe(grammar, texts["test"])
 
     summary = [("cell", "parameters", "test perplexity", "above the lowest", "verbs right", "seconds")]
-    for cell in CELLS if config["cell"] == "all" else [config["cell"]]:
+    for cell in CELLS if settings.cell == "all" else [settings.cell]:
         with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
-            row, history = _run(cell, config, grammar, texts)
+            row, history = _run(cell, settings, grammar, texts)
         summary.append(row)
-        if config["out"] is not None:
-            _save_pictures(config["out"], cell, history)
+        if settings.out is not None:
+            _save_pictures(settings.out, cell, history)
     print(format_table(summary))
 
 
@@ -90,20 +86,20 @@ def _describe(grammar, test):
           f"on this test text {math.exp(grammar.cross_entropy(test)):.3f}\n", flush=True)
 
 
-def _run(cell, config, grammar, texts):
+def _run(cell, settings, grammar, texts):
     """Train and test one model; return its row of the summary, and its accuracies after each epoch."""
     train, valid, test = (np.to_device(texts[split]) for split in ("train", "valid", "test"))
-    sizes = grammar.vocabulary.size, config["wordvec_size"], config["hidden_size"]
-    model = speed_up(CellRnnlm(cell, *sizes, seed=config["seed"]))
-    optimizer = OPTIMIZERS[config["optimizer"]](config["lr"])
+    sizes = grammar.vocabulary.size, settings.wordvec_size, settings.hidden_size
+    model = speed_up(CellRnnlm(cell, *sizes, seed=settings.seed))
+    optimizer = OPTIMIZERS[settings.optimizer](settings.lr)
     batches = StripBatches(train[:-1], train[1:], BATCH_SIZE, TIME_SIZE)
     groups = verbs_by_distance(agreements(grammar.vocabulary.decode(texts["test"])))
     verbs = numpy.concatenate(list(groups.values()))  # (verbs,)
     history, seconds = [], 0.0
     start = time.perf_counter()
-    for epoch, nats in enumerate(train_epochs(model, optimizer, batches, config["epochs"], MAX_GRAD), start=1):
+    for epoch, nats in enumerate(train_epochs(model, optimizer, batches, settings.epochs, MAX_GRAD), start=1):
         seconds += time.perf_counter() - start
-        optimizer.lr = config["lr"] * (1 - epoch / config["epochs"])
+        optimizer.lr = settings.lr * (1 - epoch / settings.epochs)
         valid_perplexity = expect_finite(perplexity(model, valid), f"the validation perplexity of epoch {epoch}")
         right = prefers_right_form(model, test, grammar.vocabulary)  # (n,)
         history.append({group: right[places].mean() for group, places in groups.items()})

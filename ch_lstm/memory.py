@@ -12,7 +12,7 @@ gradients of all parameters by one factor. Since the backward pass is linear, th
 multiplied by it: clipping tames a gradient that explodes, and cannot bring back one that has vanished (Pascanu et
 al. 2013).
 """
-import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy
 
 from ch_lstm.memory_model import MemoryModel
 from common import cli
+from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
@@ -35,10 +36,6 @@ from common.training.clip import clip_grads, global_norm
 from common.training.epochs import expect_finite, train_epochs
 from dataset.memory_tasks import AddingProblem, CopyTask
 
-DEFAULTS = {
-    "task": "adding", "cell": "all", "lengths": [10, 25, 50, 100, 200], "steps": 2000, "batch_size": 50,
-    "hidden_size": 64, "memory_bias": 8, "lr": 0.01, "max_grad": 1.0, "seed": 0, "out": None,
-}
 SMOKE = {"task": "all", "lengths": [4, 8], "steps": 2, "batch_size": 4, "hidden_size": 8}
 TASKS = {"adding": (AddingProblem, MeanSquaredError), "copy": (CopyTask, TimeSoftmaxWithLoss)}
 ERRORS = {"adding": "mean squared error", "copy": "cross entropy, nats a symbol"}
@@ -50,80 +47,78 @@ SEQUENCES_AT_ONCE = 100
 ROW = "{:6}  {:>6}  {:4}  {:>7}  {:>18}  {:>5}  {:>7}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the script."""
+
+    task: str = setting("adding", "what to learn", choices=(*TASKS, "all"))
+    cell: str = setting("all", "which models to train", choices=(*CELLS, "all"))
+    lengths: tuple = setting((10, 25, 50, 100, 200), "steps of the adding problem, blanks of the copy task",
+                             cli.positive_int, many=True)
+    steps: int = setting(
+        2000, "most updates of a model, which stops once it has solved its task", cli.positive_int)
+    batch_size: int = setting(50, "N", cli.positive_int)
+    hidden_size: int = setting(64, "H", cli.positive_int)
+    memory_bias: int = setting(
+        8, "largest bias by which gates hold on to the state at first; 0 for none", cli.natural)
+    lr: float = setting(0.01, "learning rate of Adam", cli.positive_float)
+    max_grad: float = setting(1.0, "clip gradients to this global norm", cli.positive_float)
+    seed: int = setting(0, "of weights and sequences", cli.natural)
+    out: Path | None = setting(None, "a new folder for pictures of the errors and of the norms", Path)
+
+
 def main(argv=None):
     """Train and print; returns the exit code."""
     return cli.run("python -m ch_lstm.memory", _memory, argv)
 
 
-def _parser():
-    parser = cli.Parser(
-        prog="python -m ch_lstm.memory", argument_default=argparse.SUPPRESS,
-        description="Train RNN, LSTM and GRU to remember over many steps, and follow the gradient back through them.")
-    add = cli.flag_adder(parser, DEFAULTS)
-    add("--task", "what to learn", choices=[*TASKS, "all"])
-    add("--cell", "which models to train", choices=[*CELLS, "all"])
-    add("--lengths", "steps of the adding problem, blanks of the copy task", type=cli.positive_int, nargs="+")
-    add("--steps", "most updates of a model, which stops once it has solved its task", type=cli.positive_int)
-    add("--batch-size", "N", type=cli.positive_int)
-    add("--hidden-size", "H", type=cli.positive_int)
-    add("--memory-bias", "largest bias by which gates hold on to the state at first; 0 for none", type=cli.natural)
-    add("--lr", "learning rate of Adam", type=cli.positive_float)
-    add("--max-grad", "clip gradients to this global norm", type=cli.positive_float)
-    add("--seed", "of weights and sequences", type=cli.natural)
-    parser.add_argument("--out", type=Path, help="a new folder for pictures of the errors and of the norms")
-    parser.add_argument("--smoke", action="store_true",
-                        help="a tiny run of a few seconds, to see that everything works")
-    cli.add_device(parser)
-    return parser
-
-
 def _memory(argv):
-    given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device"))
-    smoke = SMOKE if given.pop("smoke", False) else {}
-    config = DEFAULTS | smoke | given
-    config["lengths"] = sorted(set(config["lengths"]))
-    if config["task"] != "copy" and config["lengths"][0] < 2:
+    settings = cli.SettingsParser(
+        "python -m ch_lstm.memory",
+        "Train RNN, LSTM and GRU to remember over many steps, and follow the gradient back through them.",
+        Settings, SMOKE).settings(argv)
+    settings = dataclasses.replace(settings, lengths=sorted(set(settings.lengths)))
+    if settings.task != "copy" and settings.lengths[0] < 2:
         raise InputError("the adding problem needs --lengths of at least 2, for its two markers")
-    if config["out"] is not None:
-        cli.new_folder(config["out"])
+    if settings.out is not None:
+        cli.new_folder(settings.out)
     norms = [("task", "cell", "weights", "t = 0", "T/4", "T/2", "3T/4", "T", "parameters", "factor")]
     print(ROW.format("task", "length", "cell", "error", "ignoring the input", "steps", "seconds"), flush=True)
-    for task in TASKS if config["task"] == "all" else [config["task"]]:
+    for task in TASKS if settings.task == "all" else [settings.task]:
         with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
-            norms += _run(task, config)
-    print(f"\nlength {config['lengths'][-1]}: norms of dL/dh_t at five steps t and of the gradient of all parameters,\n"
+            norms += _run(task, settings)
+    print(f"\nlength {settings.lengths[-1]}: norms of dL/dh_t at five steps t and of the gradient of all parameters,\n"
           f"and the factor by which clipping multiplies them\n\n{format_table(norms, left=3)}")
 
 
-def _run(task, config):
+def _run(task, settings):
     """Train each cell at each length, print a row for each, and return the rows of norms."""
-    cells = list(CELLS) if config["cell"] == "all" else [config["cell"]]
-    lengths = config["lengths"]
+    cells = list(CELLS) if settings.cell == "all" else [settings.cell]
+    lengths = settings.lengths
     errors = {cell: [] for cell in cells}
     norms = {"initial": {}, "trained": {}}  # weights -> cell -> what state_gradient_norms returns
     for length in lengths:
         for cell in cells:
-            model, training, held_out = build(task, cell, length, config)
+            model, training, held_out = build(task, cell, length, settings)
             if length == lengths[-1]:
-                norms["initial"][cell] = state_gradient_norms(model, held_out, config)
+                norms["initial"][cell] = state_gradient_norms(model, held_out, settings)
             start = time.perf_counter()
-            steps = train(model, training, held_out, config)
+            steps = train(model, training, held_out, settings)
             seconds = time.perf_counter() - start
             error = mean_error(model, held_out, batches=10)
             print(ROW.format(task, length, cell, f"{error:.4f}", f"{training.error_ignoring_input:.4f}",
                              steps, f"{seconds:.1f}"), flush=True)
             errors[cell].append(error)
             if length == lengths[-1]:
-                norms["trained"][cell] = state_gradient_norms(model, held_out, config)
-    if config["out"] is not None:
-        _save_errors(config["out"], task, lengths, errors, training.error_ignoring_input)
+                norms["trained"][cell] = state_gradient_norms(model, held_out, settings)
+    if settings.out is not None:
+        _save_errors(settings.out, task, lengths, errors, training.error_ignoring_input)
         for weights, by_cell in norms.items():
-            _save_norms(config["out"], task, lengths[-1], weights, by_cell)
+            _save_norms(settings.out, task, lengths[-1], weights, by_cell)
     return [_norms_row(task, cell, weights, *norms[weights][cell]) for cell in cells for weights in norms]
 
 
-def build(task, cell, length, config):
+def build(task, cell, length, settings):
     """Return a fresh model, and the sequences to train on and to hold out.
 
     Parameters
@@ -131,8 +126,7 @@ def build(task, cell, length, config):
     task : {"adding", "copy"}
     cell : {"rnn", "lstm", "gru"}
     length : int
-    config : dict
-        The settings, as `DEFAULTS`.
+    settings : Settings
 
     Returns
     -------
@@ -142,32 +136,32 @@ def build(task, cell, length, config):
     """
     make_sequences, make_loss = TASKS[task]
     # [seed, 0] would be the generator of the weights.
-    training, held_out = (make_sequences(length, seed=[config["seed"], part]) for part in (1, 2))
-    model = MemoryModel(cell, training.input_size, config["hidden_size"], training.output_size,
-                        training.answer_steps, make_loss(), config["memory_bias"], config["seed"])
+    training, held_out = (make_sequences(length, seed=[settings.seed, part]) for part in (1, 2))
+    model = MemoryModel(cell, training.input_size, settings.hidden_size, training.output_size,
+                        training.answer_steps, make_loss(), settings.memory_bias, settings.seed)
     return model, training, held_out
 
 
-def train(model, training, held_out, config):
+def train(model, training, held_out, settings):
     """Train until a model has solved its task, in two evaluations one after the other, or has made all its steps.
 
     Parameters
     ----------
     model : MemoryModel
     training, held_out : AddingProblem or CopyTask
-    config : dict
+    settings : Settings
 
     Returns
     -------
     int
         Updates made.
     """
-    optimizer = Adam(config["lr"])
+    optimizer = Adam(settings.lr)
     solved = 0
-    while solved < 2 and optimizer.steps < config["steps"]:
-        updates = min(EVALUATION_INTERVAL, config["steps"] - optimizer.steps)
-        batches = DrawnBatches(lambda: _batch(training, config["batch_size"]), updates)
-        next(train_epochs(model, optimizer, batches, 1, config["max_grad"]))
+    while solved < 2 and optimizer.steps < settings.steps:
+        updates = min(EVALUATION_INTERVAL, settings.steps - optimizer.steps)
+        batches = DrawnBatches(lambda: _batch(training, settings.batch_size), updates)
+        next(train_epochs(model, optimizer, batches, 1, settings.max_grad))
         error = mean_error(model, held_out, batches=5)
         solved = solved + 1 if error < SOLVED * held_out.error_ignoring_input else 0
     return optimizer.steps
@@ -195,14 +189,14 @@ def mean_error(model, held_out, batches):
     return expect_finite(error, "the loss")
 
 
-def state_gradient_norms(model, held_out, config):
+def state_gradient_norms(model, held_out, settings):
     """Return the norm of dL/dh_t at each step, and what clipping does.
 
     Parameters
     ----------
     model : MemoryModel
     held_out : AddingProblem or CopyTask
-    config : dict
+    settings : Settings
 
     Returns
     -------
@@ -213,11 +207,11 @@ def state_gradient_norms(model, held_out, config):
     factor : float
         By which clipping multiplies that gradient.
     """
-    xs, ts = _batch(held_out, config["batch_size"])
+    xs, ts = _batch(held_out, settings.batch_size)
     gradients = np.to_cpu(model.state_gradients(xs, ts)).astype(numpy.float64)  # (N, T + 1, H), squares in float64
     model.forward(xs, ts)
     model.backward()
-    norm = float(clip_grads(model.grads, config["max_grad"]))
+    norm = float(clip_grads(model.grads, settings.max_grad))
     return numpy.linalg.norm(gradients, axis=(0, 2)), norm, float(global_norm(model.grads)) / norm
 
 

@@ -9,7 +9,7 @@ of source that computes it, as `common.watch.walk` found them.
 The gradients of all the losses take one backward pass: the sentence goes in as many times as it has characters to
 predict, and in each copy another one counts.
 """
-import argparse
+import dataclasses
 import json
 import linecache
 import sys
@@ -22,6 +22,7 @@ import common
 from ch_lstm.cell_rnnlm import CellRnnlm
 from ch_lstm.models import MODELS
 from common import cli
+from common.cli import setting
 from common.device.ids import known_ids
 from common.errors import InputError
 from common.fast import speed_up
@@ -40,8 +41,6 @@ from common.watch.trace import trace
 from common.watch.walk import walk
 from dataset.corpus import load_corpus
 
-DEFAULTS = {"text": "An object is a list (see section Lists) or a string.", "out": Path("microscope.html"),
-            "epochs": 25, "wordvec_size": 16, "hidden_size": 32, "lr": 0.01, "seed": 0}
 SMOKE = {"epochs": 1, "wordvec_size": 4, "hidden_size": 4, "max_tokens": 2000}
 BATCH_SIZE, TIME_SIZE, MAX_GRAD = 20, 50, 1.0
 
@@ -98,66 +97,64 @@ FORWARD = {"lstm": ("af", "ag", "ai", "ao", "f", "g", "i", "o", "c", "h"), "rnn"
 BACKWARD = {cell: tuple(name for name in names if name.startswith("d")) for cell, names in QUANTITIES.items()}
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the script."""
+
+    text: str = setting("An object is a list (see section Lists) or a string.",
+                        f"the sentence, of 2 to {LONGEST} characters")
+    out: Path = setting(Path("microscope.html"), "the page", Path)
+    run: Path | None = setting(None, "take the LSTM of this run of ch_lstm.train --unit char, "
+                                     "and train only an RNN of its size, on its corpus", Path)
+    checkpoint: str = setting("best", "of --run", choices=("best", "last"))
+    max_tokens: int | None = setting(None, "characters to train on", cli.positive_int, flag=False)
+    epochs: int = setting(25, "times through the corpus", cli.positive_int)
+    wordvec_size: int = setting(16, "D, size of a character's vector", cli.positive_int)
+    hidden_size: int = setting(32, f"H, units, at most {LARGEST}", cli.positive_int)
+    lr: float = setting(0.01, "learning rate of the first epoch, from which it falls evenly", cli.positive_float)
+    seed: int = setting(0, "of the weights", cli.natural)
+
+
 def main(argv=None):
     """Train, observe and write the page; returns the exit code."""
     return cli.run("python -m ch_lstm.microscope", _microscope, argv)
 
 
-def _parser():
-    parser = cli.Parser(
-        prog="python -m ch_lstm.microscope", argument_default=argparse.SUPPRESS,
-        description="Write one HTML page on which to watch an LSTM and an RNN read a sentence, forwards and backwards.")
-
-    add = cli.flag_adder(parser, DEFAULTS)
-    add("--text", f"the sentence, of 2 to {LONGEST} characters")
-    add("--out", "the page", type=Path)
-    parser.add_argument("--run", type=Path, help="take the LSTM of this run of ch_lstm.train --unit char, "
-                        "and train only an RNN of its size, on its corpus")
-    parser.add_argument("--checkpoint", choices=("best", "last"), help="of --run (default: best)")
-    add("--epochs", "times through the corpus", type=cli.positive_int)
-    add("--wordvec-size", "D, size of a character's vector", type=cli.positive_int)
-    add("--hidden-size", f"H, units, at most {LARGEST}", type=cli.positive_int)
-    add("--lr", "learning rate of the first epoch, from which it falls evenly", type=cli.positive_float)
-    add("--seed", "of the weights", type=cli.natural)
-    parser.add_argument("--smoke", action="store_true",
-                        help="a tiny run of a few seconds, to see that everything works")
-    cli.add_device(parser)
-    return parser
-
-
 def _microscope(argv):
-    given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device"))
-    smoke = SMOKE if given.pop("smoke", False) else {}
-    config = DEFAULTS | {"run": None, "checkpoint": "best", "max_tokens": None} | smoke | given
+    parser = cli.SettingsParser(
+        "python -m ch_lstm.microscope",
+        "Write one HTML page on which to watch an LSTM and an RNN read a sentence, forwards and backwards.",
+        Settings, SMOKE)
+    given = parser.given(argv)
+    settings = parser.fill(given)
     for name in ("wordvec_size", "hidden_size") if "run" in given else ("checkpoint",):
         if name in given:
             raise InputError(f"--{name.replace('_', '-')} {'does not go' if 'run' in given else 'goes'} with --run")
-    if config["out"].is_dir():
-        raise InputError(f"{config['out']} is a folder: give --out the name of a file")
+    if settings.out.is_dir():
+        raise InputError(f"{settings.out} is a folder: give --out the name of a file")
     models, sources = {}, {}
-    if config["run"] is None:
+    if settings.run is None:
         corpus = load_corpus("pydoc", "char")
     else:
-        models["lstm"], corpus, settings = _lstm_of_run(config)
-        config |= {name: settings[name] for name in ("wordvec_size", "hidden_size")}
-        sources["lstm"] = f"from the run {config['run']}"
-    if config["hidden_size"] > LARGEST:
-        raise InputError(f"{config['hidden_size']} units are too many for a page: at most {LARGEST}")
-    ids = sentence_ids(config["text"], corpus.vocabulary)  # (T,)
+        models["lstm"], corpus, sizes = _lstm_of_run(settings)
+        settings = dataclasses.replace(settings, **sizes)
+        sources["lstm"] = f"from the run {settings.run}"
+    if settings.hidden_size > LARGEST:
+        raise InputError(f"{settings.hidden_size} units are too many for a page: at most {LARGEST}")
+    ids = sentence_ids(settings.text, corpus.vocabulary)  # (T,)
     for cell in QUANTITIES:
         if cell not in models:
-            models[cell] = _train(cell, corpus, config)
-            sources[cell] = f"trained for {config['epochs']} epoch{'s' * (config['epochs'] > 1)}"
-    facts = {cell: {"source": sources[cell], "perplexity": _perplexity(cell, model, corpus, config)}
+            models[cell] = _train(cell, corpus, settings)
+            sources[cell] = f"trained for {settings.epochs} epoch{'s' * (settings.epochs > 1)}"
+    facts = {cell: {"source": sources[cell], "perplexity": _perplexity(cell, model, corpus, settings)}
              for cell, model in models.items()}
     data = page_data(ids, corpus.vocabulary, models)
     for cell in models:
         data["models"][cell] |= facts[cell]
     html = page(data | {"corpus": "the documentation of Python" if corpus.name == "pydoc" else Path(corpus.name).name})
-    with replacing(config["out"]) as file:
+    with replacing(settings.out) as file:
         file.write(html)
-    print(f"{config['out']}: {len(html.encode()) / 1000:,.0f} kB, open it in a browser")
+    print(f"{settings.out}: {len(html.encode()) / 1000:,.0f} kB, open it in a browser")
 
 
 def sentence_ids(text, vocabulary):
@@ -179,38 +176,39 @@ def sentence_ids(text, vocabulary):
     return vocabulary.encode_known(text, "--text")
 
 
-def _lstm_of_run(config):
-    """Return the model of a training run, its corpus and its settings."""
-    settings, vocabulary, model = load_run(config["run"], MODELS, config["checkpoint"])
-    if settings["unit"] != "char":
-        raise InputError(f"the run in {config['run']} reads units of {settings['unit']!r}: train one with --unit char")
-    if settings["model"] != "rnnlm":
-        raise InputError(f"the run in {config['run']} is of the model {settings['model']!r}: the page shows one LSTM "
+def _lstm_of_run(settings):
+    """Return the model of a training run, its corpus, and its sizes by the names of the settings."""
+    trained, vocabulary, model = load_run(settings.run, MODELS, settings.checkpoint)
+    if trained.unit != "char":
+        raise InputError(f"the run in {settings.run} reads units of {trained.unit!r}: train one with --unit char")
+    if trained.model != "rnnlm":
+        raise InputError(f"the run in {settings.run} is of the model {trained.model!r}: the page shows one LSTM "
                          "layer, train one with --model rnnlm")
-    return model, corpus_of_run(settings, vocabulary), settings
+    sizes = {"wordvec_size": trained.wordvec_size, "hidden_size": trained.hidden_size}
+    return model, corpus_of_run(trained, vocabulary), sizes
 
 
-def _train(cell, corpus, config):
+def _train(cell, corpus, settings):
     """Return a trained model."""
     start = time.perf_counter()
-    train = known_ids(corpus.train[:config["max_tokens"]])
-    sizes = corpus.vocabulary.size, config["wordvec_size"], config["hidden_size"]
-    model = speed_up(CellRnnlm(cell, *sizes, seed=config["seed"]))
+    train = known_ids(corpus.train[:settings.max_tokens])
+    sizes = corpus.vocabulary.size, settings.wordvec_size, settings.hidden_size
+    model = speed_up(CellRnnlm(cell, *sizes, seed=settings.seed))
     time_size = max(1, min(TIME_SIZE, len(train) - 1))  # a short corpus has a smaller batch, but it has one
     batch_size = max(1, min(BATCH_SIZE, (len(train) - 1) // time_size))
-    optimizer, batches = Adam(config["lr"]), StripBatches(train[:-1], train[1:], batch_size, time_size)
+    optimizer, batches = Adam(settings.lr), StripBatches(train[:-1], train[1:], batch_size, time_size)
     with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
-        for epoch, loss in enumerate(train_epochs(model, optimizer, batches, config["epochs"], MAX_GRAD), start=1):
-            optimizer.lr, nats = config["lr"] * (1 - epoch / config["epochs"]), loss
-    print(f"{cell.upper():4} {sum(param.size for param in model.params):,} parameters, {config['epochs']} epochs, "
+        for epoch, loss in enumerate(train_epochs(model, optimizer, batches, settings.epochs, MAX_GRAD), start=1):
+            optimizer.lr, nats = settings.lr * (1 - epoch / settings.epochs), loss
+    print(f"{cell.upper():4} {sum(param.size for param in model.params):,} parameters, {settings.epochs} epochs, "
           f"training loss {nats:.3f} nats a character, {time.perf_counter() - start:.0f} s", flush=True)
     return model
 
 
-def _perplexity(cell, model, corpus, config):
+def _perplexity(cell, model, corpus, settings):
     """Return the perplexity on the validation text, to two decimals."""
     with numpy.errstate(all="ignore"):
-        result = perplexity(model, known_ids(corpus.valid[:config["max_tokens"]]))
+        result = perplexity(model, known_ids(corpus.valid[:settings.max_tokens]))
     return round(expect_finite(float(result), f"the perplexity of the {cell.upper()}"), 2)
 
 

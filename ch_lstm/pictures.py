@@ -1,5 +1,6 @@
 """Pictures of trained models of the chapter on the LSTM, and of gradients: `python -m ch_lstm.pictures --help`."""
 import contextlib
+import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy
 from ch_lstm import classify, memory
 from ch_lstm.models import MODELS
 from common import cli, plots
+from common.cli import setting
 from common.errors import InputError
 from common.layers.stack import CELLS
 from common.np import np
@@ -17,79 +19,82 @@ from common.training.batches import DrawnBatches
 from common.training.clip import global_norm
 from common.training.epochs import train_epochs
 from common.training.metrics import accuracy
-from common.watch.pictures import Picture, pictures
+from common.watch.pictures import Picture, PictureSettings, pictures
 
 SMALL, LARGE = 0.5, 3.0  # by which the recurrent weights are multiplied, drawn with a standard deviation of 1 / sqrt(H)
-GRADIENTS = {"length": 50, "hidden_size": 64, "batch_size": 50, "memory_bias": 8, "steps": 200, "lr": 0.1,
-             "max_grad": 1.0, "seed": 0}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GradientsSettings(PictureSettings):
+    """Settings of the picture `gradients`."""
+
+    length: int = setting(50, "time steps T of the adding problem", cli.positive_int)
+    hidden_size: int = setting(64, "H", cli.positive_int)
+    batch_size: int = setting(50, "N", cli.positive_int)
+    memory_bias: int = setting(
+        8, "largest bias by which the gates of LSTM and GRU hold on to the state; 0 for none", cli.natural)
+    steps: int = setting(200, "updates of the RNN that is trained", cli.positive_int)
+    lr: float = setting(0.1, "learning rate of its SGD", cli.positive_float)
+    max_grad: float = setting(1.0, "clip gradients to this global norm", cli.positive_float)
+    seed: int = setting(0, "of weights and sequences", cli.natural)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfusionSettings(PictureSettings):
+    """Settings of the picture `confusion`."""
+
+    run: Path = setting(cli.REQUIRED, "folder of a run of ch_lstm.classify", Path, positional=True)
 
 
 def main(argv=None):
     """Draw; returns the exit code."""
     return pictures("python -m ch_lstm.pictures", MODELS, {
         "gradients": Picture("How gradients vanish and explode in RNN, LSTM and GRU, and what clipping does to them.",
-                             _add_gradients, _draw_gradients),
+                             GradientsSettings, _draw_gradients),
         "confusion": Picture("The confusion matrix of a run of ch_lstm.classify, on its test part.",
-                             _add_confusion, _draw_confusion),
+                             ConfusionSettings, _draw_confusion),
     }, argv)
 
 
 # Gradients
 
 
-def _add_gradients(parser):
-    def add(flag, text, kind):
-        default = GRADIENTS[flag[2:].replace("-", "_")]
-        parser.add_argument(flag, type=kind, default=default, help=f"{text} (default: {default})")
-
-    add("--length", "time steps T of the adding problem", cli.positive_int)
-    add("--hidden-size", "H", cli.positive_int)
-    add("--batch-size", "N", cli.positive_int)
-    add("--memory-bias", "largest bias by which the gates of LSTM and GRU hold on to the state; 0 for none",
-        cli.natural)
-    add("--steps", "updates of the RNN that is trained", cli.positive_int)
-    add("--lr", "learning rate of its SGD", cli.positive_float)
-    add("--max-grad", "clip gradients to this global norm", cli.positive_float)
-    add("--seed", "of weights and sequences", cli.natural)
-
-
-def _draw_gradients(args, models):
+def _draw_gradients(settings, models):
     """Draw the norm of dL/dh_t before training, for small and large recurrent weights, and an RNN's training.
 
     Before training the answer to "what does clipping change?" is one factor for the whole curve: it lowers a gradient
     that exploded, keeps its shape, and leaves one that vanished as small as it was. Over training it is what keeps one
     steep place from throwing all parameters away.
     """
-    if args.length < 2:
+    if settings.length < 2:
         raise InputError("the adding problem needs a --length of at least 2, for its two markers")
-    config = memory.DEFAULTS | {name: getattr(args, name) for name in GRADIENTS}
     panels, first = {}, {}
     with numpy.errstate(all="ignore"):  # training without clipping is meant to overflow
         for words, scale in ("small", SMALL), ("large", LARGE):
             before, after = {}, {}
             for cell in CELLS:
-                model, _, held_out = _build(cell, config, scale)
-                norms, _, factor = memory.state_gradient_norms(model, held_out, config)
+                model, _, held_out = _build(cell, settings, scale)
+                norms, _, factor = memory.state_gradient_norms(model, held_out, settings)
                 before[cell.upper()] = norms
                 after[f"{cell.upper()} after clipping"] = norms * factor
                 first[cell, words] = norms[0]
             panels[f"{words} recurrent weights: {scale:g} / sqrt(H)"] = plots.gradient_norms_panel(before, after)
-        unclipped, clipped = ([*_train(config, max_grad)] for max_grad in (None, args.max_grad))
-    if len(clipped) < args.steps:
+        unclipped, clipped = ([*_train(settings, max_grad)] for max_grad in (None, settings.max_grad))
+    if len(clipped) < settings.steps:
         raise InputError(f"even with clipping the loss overflows, at update {len(clipped) + 1}: try a lower --lr")
     panels["gradient of all parameters of an RNN in training"] = dict(curves={
         "without clipping": _curve([norm for norm, _ in unclipped]),
         "with clipping, before it": _curve([norm for norm, _ in clipped]),
-        "with clipping, after it": _curve([min(norm, args.max_grad) for norm, _ in clipped]),
+        "with clipping, after it": _curve([min(norm, settings.max_grad) for norm, _ in clipped]),
     }, xlabel="update", ylabel="global norm", yscale="log", ylim=_within(norm for norm, _ in clipped))
     panels["loss of the same RNN"] = dict(curves={
         "without clipping": _curve([loss for _, loss in unclipped]),
         "with clipping": _curve([loss for _, loss in clipped]),
     }, xlabel="update", ylabel="mean squared error", yscale="log", ylim=_within(loss for _, loss in clipped))
     numbers = ", ".join(f"{cell.upper()} {first[cell, 'small']:.0e} and {first[cell, 'large']:.0e}" for cell in CELLS)
-    end = (f"without clipping the loss overflows at update {len(unclipped) + 1}" if len(unclipped) < args.steps
+    end = (f"without clipping the loss overflows at update {len(unclipped) + 1}" if len(unclipped) < settings.steps
            else f"without clipping the loss ends at {unclipped[-1][1]:.2g}")
-    return (plots.panels_figure(panels, f"adding problem of {args.length} steps"),
+    return (plots.panels_figure(panels, f"adding problem of {settings.length} steps"),
             f"norm of dL/dh_0 with small and large weights: {numbers}; {end}, with it at {clipped[-1][1]:.2g}")
 
 
@@ -103,27 +108,27 @@ def _within(values):
     return min(values) / 5, 1000 * max(values)
 
 
-def _build(cell, config, scale):
+def _build(cell, settings, scale):
     """Return what `memory.build` does, the recurrent weights multiplied by a number."""
-    model, training, held_out = memory.build("adding", cell, config["length"], config)
+    model, training, held_out = memory.build("adding", cell, settings.length, settings)
     model.recurrent.params[1][...] *= scale
     return model, training, held_out
 
 
-def _train(config, max_grad):
+def _train(settings, max_grad):
     """Train an RNN by plain SGD, and yield the global norm before clipping and the loss of each update.
 
     Ends early where one of them is no longer finite.
     """
-    model, training, _ = _build("rnn", config, 1.0)
-    batches = DrawnBatches(lambda: map(np.to_device, training.batch(config["batch_size"])), 1)
+    model, training, _ = _build("rnn", settings, 1.0)
+    batches = DrawnBatches(lambda: map(np.to_device, training.batch(settings.batch_size)), 1)
     norms = []
 
     def before_update(loss, targets):
         norms.append(float(global_norm(model.grads)))
 
     with contextlib.suppress(InputError):  # it says that the loss is not finite, which is meant to be seen here
-        for loss in train_epochs(model, SGD(config["lr"]), batches, config["steps"], max_grad, before_update):
+        for loss in train_epochs(model, SGD(settings.lr), batches, settings.steps, max_grad, before_update):
             if not math.isfinite(norms[-1]):
                 return
             yield norms[-1], loss
@@ -132,15 +137,11 @@ def _train(config, max_grad):
 # The confusion matrix
 
 
-def _add_confusion(parser):
-    parser.add_argument("run", type=Path, help="folder of a run of ch_lstm.classify")
-
-
 def _draw_confusion(args, models):
-    config, vocabulary, model = classify.load_run(args.run)
-    matrix = classify.confusion_on_test(config, vocabulary, model)  # (K, K)
+    settings, vocabulary, model = classify.load_run(args.run)
+    matrix = classify.confusion_on_test(settings, vocabulary, model)  # (K, K)
     share = f"{accuracy(matrix):.1%} of {matrix.sum():,}"
-    return (plots.confusion_figure(matrix, config["classes"], f"{config['task']}, {config['cell'].upper()}: {share}"),
+    return (plots.confusion_figure(matrix, settings.classes, f"{settings.task}, {settings.cell.upper()}: {share}"),
             f"{share} right")
 
 

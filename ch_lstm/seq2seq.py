@@ -9,13 +9,14 @@ All that the decoder knows of the question is one state, and three changes make 
 --attention  lets the decoder look at all states of the encoder, with weights that it learns
              (Bahdanau et al. 2015)
 """
-import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
 
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from common import cli
+from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
@@ -27,15 +28,8 @@ from common.training.epochs import train_epochs
 from dataset import sequence
 
 # The book's settings.
-DEFAULTS = {
-    "task": "addition", "reverse": False, "peeky": False, "attention": False, "compare": False,
-    "batch_size": 128, "wordvec_size": 16, "lr": 0.001, "max_grad": 5.0, "seed": 0,
-    "max_examples": 45_000, "out": None,
-}
-TASKS = {
-    "addition": {"file_name": "addition.txt", "epochs": 25, "hidden_size": 128},
-    "date": {"file_name": "date.txt", "epochs": 10, "hidden_size": 256},
-}
+FILES = {"addition": "addition.txt", "date": "date.txt"}
+TASKS = {"addition": {"epochs": 25, "hidden_size": 128}, "date": {"epochs": 10, "hidden_size": 256}}
 SMOKE = {"epochs": 1, "hidden_size": 16, "max_examples": 500}
 
 COMPARED = [{}, {"reverse": True}, {"peeky": True}, {"reverse": True, "peeky": True}]
@@ -43,91 +37,81 @@ ANSWERS_AT_ONCE = 500  # so many states of the encoder are kept in memory
 EXAMPLES = 5
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the script; `TASKS` has the defaults that depend on the task."""
+
+    task: str = setting("addition", "what to learn", choices=TASKS)
+    reverse: bool = setting(False, "read the question back to front")
+    peeky: bool = setting(False, "show the encoding to the decoder at every step", one_of="decoder")
+    attention: bool = setting(False, "let the decoder attend to all of the question", one_of="decoder")
+    compare: bool = setting(False, "train with and without --reverse and --peeky in turn", one_of="decoder")
+    epochs: int = setting(25, "times through the training questions", cli.positive_int)
+    batch_size: int = setting(128, "N, questions side by side", cli.positive_int)
+    wordvec_size: int = setting(16, "D", cli.positive_int)
+    hidden_size: int = setting(128, "H", cli.positive_int)
+    lr: float = setting(0.001, "learning rate of Adam", cli.positive_float)
+    max_grad: float = setting(5.0, "clip gradients to this global norm", cli.positive_float)
+    seed: int = setting(0, "of the weights and the order of the questions", cli.natural)
+    max_examples: int = setting(
+        45_000, "train on the first so many questions, test on the first so many of the 5,000", cli.positive_int)
+    out: Path | None = setting(None, "a new folder for accuracy.png, attention.png and the parameters", Path)
+
+
 def main(argv=None):
     """Train and evaluate; returns the exit code."""
     return cli.run("python -m ch_lstm.seq2seq", _seq2seq, argv)
 
 
-def _parser():
-    parser = cli.Parser(prog="python -m ch_lstm.seq2seq", argument_default=argparse.SUPPRESS,
-                        description="Learn additions or dates with an encoder and a decoder.")
-    add = parser.add_argument
-
-    def words(name, text):
-        values = [DEFAULTS[name]] if name in DEFAULTS else [f"{TASKS[task][name]} for {task}" for task in TASKS]
-        return f"{text} (default: {', '.join(map(str, values))})"
-
-    add("--task", choices=TASKS, help=words("task", "what to learn"))
-    add("--reverse", action="store_true", help="read the question back to front")
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--peeky", action="store_true", help="show the encoding to the decoder at every step")
-    kind.add_argument("--attention", action="store_true", help="let the decoder attend to all of the question")
-    kind.add_argument("--compare", action="store_true", help="train with and without --reverse and --peeky in turn")
-    add("--epochs", type=cli.positive_int, help=words("epochs", "times through the training questions"))
-    add("--batch-size", type=cli.positive_int, help=words("batch_size", "N, questions side by side"))
-    add("--wordvec-size", type=cli.positive_int, help=words("wordvec_size", "D"))
-    add("--hidden-size", type=cli.positive_int, help=words("hidden_size", "H"))
-    add("--lr", type=cli.positive_float, help=words("lr", "learning rate of Adam"))
-    add("--max-grad", type=cli.positive_float, help=words("max_grad", "clip gradients to this global norm"))
-    add("--seed", type=cli.natural, help=words("seed", "of the weights and the order of the questions"))
-    add("--max-examples", type=cli.positive_int,
-        help=words("max_examples", "train on the first so many questions, test on the first so many of the 5,000"))
-    add("--out", type=Path, help="a new folder for accuracy.png, attention.png and the parameters")
-    add("--smoke", action="store_true", help="a tiny run of a few seconds, to see that everything works")
-    cli.add_device(parser)
-    return parser
-
-
 def _seq2seq(argv):
-    given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device"))
-    smoke = SMOKE if given.pop("smoke", False) else {}
-    config = DEFAULTS | TASKS[given.get("task", DEFAULTS["task"])] | smoke | given
-    if config["compare"] and config["reverse"]:
+    settings = cli.SettingsParser(
+        "python -m ch_lstm.seq2seq", "Learn additions or dates with an encoder and a decoder.",
+        Settings, SMOKE, TASKS, chosen_by="task").settings(argv)
+    if settings.compare and settings.reverse:
         raise InputError("--compare trains with and without --reverse anyway: leave --reverse out")
-    if config["out"] is not None:
-        cli.new_folder(config["out"])
-    variants = [config | flags for flags in COMPARED] if config["compare"] else [config]
+    if settings.out is not None:
+        cli.new_folder(settings.out)
+    variants = [dataclasses.replace(settings, **flags) for flags in COMPARED] if settings.compare else [settings]
     histories = {_name(variant): _run(variant) for variant in variants}
-    if config["compare"]:
+    if settings.compare:
         print(f"accuracy after each epoch\n{_compared(histories)}")
-    if config["out"] is not None:
+    if settings.out is not None:
         curves = {name: ([row["epoch"] for row in history], [row["accuracy"] for row in history])
                   for name, history in histories.items()}
-        save_curves(config["out"] / "accuracy.png", curves, "epoch", "accuracy on the test questions",
-                    config["task"], ylim=(-0.05, 1.05))
+        save_curves(settings.out / "accuracy.png", curves, "epoch", "accuracy on the test questions",
+                    settings.task, ylim=(-0.05, 1.05))
 
 
-def _name(config):
-    return "-".join(flag for flag in ("reverse", "peeky", "attention") if config[flag]) or "plain"
+def _name(settings):
+    return "-".join(flag for flag in ("reverse", "peeky", "attention") if getattr(settings, flag)) or "plain"
 
 
-def _run(config):
+def _run(settings):
     """Train one model, print its progress and some answers; return what `train` returns."""
-    (x_train, t_train), (x_test, t_test) = _load(config)
+    (x_train, t_train), (x_test, t_test) = _load(settings)
     _, id_to_char = sequence.get_vocab()
-    make_model = AttentionSeq2seq if config["attention"] else PeekySeq2seq if config["peeky"] else Seq2seq
-    model = make_model(len(id_to_char), config["wordvec_size"], config["hidden_size"], seed=config["seed"])
+    make_model = AttentionSeq2seq if settings.attention else PeekySeq2seq if settings.peeky else Seq2seq
+    model = make_model(len(id_to_char), settings.wordvec_size, settings.hidden_size, seed=settings.seed)
     size = sum(param.size for param in model.params)
-    print(f"{config['task']}, {_name(config)} ({size:,} parameters): {len(x_train):,} training questions, "
+    print(f"{settings.task}, {_name(settings)} ({size:,} parameters): {len(x_train):,} training questions, "
           f"{len(x_test):,} test questions", flush=True)
-    history = train(model, Adam(config["lr"]), (x_train, t_train), (x_test, t_test),
-                    config["epochs"], config["batch_size"], config["max_grad"])
-    examples = x_test[:EXAMPLES], t_test[:EXAMPLES], config["reverse"], id_to_char
+    history = train(model, Adam(settings.lr), (x_train, t_train), (x_test, t_test),
+                    settings.epochs, settings.batch_size, settings.max_grad)
+    examples = x_test[:EXAMPLES], t_test[:EXAMPLES], settings.reverse, id_to_char
     _print_examples(model, *examples)
-    if config["out"] is not None:
-        model.save_params(config["out"] / f"{_name(config)}.npz")
-        if config["attention"]:
-            _save_attention(config["out"] / "attention.png", model, *examples)
+    if settings.out is not None:
+        model.save_params(settings.out / f"{_name(settings)}.npz")
+        if settings.attention:
+            _save_attention(settings.out / "attention.png", model, *examples)
     return history
 
 
-def _load(config):
+def _load(settings):
     """Return questions and answers on the device in use: (x_train, t_train), (x_test, t_test)."""
-    n = config["max_examples"]
-    step = -1 if config["reverse"] else 1
+    n = settings.max_examples
+    step = -1 if settings.reverse else 1
     return [(np.to_device(x[:n, ::step]), np.to_device(t[:n]))
-            for x, t in sequence.load_data(config["file_name"])]
+            for x, t in sequence.load_data(FILES[settings.task])]
 
 
 def train(model, optimizer, training, test, epochs, batch_size, max_grad):

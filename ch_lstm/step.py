@@ -1,6 +1,8 @@
 """An LSTM or a GRU, one line of arithmetic at a time: `python -m ch_lstm.step --help`."""
+import dataclasses
 import sys
 
+from common.cli import setting
 from common.layers.gru import TimeGRU
 from common.layers.initial import recurrent_weights
 from common.layers.lstm import TimeLSTM
@@ -8,24 +10,26 @@ from common.np import np
 from common.watch import step
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(step.StepSettings):
+    """Settings of the script."""
+
+    cell: str = setting("lstm", "gru-reset-after is PyTorch's GRU", choices=("lstm", "gru", "gru-reset-after"))
+
+
 def main(argv=None):
     """Step through a tiny network; returns the exit code."""
     return step.run("python -m ch_lstm.step",
                     "Step through a tiny LSTM or GRU, forwards and backwards, one key for each line of arithmetic.",
-                    _add_flags, _make_layer, argv)
+                    Settings, _make_layer, argv)
 
 
-def _add_flags(parser):
-    parser.add_argument("--cell", choices=("lstm", "gru", "gru-reset-after"), default="lstm",
-                        help="gru-reset-after is PyTorch's GRU (default: %(default)s)")
-
-
-def _make_layer(args):
-    D, H = args.wordvec_size, args.hidden_size
-    if args.cell == "lstm":
+def _make_layer(settings):
+    D, H = settings.wordvec_size, settings.hidden_size
+    if settings.cell == "lstm":
         return TimeLSTM(*recurrent_weights(D, H, 4, np.float64))
     Wx, Wh, b = recurrent_weights(D, H, 3, np.float64)
-    if args.cell == "gru":
+    if settings.cell == "gru":
         return TimeGRU(Wx, Wh, b)
     return TimeGRU(Wx, Wh, np.concatenate((b, b[:H])), reset_after=True)  # b (4H,)
 

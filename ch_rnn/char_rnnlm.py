@@ -15,7 +15,7 @@ two is what it calls its test loss. How well the network predicts new text is th
 A GPU always trains through the layers. Steps of one character are too small for it: --device gpu is meant for
 a large --time-size and --hidden-size.
 """
-import argparse
+import dataclasses
 import math
 import sys
 import time
@@ -25,6 +25,7 @@ import numpy
 from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
 from common import cli
+from common.cli import setting
 from common.device.ids import known_ids
 from common.errors import InputError
 from common.language_model.evaluate import perplexity
@@ -36,10 +37,26 @@ from common.training.epochs import expect_finite, train_epochs
 from dataset import ptb, pydoc_topics
 from dataset.corpus import read_text_file
 
-DEFAULTS = {
-    "corpus": "pydoc", "max_tokens": 50_000, "hidden_size": 128, "lr": 0.1, "epochs": 10, "time_size": 1,
-    "plain": False, "prompt": ".", "length": 250, "temperature": 1.0, "seed": 0,
-}
+
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the script."""
+
+    corpus: str = setting("pydoc", "pydoc, ptb or a text file")
+    max_tokens: int = setting(50_000, "read the first so many characters of it", cli.positive_int)
+    hidden_size: int = setting(128, "H, size of the state", cli.positive_int)
+    lr: float = setting(0.1, "learning rate of SGD, for each character", cli.positive_float)
+    epochs: int = setting(10, "times through the training part", cli.positive_int)
+    time_size: int = setting(
+        1, "T, characters that share an update and that its gradient goes back", cli.positive_int)
+    plain: bool = setting(
+        False, "train through the layers also where T is 1, slower and easy to step through; a GPU always does")
+    prompt: str = setting(".", "text to go on from")
+    length: int = setting(250, "characters to generate", cli.positive_int)
+    temperature: float = setting(1.0, "of the characters generated: below 1 plays safe", cli.positive_float)
+    seed: int = setting(0, "of weights, states and the characters generated", cli.natural)
+
+
 SMOKE = {"max_tokens": 2000, "hidden_size": 16, "epochs": 2}
 
 
@@ -48,53 +65,31 @@ def main(argv=None):
     return cli.run("python -m ch_rnn.char_rnnlm", _char_rnnlm, argv)
 
 
-def _parser():
-    parser = cli.Parser(prog="python -m ch_rnn.char_rnnlm", argument_default=argparse.SUPPRESS,
-                        description="Train Mikolov's network on the characters of a text, and let it write.")
-    add = cli.flag_adder(parser, DEFAULTS)
-    add("--corpus", "pydoc, ptb or a text file")
-    add("--max-tokens", "read the first so many characters of it", type=cli.positive_int)
-    add("--hidden-size", "H, size of the state", type=cli.positive_int)
-    add("--lr", "learning rate of SGD, for each character", type=cli.positive_float)
-    add("--epochs", "times through the training part", type=cli.positive_int)
-    add("--time-size", "T, characters that share an update and that its gradient goes back", type=cli.positive_int)
-    add("--plain", "train through the layers also where T is 1, slower and easy to step through; a GPU always does",
-        action="store_true")
-    add("--prompt", "text to go on from", type=str)
-    add("--length", "characters to generate", type=cli.positive_int)
-    add("--temperature", "of the characters generated: below 1 plays safe", type=cli.positive_float)
-    add("--seed", "of weights, states and the characters generated", type=cli.natural)
-    parser.add_argument("--smoke", action="store_true", help="a tiny run of a second, to see that everything works")
-    cli.add_device(parser)
-    return parser
-
-
 def _char_rnnlm(argv):
-    given = vars(_parser().parse_args(argv))
-    cli.use_device(given.pop("device"))
-    smoke = SMOKE if given.pop("smoke", False) else {}
-    config = DEFAULTS | smoke | given
-    text = _read_text(config["corpus"])[:config["max_tokens"]]
+    settings = cli.SettingsParser("python -m ch_rnn.char_rnnlm",
+                                  "Train Mikolov's network on the characters of a text, and let it write.",
+                                  Settings, SMOKE).settings(argv)
+    text = _read_text(settings.corpus)[:settings.max_tokens]
     vocabulary = Vocabulary(sorted(set(text)))
     training, held_out = split(known_ids(vocabulary.encode(text)))
-    prompt = _prompt_ids(config["prompt"], vocabulary)  # (P,)
+    prompt = _prompt_ids(settings.prompt, vocabulary)  # (P,)
 
-    model = MikolovRnnlm(vocabulary.size, config["hidden_size"], config["seed"])
+    model = MikolovRnnlm(vocabulary.size, settings.hidden_size, settings.seed)
     size = sum(param.size for param in model.params)
-    print(f"{config['corpus']}: {len(text):,} characters, {vocabulary.size} different, "
+    print(f"{settings.corpus}: {len(text):,} characters, {vocabulary.size} different, "
           f"{len(training):,} to train on, {len(held_out):,} held out; {size:,} parameters")
     print("epoch  training loss  seconds", flush=True)
     start = time.perf_counter()
     with numpy.errstate(all="ignore"):  # what diverges has its own message
-        losses = train(model, training, config["lr"], config["epochs"], config["time_size"], config["plain"])
+        losses = train(model, training, settings.lr, settings.epochs, settings.time_size, settings.plain)
         for epoch, loss in enumerate(losses, start=1):
             now = time.perf_counter()
             print(f"{epoch:5}  {loss:13.4f}  {now - start:7.1f}", flush=True)
             start = now
     print(f"loss with the weights fixed: {mean_loss(model, training):.4f} on the training part "
           f"(the tutorial's \"test\" loss), {mean_loss(model, held_out):.4f} on the held-out part\n")
-    ids = generate(model, prompt, config["length"], config["temperature"])[0]  # (length,)
-    print(config["prompt"] + "".join(vocabulary.decode(ids)))
+    ids = generate(model, prompt, settings.length, settings.temperature)[0]  # (length,)
+    print(settings.prompt + "".join(vocabulary.decode(ids)))
 
 
 def _read_text(name):

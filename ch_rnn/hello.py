@@ -17,6 +17,7 @@ PyTorch's cell adds up two biases, which get the same gradient. Adam gives each 
 sum moves twice as fast as the one bias here. `--biases 2` does as PyTorch does.
 """
 import collections
+import dataclasses
 import math
 import sys
 
@@ -24,6 +25,7 @@ import numpy
 
 from common import cli
 from common.base_model import BaseModel
+from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import Ids
 from common.fast import speed_up
@@ -41,10 +43,11 @@ LETTERS = Vocabulary(sorted(set(QUESTION)))  # e h l o
 MILESTONES = (15, 50, 100)
 
 # Adam's is the tutorial's; the others are the best of a few over 100 seeds and 100 epochs.
-LEARNING_RATES = {"sgd": 0.3, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.1, "rmsprop": 0.03, "adam": 0.1}
+LEARNING_RATES = {"adam": 0.1, "sgd": 0.3, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.1, "rmsprop": 0.03}
 
 LEAST_LOSS = math.log(1 + 3 * math.exp(-2))  # of a letter: its own unit at 1, the three others at -1
 TIED_LOSS = math.log(2 + 2 * math.exp(-2))  # its own unit and one other at 1
+BIASES = cli.Number(int, lambda value: value in (1, 2), "1 or 2")
 
 
 class HelloRNN(BaseModel):
@@ -145,65 +148,67 @@ def spelled(scores):
     return "".join(LETTERS.decode(np.to_cpu(scores.argmax(axis=1))))
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the script."""
+
+    epochs: int | None = setting(None, "default: 15, with --seeds 100", cli.positive_int)
+    optimizer: str = setting("adam", "what updates the parameters", choices=OPTIMIZERS)
+    lr: float = setting(LEARNING_RATES["adam"], "learning rate", cli.positive_float)
+    biases: int = setting(1, "2 as PyTorch's cell has them", BIASES)
+    seed: int = setting(3, "of the initial weights; 3 is the first to spell it in 15 epochs", cli.natural,
+                        one_of="seeds")
+    seeds: int | None = setting(
+        None, "train a network from each of the seeds 0 to N - 1 and count those that spell it right; "
+              "2000 take one or two minutes", cli.positive_int, one_of="seeds")
+
+
 def main(argv=None):
     """Train one network or many; returns the exit code."""
     return cli.run("python -m ch_rnn.hello", _hello, argv)
 
 
 def _hello(argv):
-    parser = cli.Parser(prog="python -m ch_rnn.hello",
-                        description=f'Train one RNN cell to answer "{QUESTION}" with "{ANSWER}".')
-    parser.add_argument("--epochs", type=cli.positive_int, help="default: 15, with --seeds 100")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: %(default)s")
-    rates = ", ".join(f"{name} {lr}" for name, lr in LEARNING_RATES.items())
-    parser.add_argument("--lr", type=cli.positive_float, help=f"learning rate (default: {rates})")
-    parser.add_argument("--biases", type=int, choices=(1, 2), default=1,
-                        help="2 as PyTorch's cell has them (default: %(default)s)")
-    seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", type=cli.natural, default=3,
-                       help="of the initial weights (default: %(default)s, the first to spell it in 15 epochs)")
-    seeds.add_argument("--seeds", type=cli.positive_int, metavar="N",
-                       help="train a network from each of the seeds 0 to N - 1 and count those that spell it right; "
-                            "2000 take one or two minutes")
-    cli.add_device(parser)
-    args = parser.parse_args(argv)
-    cli.use_device(args.device)
-    args.epochs = args.epochs or (100 if args.seeds else 15)
-    args.lr = args.lr or LEARNING_RATES[args.optimizer]
+    settings = cli.SettingsParser(
+        "python -m ch_rnn.hello", f'Train one RNN cell to answer "{QUESTION}" with "{ANSWER}".', Settings,
+        presets={optimizer: {"lr": lr} for optimizer, lr in LEARNING_RATES.items()}, chosen_by="optimizer",
+    ).settings(argv)
+    settings = dataclasses.replace(settings, epochs=settings.epochs or (100 if settings.seeds else 15))
     with numpy.errstate(over="ignore", invalid="ignore"):  # what diverges has its own message
-        if args.seeds:
-            print_many(args)
+        if settings.seeds:
+            print_many(settings)
         else:
-            print_one(args)
+            print_one(settings)
 
 
-def _network(args, seed):
-    return speed_up(HelloRNN(biases=args.biases, seed=seed)), OPTIMIZERS[args.optimizer](args.lr)
+def _network(settings, seed):
+    return speed_up(HelloRNN(biases=settings.biases, seed=seed)), OPTIMIZERS[settings.optimizer](settings.lr)
 
 
-def print_one(args):
+def print_one(settings):
     """Train one network and print what it spells, and its loss, before each update."""
-    model, optimizer = _network(args, args.seed)
-    for epoch, loss in enumerate(train(model, optimizer, args.epochs), start=1):
-        print(f"epoch {epoch:{len(str(args.epochs))}}: {spelled(model.scores[0])}, loss {loss:.4f}")
+    model, optimizer = _network(settings, settings.seed)
+    for epoch, loss in enumerate(train(model, optimizer, settings.epochs), start=1):
+        print(f"epoch {epoch:{len(str(settings.epochs))}}: {spelled(model.scores[0])}, loss {loss:.4f}")
     print(f"the answer is {ANSWER}, the least possible loss {len(ANSWER) * LEAST_LOSS:.4f}")
 
 
-def print_many(args):
+def print_many(settings):
     """Train a network from each seed, count the right ones at each milestone and sort the last answers."""
-    milestones = sorted({epoch for epoch in MILESTONES if epoch < args.epochs} | {args.epochs})
-    biases = "one bias" if args.biases == 1 else "two biases"
-    print(f"{args.seeds} networks with {biases}, {args.optimizer} with learning rate {args.lr:g}\n", flush=True)
+    milestones = sorted({epoch for epoch in MILESTONES if epoch < settings.epochs} | {settings.epochs})
+    biases = "one bias" if settings.biases == 1 else "two biases"
+    print(f"{settings.seeds} networks with {biases}, {settings.optimizer} with learning rate {settings.lr:g}\n",
+          flush=True)
     results = {epoch: [] for epoch in milestones}  # of each network: its states (T, H) and its loss
-    for seed in range(args.seeds):
-        model, optimizer = _network(args, seed)
-        for epoch, loss in enumerate(train(model, optimizer, args.epochs), start=1):
+    for seed in range(settings.seeds):
+        model, optimizer = _network(settings, seed)
+        for epoch, loss in enumerate(train(model, optimizer, settings.epochs), start=1):
             if epoch in results:
                 results[epoch].append((np.to_cpu(model.scores[0]), loss))
     print(milestone_table(results))
-    print(f"\nWhat they spell at epoch {args.epochs}, the median loss, and the median slope 1 - h^2 of the unit\n"
+    print(f"\nWhat they spell at epoch {settings.epochs}, the median loss, and the median slope 1 - h^2 of the unit\n"
           "that wins at the first wrong letter:\n")
-    print(answer_table(results[args.epochs]))
+    print(answer_table(results[settings.epochs]))
     letters = len(ANSWER)
     print(f"\nScores are states, between -1 and 1: a letter costs at least ln(1 + 3 e^-2) = {LEAST_LOSS:.3f}, the "
           f"{letters} together {letters * LEAST_LOSS:.3f}.\nA stuck network has two units near 1 at one l, which "

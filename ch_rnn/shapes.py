@@ -7,10 +7,12 @@ at the last layer and the last step, they are equal.
 
 N batch, T time steps, D input size, H hidden size, V vocabulary, L layers.
 """
+import dataclasses
 import itertools
 import sys
 
 from common import cli
+from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import ids_on_host
 from common.layers.dense import Embedding
@@ -32,27 +34,30 @@ WINDOW = 3
 BATCH_SIZE = 2
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the script."""
+
+    seed: int = setting(0, "of word vectors, weights, states and shuffling", cli.natural)
+
+
 def main(argv=None):
     """Print all sections; returns the exit code."""
     return cli.run("python -m ch_rnn.shapes", _print_sections, argv)
 
 
 def _print_sections(argv):
-    parser = cli.Parser(
-        prog="python -m ch_rnn.shapes",
-        description="Follow Chinese text into a recurrent network and print each array with its shape (needs jieba).")
-    parser.add_argument("--seed", type=cli.natural, default=0,
-                        help="of word vectors, weights, states and shuffling (default: 0)")
-    cli.add_device(parser)
-    args = parser.parse_args(argv)
-    cli.use_device(args.device)
-    np.seed(args.seed)
+    settings = cli.SettingsParser(
+        "python -m ch_rnn.shapes",
+        "Follow Chinese text into a recurrent network and print each array with its shape (needs jieba).",
+        Settings).settings(argv)
+    np.seed(settings.seed)
     sentences = [tokenize_chinese(text) for text in SENTENCES]
     vocabulary = Vocabulary.build(itertools.chain.from_iterable(sentences), unknown=None)
     embedding = Embedding(normal((vocabulary.size, WORDVEC_SIZE), 1.0, np.float32))
     ids = vocabulary.encode(sentences[1] + sentences[2])  # (n,)
     batches = [(ids_on_host(x), ids_on_host(t))
-               for x, t in WindowBatches(ids, WINDOW, BATCH_SIZE, shuffle=True, seed=args.seed)]
+               for x, t in WindowBatches(ids, WINDOW, BATCH_SIZE, shuffle=True, seed=settings.seed)]
     first_windows, _ = batches[0]  # (N, T)
 
     _print_words(sentences, vocabulary, embedding)

@@ -6,12 +6,14 @@ how often the best possible forecast is right, and how often the best that sees 
 
 Three kinds of weather are three words: the model is the chapter's language model, with V = 3.
 """
+import dataclasses
 import sys
 
 import numpy
 
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import cli
+from common.cli import setting
 from common.cli.tables import format_table
 from common.errors import InputError
 from common.functions import softmax
@@ -26,38 +28,40 @@ WORDVEC_SIZE = 4
 HELD_OUT = 20_000
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the script."""
+
+    noise: float = setting(weather.NOISE, "probability that a day breaks the rule", cli.ratio)
+    days: int = setting(20_000, f"to train on; {HELD_OUT} more are held out", cli.positive_int)
+    hidden_size: int = setting(16, "H, size of the state", cli.positive_int)
+    epochs: int = setting(6, "times through the days to train on", cli.positive_int)
+    lr: float = setting(0.01, "of Adam", cli.positive_float)
+    seed: int = setting(0, "of weather and weights", cli.natural)
+
+
 def main(argv=None):
     """Train and compare; returns the exit code."""
     return cli.run("python -m ch_rnn.weather", _weather, argv)
 
 
 def _weather(argv):
-    parser = cli.Parser(prog="python -m ch_rnn.weather",
-                        description="Train an RNN to forecast generated weather and compare it with the best possible.")
-    parser.add_argument("--noise", type=cli.ratio, default=weather.NOISE,
-                        help="probability that a day breaks the rule (default: %(default)s)")
-    parser.add_argument("--days", type=cli.positive_int, default=20_000,
-                        help=f"to train on; {HELD_OUT} more are held out (default: %(default)s)")
-    parser.add_argument("--hidden-size", type=cli.positive_int, default=16, help="default: %(default)s")
-    parser.add_argument("--epochs", type=cli.positive_int, default=6, help="default: %(default)s")
-    parser.add_argument("--lr", type=cli.positive_float, default=0.01, help="of Adam (default: %(default)s)")
-    parser.add_argument("--seed", type=cli.natural, default=0, help="of weather and weights (default: %(default)s)")
-    cli.add_device(parser)
-    args = parser.parse_args(argv)
-    cli.use_device(args.device)
-    if args.days <= BATCH_SIZE * TIME_SIZE:
-        raise InputError(f"--days must be above {BATCH_SIZE * TIME_SIZE}, one batch, got {args.days}")
-    if args.noise > 2 / 3:
-        raise InputError(f"--noise must be at most 2/3, else the rule's day is the unlikeliest, got {args.noise}")
-    days = np.to_device(weather.generate(args.days + HELD_OUT, args.noise, args.seed))  # (n,)
-    training, held_out = days[:args.days], days[args.days:]
-    model = SimpleRnnlm(len(weather.WEATHER), WORDVEC_SIZE, args.hidden_size, seed=args.seed)
+    settings = cli.SettingsParser("python -m ch_rnn.weather",
+                                  "Train an RNN to forecast generated weather and compare it with the best possible.",
+                                  Settings).settings(argv)
+    if settings.days <= BATCH_SIZE * TIME_SIZE:
+        raise InputError(f"--days must be above {BATCH_SIZE * TIME_SIZE}, one batch, got {settings.days}")
+    if settings.noise > 2 / 3:
+        raise InputError(f"--noise must be at most 2/3, else the rule's day is the unlikeliest, got {settings.noise}")
+    days = np.to_device(weather.generate(settings.days + HELD_OUT, settings.noise, settings.seed))  # (n,)
+    training, held_out = days[:settings.days], days[settings.days:]
+    model = SimpleRnnlm(len(weather.WEATHER), WORDVEC_SIZE, settings.hidden_size, seed=settings.seed)
     batches = StripBatches(training[:-1], training[1:], BATCH_SIZE, TIME_SIZE)
     with numpy.errstate(all="ignore"):  # what diverges has its own message
-        for epoch, loss in enumerate(train_epochs(model, Adam(args.lr), batches, args.epochs), start=1):
+        for epoch, loss in enumerate(train_epochs(model, Adam(settings.lr), batches, settings.epochs), start=1):
             right = accuracy(model, held_out)
             print(f"epoch {epoch}: training loss {loss:.4f}, {right:.2%} of the held-out days right")
-    print_comparison(model, held_out, args.noise)
+    print_comparison(model, held_out, settings.noise)
     print_season(model)
 
 

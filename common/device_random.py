@@ -69,4 +69,4 @@ def uniform(bits, library):
 
     if library is numpy:
         return uniform_number
-    return library.fuse(kernel_name=uniform_number.__name__)(uniform_number)
+    return library.fuse(uniform_number)

@@ -1,7 +1,9 @@
 """The command `python -m common.gradient_check`, and the names of `common.gradients.checker`."""
+import dataclasses
 import sys
 
 from common import cli
+from common.cli import setting
 from common.errors import InputError
 from common.gradients import cases
 from common.gradients.checker import (
@@ -23,6 +25,16 @@ __all__ = [
 ]
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(cli.Settings):
+    """Settings of the command."""
+
+    layers: tuple = setting((), "class to check, as TimeLSTM (default: every one)", many=True, positional=True,
+                            metavar="LAYER")
+    seed: int = setting(0, "of all arrays", cli.natural)
+    tolerance: float = setting(TOLERANCE, "largest relative error allowed", cli.positive_float)
+
+
 def main(argv=None):
     """Check every layer of `common` and print a table.
 
@@ -40,24 +52,18 @@ def main(argv=None):
 
 
 def _check_all_layers(argv):
-    parser = cli.Parser(prog="python -m common.gradient_check", description="Check the gradients of every layer.")
-    parser.add_argument("layers", metavar="LAYER", nargs="*", help="class to check, as TimeLSTM (default: every one)")
-    parser.add_argument("--seed", type=cli.natural, default=0, help="of all arrays (default: %(default)s)")
-    parser.add_argument("--tolerance", type=cli.positive_float, default=TOLERANCE,
-                        help="largest relative error allowed (default: %(default)s)")
-    cli.add_device(parser)
-    args = parser.parse_args(argv)
-    cli.use_device(args.device)
-    all_cases = cases.layer_cases(args.seed)
+    settings = cli.SettingsParser(
+        "python -m common.gradient_check", "Check the gradients of every layer.", Settings).settings(argv)
+    all_cases = cases.layer_cases(settings.seed)
     known = list(dict.fromkeys(case.layer for case in all_cases))
-    for name in args.layers:
+    for name in settings.layers:
         if name not in known:
             raise InputError(f"there is no layer {name}, but {', '.join(known)}")
-    results = [check(case, args.seed) for case in all_cases if case.layer in (args.layers or known)]
-    print(table(results, args.tolerance))
-    failed = [result for result in results if not result.passed(args.tolerance)]
+    results = [check(case, settings.seed) for case in all_cases if case.layer in (settings.layers or known)]
+    print(table(results, settings.tolerance))
+    failed = [result for result in results if not result.passed(settings.tolerance)]
     for result in failed:
-        print(f"\n{result.report(args.tolerance)}")
+        print(f"\n{result.report(settings.tolerance)}")
     return 1 if failed else 0
 
 

@@ -14,8 +14,8 @@ PACKAGES = "common", "dataset", "ch_rnn", "ch_lstm"
 # From the lowest to the highest; rooms of one line do not know each other.
 ORDER = [
     ["ground"],
-    ["device", "files", "cli"],
-    ["layers", "text", "plots"],
+    ["device", "files"],
+    ["layers", "text", "cli", "plots"],
     ["training", "fast", "dataset"],
     ["language_model", "gradients"],
     ["watch", "notebook"],

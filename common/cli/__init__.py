@@ -1,13 +1,13 @@
 """What every script shares: flags that check their range, one line for wrong use, tables, single keys.
 
-Read first: command.
+Read first: settings, then command.
 May be skipped: everything; no formula is here.
 """
 from common.cli.command import (
+    Number,
     Parser,
     add_device,
     at_least_one,
-    flag_adder,
     free_folder,
     natural,
     new_folder,
@@ -18,8 +18,19 @@ from common.cli.command import (
     run,
     use_device,
 )
+from common.cli.settings import (
+    REQUIRED,
+    Settings,
+    SettingsParser,
+    add_settings,
+    newest_run,
+    read_settings,
+    save_settings,
+    setting,
+)
 
 __all__ = [
-    "Parser", "add_device", "at_least_one", "flag_adder", "free_folder", "natural", "new_folder", "positive_float",
-    "positive_int", "probability", "ratio", "run", "use_device",
+    "Number", "Parser", "REQUIRED", "Settings", "SettingsParser", "add_device", "add_settings", "at_least_one",
+    "free_folder", "natural", "new_folder", "newest_run", "positive_float", "positive_int", "probability",
+    "ratio", "read_settings", "run", "save_settings", "setting", "use_device",
 ]

@@ -1,5 +1,6 @@
 """What every script shares: flags that check their range, the device, one line for wrong use."""
 import argparse
+import dataclasses
 import math
 import os
 import sys
@@ -9,44 +10,43 @@ from common.errors import InputError
 from common.np import np
 
 
-def positive_int(text):
-    """Parse an integer of at least 1."""
-    return _number(text, int, lambda value: 1 <= value <= 10**9, "a whole number from 1 to 10^9")
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """The numbers that a flag takes: called with a text, it returns the number or says what would be one.
+
+    Attributes
+    ----------
+    kind : {int, float}
+    allowed : callable
+        Tells whether a number is one of them.
+    wanted : str
+        What they are, for the message.
+    """
+
+    kind: type
+    allowed: object
+    wanted: str
+
+    def __call__(self, text):
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = None
+        if not self.accepts(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {self.wanted}")
+        return value
+
+    def accepts(self, value):
+        """Tell whether a value, of any type, is one of these numbers."""
+        return type(value) is self.kind and self.allowed(value)
 
 
-def natural(text):
-    """Parse an integer of at least 0."""
-    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
-
-
-def positive_float(text):
-    """Parse a finite number above 0."""
-    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
-
-
-def ratio(text):
-    """Parse a number from 0 up to but not 1."""
-    return _number(text, float, lambda value: 0 <= value < 1, "a number from 0 up to but not 1")
-
-
-def probability(text):
-    """Parse a number above 0 and up to 1."""
-    return _number(text, float, lambda value: 0 < value <= 1, "a number above 0 and up to 1")
-
-
-def at_least_one(text):
-    """Parse a finite number of at least 1."""
-    return _number(text, float, lambda value: 1 <= value < math.inf, "a number of at least 1")
-
-
-def _number(text, kind, allowed, wanted):
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not allowed(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-    return value
+positive_int = Number(int, lambda value: 1 <= value <= 10**9, "a whole number from 1 to 10^9")
+natural = Number(int, lambda value: value >= 0, "a whole number of at least 0")
+positive_float = Number(float, lambda value: 0 < value < math.inf, "a number above 0")
+ratio = Number(float, lambda value: 0 <= value < 1, "a number from 0 up to but not 1")
+probability = Number(float, lambda value: 0 < value <= 1, "a number above 0 and up to 1")
+at_least_one = Number(float, lambda value: 1 <= value < math.inf, "a number of at least 1")
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,24 +54,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise InputError(f"{message} (see --help)")
-
-
-def flag_adder(parser, defaults):
-    """Return a function that adds a flag to a parser: `add(flag, text, **options)`, its help the text and the default.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Leaves out what is not given (`argparse.SUPPRESS`), so that a script can tell.
-    defaults : dict
-        By the names of the flags with underscores; False, of a switch, is not told.
-    """
-    def add(flag, text, **options):
-        default = defaults[flag[2:].replace("-", "_")]
-        words = " ".join(map(str, default)) if isinstance(default, list) else default
-        parser.add_argument(flag, help=text if default is False else f"{text} (default: {words})", **options)
-
-    return add
 
 
 def add_device(parser):

@@ -2,9 +2,8 @@
 
 A chapter gives its models and recipes; everything else is the same for all.
 """
-import argparse
+import dataclasses
 import inspect
-import json
 from pathlib import Path
 
 from common import cli
@@ -13,23 +12,17 @@ from common.fast import speed_up
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate
 from common.language_model.run import TrainingRun
+from common.language_model.settings import EvaluateSettings, GenerateSettings, TrainSettings
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
 from common.training.checkpoint import read_checkpoint, restore_params
 from common.training.clip import unique_params
-from dataset.corpus import UNITS, load_corpus, read_text_file, tokenizer_of
+from dataset.corpus import load_corpus, read_text_file, tokenizer_of
 
-DEFAULTS = {
-    "corpus": "pydoc", "unit": "word", "min_freq": None, "max_tokens": None,
-    "epochs": 4, "batch_size": 20, "time_size": 35, "wordvec_size": 100, "hidden_size": 100, "dropout": 0.5,
-    "optimizer": "sgd", "lr": 20.0, "lr_decay": 1.0, "max_grad": 0.25, "seed": 0, "plain": False,
-    "windows": False, "shuffle": False,
-}
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
 MAY_CHANGE_ON_RESUME = {"epochs"}
-MAY_BE_NONE = {"min_freq", "max_tokens", "max_grad"}
 
 
 def train(prog, models, recipes, argv=None):
@@ -50,67 +43,30 @@ def train(prog, models, recipes, argv=None):
     int
         Exit code.
     """
-    return cli.run(prog, lambda args: _train(train_parser(prog, models, recipes), models, recipes, args), argv)
+    return cli.run(prog, lambda args: _train(prog, models, recipes, args), argv)
 
 
-def train_parser(prog, models, recipes):
-    """Return the parser of train. Flags that were not given are absent from what it parses."""
-    parser = cli.Parser(prog=prog, argument_default=argparse.SUPPRESS, description="Train a language model.")
-    add = parser.add_argument
-    default = next(iter(recipes.values()))
-
-    def words(name, text):
-        value = default.get(name, DEFAULTS[name])
-        return f"{text} (default: {value})" if value is not None else text
-
-    add("--recipe", choices=recipes, help=f"settings to begin with (default: {next(iter(recipes))})")
-    add("--corpus", help=words("corpus", "pydoc, ptb, or a text file"))
-    add("--unit", choices=UNITS, help=words("unit", "what a token is"))
-    add("--min-freq", type=cli.positive_int, help="rarer words become <unk>")
-    add("--max-tokens", type=cli.positive_int, help="train on the first so many tokens only")
-    add("--model", choices=models, help=f"(default: {next(iter(models))})")
-    add("--windows", action="store_true",
-        help="read every window of T tokens, each from a state of zeros, instead of N strips with carried state")
-    add("--shuffle", action="store_true", help="with --windows: in a new random order each epoch")
-    add("--epochs", type=cli.positive_int, help=words("epochs", "times through the corpus"))
-    add("--batch-size", type=cli.positive_int, help=words("batch_size", "N, strips or windows read side by side"))
-    add("--time-size", type=cli.positive_int, help=words("time_size", "T, steps that the gradient goes back"))
-    add("--wordvec-size", type=cli.positive_int, help=words("wordvec_size", "D"))
-    add("--hidden-size", type=cli.positive_int, help=words("hidden_size", "H"))
-    add("--dropout", type=cli.ratio, help=words("dropout", "ratio, for models that have it"))
-    add("--optimizer", choices=OPTIMIZERS, help=words("optimizer", ""))
-    add("--lr", type=cli.positive_float, help=words("lr", "learning rate"))
-    add("--lr-decay", type=cli.at_least_one,
-        help=words("lr_decay", "divide the learning rate by this when validation gets worse; 1 leaves it"))
-    add("--max-grad", type=cli.positive_float, help=words("max_grad", "clip gradients to this global norm"))
-    add("--seed", type=cli.natural, help=words("seed", "of weights and dropout"))
-    add("--plain", action="store_true", help="use the plain layers, slower and easy to step through")
-    add("--out", type=Path, help="folder of the run (default: a new one under runs/)")
-    add("--resume", action="store_true", help="go on with the run in --out")
-    add("--smoke", action="store_true", help="a tiny run of a few seconds, to see that everything works")
-    cli.add_device(parser)
-    return parser
-
-
-def _train(parser, models, recipes, argv):
-    given = vars(parser.parse_args(argv))
-    cli.use_device(given.pop("device"))
+def _train(prog, models, recipes, argv):
+    parser = cli.SettingsParser(prog, "Train a language model.", TrainSettings, SMOKE, _whole(recipes, models),
+                                chosen_by="recipe", choices={"model": models})
+    parser.add_argument("--recipe", choices=recipes, help=f"settings to begin with (default: {next(iter(recipes))})")
+    parser.add_argument("--out", type=Path, help="folder of the run (default: a new one under runs/)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    given = parser.given(argv)
     if "corpus" in given:
         given["corpus"] = _lasting_name(given["corpus"])
     resuming = given.pop("resume", False)
-    if resuming:
-        config, folder = _resumed_config(given, models, parser)
-    else:
-        config, folder = _new_config(given, models, recipes)
-    corpus = load_corpus(config["corpus"], config["unit"], config["min_freq"], config["max_tokens"])
-    run = TrainingRun(folder, config, build_model(models, config, corpus.vocabulary.size, seed=config["seed"]),
-                      OPTIMIZERS[config["optimizer"]](config["lr"]), corpus)
+    settings, folder = _resumed(given, models) if resuming else _new(given, parser)
+    corpus = load_corpus(settings.corpus, settings.unit, settings.min_freq, settings.max_tokens)
+    run = TrainingRun(folder, settings, script_of(models),
+                      build_model(models, settings, corpus.vocabulary.size, seed=settings.seed),
+                      OPTIMIZERS[settings.optimizer](settings.lr), corpus)
     if resuming:
         run.resume()
     else:
         run.begin()
     size = sum(param.size for param in unique_params(run.model.params))
-    print(f"{config['model']} ({size:,} parameters) on {corpus.name}: {len(corpus.train):,} tokens, "
+    print(f"{settings.model} ({size:,} parameters) on {corpus.name}: {len(corpus.train):,} tokens, "
           f"{corpus.vocabulary.size:,} words; run in {folder}", flush=True)
     if run.train():
         print(f"test perplexity {run.finish():.2f} (best of {run.epoch} epochs by validation)", flush=True)
@@ -122,15 +78,23 @@ def _train(parser, models, recipes, argv):
     return 0
 
 
-def _new_config(given, models, recipes):
+def _whole(recipes, models):
+    """Return recipes that name a model each, the first of the chapter where they name none."""
+    return {name: {"model": next(iter(models))} | recipe for name, recipe in recipes.items()}
+
+
+def script_of(models):
+    """Return the name of the script that trains the models of a chapter, "ch_lstm.train"."""
+    chapter, _, _ = next(iter(models.values())).__module__.partition(".")
+    return f"{chapter}.train"
+
+
+def _new(given, parser):
     """Return the settings and the folder of a new run."""
-    recipe = recipes[given.pop("recipe", next(iter(recipes)))]
-    smoke = SMOKE if given.pop("smoke", False) else {}
-    folder = given.pop("out", None)
-    config = {"model": next(iter(models))} | DEFAULTS | recipe | smoke | given
-    if config["shuffle"] and not config["windows"]:
+    settings = parser.fill(given)
+    if settings.shuffle and not settings.windows:
         raise InputError("--shuffle goes with --windows: strips must stay in order to carry their state")
-    return config, folder or cli.free_folder(f"{Path(config['corpus']).stem}-{config['model']}")
+    return settings, given.get("out") or cli.free_folder(f"{Path(settings.corpus).stem}-{settings.model}")
 
 
 def _lasting_name(corpus):
@@ -138,76 +102,55 @@ def _lasting_name(corpus):
     return corpus if corpus in ("pydoc", "ptb") else str(Path(corpus).absolute())
 
 
-def _resumed_config(given, models, parser):
+def _resumed(given, models):
     """Return the settings and the folder of the run to go on with."""
     if "out" not in given:
         raise InputError("--resume needs --out with the folder of the run")
     folder = given.pop("out")
-    config = read_config(folder, models, parser)
+    settings = read_run_settings(folder, models)
     for name, value in given.items():
-        if name not in config:
-            raise InputError(f"--{name} does not go with --resume")
-        if name not in MAY_CHANGE_ON_RESUME and config[name] != value:
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag} {value} does not fit: the run in {folder} was made with {config[name]}")
-    return config | given, folder
+        flag = name.replace("_", "-")
+        if not hasattr(settings, name):
+            raise InputError(f"--{flag} does not go with --resume")
+        recorded = getattr(settings, name)
+        if name not in MAY_CHANGE_ON_RESUME and recorded != value:
+            raise InputError(f"--{flag} {value} does not fit: the run in {folder} was made with {recorded}")
+    return dataclasses.replace(settings, **given), folder
 
 
-def read_config(folder, models, parser):
-    """Read the settings of a run.
+def read_run_settings(folder, models):
+    """Read the settings of a training run.
 
     Parameters
     ----------
     folder : Path
     models : dict of str to class
         The models of this chapter.
-    parser : Parser
-        That of train: a setting must be what its flag takes.
 
     Returns
     -------
-    dict
+    TrainSettings
 
     Raises
     ------
     InputError
-        There is no run, its config.json is damaged, or its model is of another chapter.
+        There is no run, it is of another script or chapter, or its config.json is damaged.
     """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"there is no run in {folder}: {path} is missing") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        config = None
-    if not isinstance(config, dict) or config.keys() != DEFAULTS.keys() | {"model"} or any(
-            value is None and name not in MAY_BE_NONE for name, value in config.items()):
-        raise InputError(f"{path} is damaged: it does not hold the settings of a run")
-    if config["model"] not in list(models):
-        raise InputError(f"the run in {folder} is of the model {config['model']!r}, wanted one of {', '.join(models)}")
-    switches = {name for name, value in DEFAULTS.items() if isinstance(value, bool)}
-    if any(not isinstance(config[name], bool) for name in switches):
-        raise InputError(f"{path} is damaged: one of {', '.join(sorted(switches))} is neither true nor false")
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in config.items()
-             if name not in switches and value is not None]
-    try:
-        parsed = vars(parser.parse_args(flags))
-    except InputError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-    return config | {name: value for name, value in parsed.items() if name in config}
+    settings = cli.read_settings(folder, TrainSettings, script_of(models))
+    if settings.model not in models:
+        raise InputError(f"the run in {folder} is of the model {settings.model!r}, wanted one of {', '.join(models)}")
+    return settings
 
 
-def build_model(models, config, vocab_size, seed=None):
+def build_model(models, settings, vocab_size, seed=None):
     """Make the model that a run's settings describe."""
-    model = models[config["model"]]
-    options = {"dropout_ratio": config["dropout"]} if "dropout_ratio" in inspect.signature(model).parameters else {}
+    model = models[settings.model]
+    options = {"dropout_ratio": settings.dropout} if "dropout_ratio" in inspect.signature(model).parameters else {}
     try:
-        model = model(vocab_size, config["wordvec_size"], config["hidden_size"], seed=seed, **options)
+        model = model(vocab_size, settings.wordvec_size, settings.hidden_size, seed=seed, **options)
     except ValueError as error:
         raise InputError(str(error)) from None
-    return model if config["plain"] else speed_up(model)
+    return model if settings.plain else speed_up(model)
 
 
 def _print_sample(model, corpus):
@@ -233,33 +176,21 @@ def _as_text(ids, vocabulary, tokenizer):
     return join_tokens(vocabulary.decode(ids), tokenizer)
 
 
-def _run_parser(prog, description):
-    parser = cli.Parser(prog=prog, description=description)
-    parser.add_argument("run", type=Path, help="folder of a training run")
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
-    cli.add_device(parser)
-    return parser
-
-
-def _load_run(args, models):
-    return load_run(args.run, models, args.checkpoint)
-
-
 def load_run(folder, models, checkpoint="best"):
     """Load a trained model.
 
     Parameters
     ----------
-    folder : Path
-        Of the run.
+    folder : Path or None
+        Of the run; None takes the newest under runs/.
     models : dict of str to class
         The models of the chapter.
     checkpoint : {"best", "last"}
 
     Returns
     -------
-    config : dict
-        The settings of the run.
+    settings : TrainSettings
+        Of the run.
     vocabulary : Vocabulary
     model : LanguageModel
 
@@ -268,13 +199,15 @@ def load_run(folder, models, checkpoint="best"):
     InputError
         There is no such run, it is damaged, or of another chapter.
     """
-    config = read_config(folder, models, train_parser("train", models, {"": {}}))
+    if folder is None:
+        folder = cli.newest_run(script_of(models))
+    settings = read_run_settings(folder, models)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    model = build_model(models, config, vocabulary.size)
+    model = build_model(models, settings, vocabulary.size)
     path = folder / f"{checkpoint}.npz"
-    arrays, _ = read_checkpoint(path, config["model"], vocabulary)
+    arrays, _ = read_checkpoint(path, settings.model, vocabulary)
     restore_params(path, arrays, model)
-    return config, vocabulary, model
+    return settings, vocabulary, model
 
 
 def evaluate(prog, models, argv=None):
@@ -282,13 +215,13 @@ def evaluate(prog, models, argv=None):
     return cli.run(prog, lambda args: _evaluate(prog, models, args), argv)
 
 
-def corpus_of_run(config, vocabulary):
+def corpus_of_run(settings, vocabulary):
     """Load the corpus that a run was trained on.
 
     Parameters
     ----------
-    config : dict
-        The settings of the run.
+    settings : TrainSettings
+        Of the run.
     vocabulary : Vocabulary
         Of the run.
 
@@ -297,43 +230,39 @@ def corpus_of_run(config, vocabulary):
     InputError
         The corpus has another vocabulary now.
     """
-    corpus = load_corpus(config["corpus"], config["unit"], config["min_freq"], config["max_tokens"])
+    corpus = load_corpus(settings.corpus, settings.unit, settings.min_freq, settings.max_tokens)
     if corpus.vocabulary != vocabulary:
-        raise InputError(f"the corpus {config['corpus']} has changed since the run: its vocabulary is another one")
+        raise InputError(f"the corpus {settings.corpus} has changed since the run: its vocabulary is another one")
     return corpus
 
 
 def _evaluate(prog, models, argv):
-    parser = _run_parser(prog, "Report the perplexity of a trained model.")
-    parser.add_argument("--split", choices=("train", "valid", "test"), default="test")
-    parser.add_argument("--text", type=Path, help="a text file to evaluate on instead")
-    parser.add_argument("--book", action="store_true", help="in ten strips, as the book evaluates")
-    args = parser.parse_args(argv)
-    cli.use_device(args.device)
-    config, vocabulary, model = _load_run(args, models)
-    if args.text is not None:
-        name, ids = str(args.text), vocabulary.encode(tokens_of(read_text_file(args.text), config))
+    parser = cli.SettingsParser(prog, "Report the perplexity of a trained model.", EvaluateSettings)
+    wanted = parser.settings(argv)
+    settings, vocabulary, model = load_run(wanted.run, models, wanted.checkpoint)
+    if wanted.text is not None:
+        name, ids = str(wanted.text), vocabulary.encode(tokens_of(read_text_file(wanted.text), settings))
     else:
-        corpus = corpus_of_run(config, vocabulary)
-        name, ids = f"{args.split} text of {config['corpus']}", getattr(corpus, args.split)
+        corpus = corpus_of_run(settings, vocabulary)
+        name, ids = f"{wanted.split} text of {settings.corpus}", getattr(corpus, wanted.split)
     if len(ids) < 2:
         raise InputError(f"{name} has {len(ids)} tokens: at least 2 are needed, one to predict from and one to predict")
-    if args.book:
+    if wanted.book:
         model.reset_state()
         result = eval_perplexity(model, ids)
     else:
         result = perplexity(model, ids)
-    print(f"perplexity {result:.2f} on {name} ({len(ids):,} tokens, {config['model']}, {args.checkpoint} checkpoint)")
+    print(f"perplexity {result:.2f} on {name} ({len(ids):,} tokens, {settings.model}, {wanted.checkpoint} checkpoint)")
 
 
-def _tokenizer(config):
+def _tokenizer(settings):
     """Return the name of the tokenizer that made the run's corpus."""
-    return tokenizer_of(config["corpus"], config["unit"])
+    return tokenizer_of(settings.corpus, settings.unit)
 
 
-def tokens_of(text, config):
+def tokens_of(text, settings):
     """Return the tokens of a text as the run with these settings splits it."""
-    return TOKENIZERS[_tokenizer(config)](text)
+    return TOKENIZERS[_tokenizer(settings)](text)
 
 
 def generate_text(prog, models, argv=None):
@@ -342,39 +271,28 @@ def generate_text(prog, models, argv=None):
 
 
 def _generate(prog, models, argv):
-    parser = _run_parser(prog, "Generate text with a trained model.")
-    parser.add_argument("--prompt", help="text to go on from (default: the beginning of a text)")
-    parser.add_argument("--length", type=cli.positive_int, default=100, help="tokens to add (default: 100)")
-    parser.add_argument("--temperature", type=cli.positive_float, default=1.0, help="below 1 plays safe (default: 1)")
-    parser.add_argument("--top-k", type=cli.positive_int, help="draw among the k most likely tokens only")
-    parser.add_argument("--top-p", type=cli.probability, help="draw among the most likely that reach this probability")
-    parser.add_argument("--greedy", action="store_true", help="always take the most likely token")
-    parser.add_argument("--ban", metavar="WORDS", default="", help="words that never come, as one text")
-    parser.add_argument("--samples", type=cli.positive_int, default=1, help="texts to draw at once (default: 1)")
-    parser.add_argument("--seed", type=cli.natural, help="the same seed gives the same text")
-    args = parser.parse_args(argv)
-    cli.use_device(args.device)
-    config, vocabulary, model = _load_run(args, models)
-    prompt = _start_ids(vocabulary) if args.prompt is None else _prompt_ids(args.prompt, config, vocabulary)
-    banned = {*_unknown_ids(vocabulary), *vocabulary.encode_known(tokens_of(args.ban, config), "--ban")}
+    wanted = cli.SettingsParser(prog, "Generate text with a trained model.", GenerateSettings).settings(argv)
+    settings, vocabulary, model = load_run(wanted.run, models, wanted.checkpoint)
+    prompt = _start_ids(vocabulary) if wanted.prompt is None else _prompt_ids(wanted.prompt, settings, vocabulary)
+    banned = {*_unknown_ids(vocabulary), *vocabulary.encode_known(tokens_of(wanted.ban, settings), "--ban")}
     if len(banned) == vocabulary.size:
         raise InputError("--ban leaves no word to draw: ban fewer")
-    if args.greedy and args.samples > 1:
+    if wanted.greedy and wanted.samples > 1:
         raise InputError("--greedy always gives the same text: leave out --samples, or draw without --greedy")
-    np.seed(args.seed)
-    texts = generate(model, prompt, args.length, args.temperature, args.top_k, args.top_p, args.greedy,
-                     sorted(banned), args.samples)
+    np.seed(wanted.seed)
+    texts = generate(model, prompt, wanted.length, wanted.temperature, wanted.top_k, wanted.top_p, wanted.greedy,
+                     sorted(banned), wanted.samples)
     for i, ids in enumerate(texts):
-        if args.samples > 1:
+        if wanted.samples > 1:
             print(f"--- {i + 1}")
-        if args.prompt is None:
-            print(_as_text(ids, vocabulary, _tokenizer(config)).strip())
+        if wanted.prompt is None:
+            print(_as_text(ids, vocabulary, _tokenizer(settings)).strip())
         else:
-            print(_as_text([*prompt, *ids], vocabulary, _tokenizer(config)))
+            print(_as_text([*prompt, *ids], vocabulary, _tokenizer(settings)))
 
 
-def _prompt_ids(prompt, config, vocabulary):
-    tokens = tokens_of(prompt, config)
+def _prompt_ids(prompt, settings, vocabulary):
+    tokens = tokens_of(prompt, settings)
     if not tokens:
         raise InputError("the prompt is empty")
     return vocabulary.encode_known(tokens, "the prompt")

@@ -1,7 +1,6 @@
 """A training run of a language model in a folder: epochs, evaluation, checkpoints, pictures."""
 import contextlib
 import csv
-import json
 import math
 import signal
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy
 
 from common import plots
+from common.cli import save_settings
 from common.device.ids import known_ids
 from common.errors import InputError
 from common.files.atomic import replacing
@@ -33,23 +33,24 @@ class TrainingRun:
     Parameters
     ----------
     folder : Path
-    config : dict
-        Settings of the run: model, epochs, batch_size, time_size, max_grad, lr_decay, seed, ...
+    settings : TrainSettings
+    script : str
+        What makes such runs, "ch_lstm.train".
     model : LanguageModel
     optimizer : Optimizer
     corpus : dataset.corpus.Corpus
     """
 
-    def __init__(self, folder, config, model, optimizer, corpus):
-        self.folder, self.config = folder, config
+    def __init__(self, folder, settings, script, model, optimizer, corpus):
+        self.folder, self.settings, self.script = folder, settings, script
         self.model, self.optimizer, self.corpus = model, optimizer, corpus
         train = known_ids(corpus.train)
         self.valid = known_ids(corpus.valid)
-        if config["windows"]:
+        if settings.windows:
             self.batches = WindowBatches(
-                train, config["time_size"], config["batch_size"], config["shuffle"], config["seed"])
+                train, settings.time_size, settings.batch_size, settings.shuffle, settings.seed)
         else:
-            self.batches = StripBatches(train[:-1], train[1:], config["batch_size"], config["time_size"])
+            self.batches = StripBatches(train[:-1], train[1:], settings.batch_size, settings.time_size)
         self.history = []
         self.timing = []
         self.singular_values = []  # of Wh before training and after each epoch
@@ -72,7 +73,7 @@ class TrainingRun:
                                  + (", or go on with --resume" if (self.folder / "config.json").exists() else ""))
         except OSError as error:
             raise InputError(f"cannot use the folder {self.folder}: {error.strerror}") from None
-        self._save_config()
+        save_settings(self.folder, self.settings, self.script)
         self.corpus.vocabulary.save(self.folder / "vocabulary.json")
         self._note_singular_values()
         self._save_last()
@@ -80,7 +81,7 @@ class TrainingRun:
     def resume(self):
         """Go on from last.npz, in the middle of an epoch if need be."""
         path = self.folder / "last.npz"
-        arrays, facts = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
+        arrays, facts = checkpoint.read_checkpoint(path, self.settings.model, self.corpus.vocabulary)
         if facts.get("corpus") != self.corpus.fingerprint:
             raise InputError(f"the text of {self.corpus.name} has changed since the run in {self.folder} began")
         try:
@@ -91,7 +92,7 @@ class TrainingRun:
             last_epoch = [(row["epoch"], float(row["valid_perplexity"])) for row in history][-1:]
             if not (0 <= batch < len(self.batches) and 0 <= position):
                 raise ValueError
-            full = self.config["batch_size"] * self.config["time_size"]  # tokens of all batches but an epoch's last
+            full = self.settings.batch_size * self.settings.time_size  # tokens of all batches but an epoch's last
             if "tokens" not in facts:  # older runs added up the mean losses of the batches
                 nats *= full
             elif facts["tokens"] != batch * full:
@@ -101,19 +102,15 @@ class TrainingRun:
             np.set_random_state(random_state)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise InputError(f"{path} is damaged: what it says of the run's progress cannot be") from None
-        if self.config["epochs"] < len(history):
-            raise InputError(f"--epochs {self.config['epochs']} is less than the {len(history)} that are done")
-        rows = None if self.config["windows"] else self.config["batch_size"]
+        if self.settings.epochs < len(history):
+            raise InputError(f"--epochs {self.settings.epochs} is less than the {len(history)} that are done")
+        rows = None if self.settings.windows else self.settings.batch_size
         checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
         self.history, self.timing = history, timing
         self.batch, self.tokens, self.nats, self.seconds = batch, batch * full, nats, seconds
         self.singular_values = noted
         self.batches.position = position
-        self._save_config()
-
-    def _save_config(self):
-        with replacing(self.folder / "config.json") as file:
-            json.dump(self.config, file, indent=2)
+        save_settings(self.folder, self.settings, self.script)
 
     def train(self):
         """Train until the epochs of the configuration are done, or Ctrl-C.
@@ -125,14 +122,14 @@ class TrainingRun:
         """
         # A loss that overflows is said by the run itself; NumPy need not warn as well.
         with self._ctrl_c_asks_to_stop(), numpy.errstate(all="ignore"):
-            while self.epoch < self.config["epochs"] and self._train_epoch():
+            while self.epoch < self.settings.epochs and self._train_epoch():
                 self._close_epoch()
-            if self.epoch < self.config["epochs"]:
+            if self.epoch < self.settings.epochs:
                 self._save_last()
         if self.history:
             name = Path(self.corpus.name).name
-            plots.save_history(self.folder / "loss.png", self.history, f"{self.config['model']} on {name}")
-        return self.epoch >= self.config["epochs"]
+            plots.save_history(self.folder / "loss.png", self.history, f"{self.settings.model} on {name}")
+        return self.epoch >= self.settings.epochs
 
     @contextlib.contextmanager
     def _ctrl_c_asks_to_stop(self):
@@ -155,15 +152,15 @@ class TrainingRun:
 
     def _train_epoch(self):
         """Train on what is left of the epoch; False when Ctrl-C came first."""
-        max_grad = self.config["max_grad"]
+        max_grad = self.settings.max_grad
         last_nats, last_tokens = float(self.nats), self.tokens
         before, start = self.seconds, time.perf_counter()
         started_at = self.tokens
-        with Progress(self.epoch + 1, self.config["epochs"], len(self.batches), self.batch) as progress:
+        with Progress(self.epoch + 1, self.settings.epochs, len(self.batches), self.batch) as progress:
             while self.batch < len(self.batches) and not self.stop_asked:
                 xs, ts = self.batches.next_batch()
                 loss = training_step(self.model, self.optimizer, xs, ts, max_grad)
-                if self.config["windows"]:
+                if self.settings.windows:
                     self.model.reset_state()  # the next windows have nothing to do with these
                 tokens = math.prod(ts.shape)
                 self.nats += loss.astype(np.float64) * tokens
@@ -197,8 +194,8 @@ class TrainingRun:
                  f"validation perplexity {valid_perplexity:.2f}, {self.seconds:.1f} s")
         if valid_perplexity < best:
             checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._facts())
-        elif self.config["lr_decay"] > 1:
-            self.optimizer.lr /= self.config["lr_decay"]
+        elif self.settings.lr_decay > 1:
+            self.optimizer.lr /= self.settings.lr_decay
             words += f"; not better than {best:.2f}, so the learning rate becomes {self.optimizer.lr:g}"
         print(words, flush=True)
         self.batch, self.tokens, self.nats, self.seconds = 0, 0, 0.0, 0.0
@@ -214,7 +211,7 @@ class TrainingRun:
 
     def _facts(self):
         return {
-            "model": self.config["model"],
+            "model": self.settings.model,
             "vocabulary": self.corpus.vocabulary.fingerprint,
             "corpus": self.corpus.fingerprint,
             "history": self.history,
@@ -233,7 +230,7 @@ class TrainingRun:
     def finish(self):
         """Put the best parameters into the model and return their perplexity on the test text."""
         path = self.folder / "best.npz"
-        arrays, _ = checkpoint.read_checkpoint(path, self.config["model"], self.corpus.vocabulary)
+        arrays, _ = checkpoint.read_checkpoint(path, self.settings.model, self.corpus.vocabulary)
         checkpoint.restore_params(path, arrays, self.model)
         return self.test_perplexity()
 

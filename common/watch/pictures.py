@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy
 
 from common import cli, plots
+from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
@@ -46,16 +47,38 @@ class Picture:
     ----------
     help : str
         What it shows.
-    add_arguments : callable
-        Gets the parser of the picture.
+    settings_class : type
+        Subclass of `PictureSettings`.
     draw : callable
-        Gets the parsed arguments and the models of the chapter, and returns a figure and a sentence with what
+        Gets its settings and the models of the chapter, and returns a figure and a sentence with what
         the picture says in numbers.
     """
 
     help: str
-    add_arguments: object
+    settings_class: type
     draw: object
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PictureSettings(cli.Settings):
+    """What every picture is told."""
+
+    out: Path = setting(cli.REQUIRED, "PNG", Path)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings(PictureSettings):
+    """Settings of a picture of a trained model."""
+
+    run: Path = setting(cli.REQUIRED, "folder of a training run", Path, positional=True)
+    checkpoint: str = setting("best", "best by validation, or last", choices=("best", "last"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerSettings(RunSettings):
+    """Settings of a picture of one recurrent layer."""
+
+    layer: int = setting(0, "recurrent layer, from 0 on", cli.natural)
 
 
 def pictures(prog, models, more=None, argv=None):
@@ -84,31 +107,22 @@ def _pictures(prog, models, known, argv):
     commands = parser.add_subparsers(dest="picture", metavar="PICTURE", required=True)
     for name, picture in known.items():
         command = commands.add_parser(name, help=picture.help, description=picture.help)
-        picture.add_arguments(command)
-        command.add_argument("--out", type=Path, default=Path(f"{name}.png"), help=f"PNG (default: {name}.png)")
+        cli.add_settings(command, picture.settings_class, {None: {"out": Path(f"{name}.png")}})
         cli.add_device(command)
-    args = parser.parse_args(argv)
-    cli.use_device(args.device)
+    given = vars(parser.parse_args(argv))
+    cli.use_device(given.pop("device"))
+    name = given.pop("picture")
+    args = known[name].settings_class(**{"out": Path(f"{name}.png")} | given)
     if args.out.suffix.lower() != ".png":
         raise InputError(f"--out {args.out} is no name of a picture: it must end in .png")
-    figure, sentence = known[args.picture].draw(args, models)
+    figure, sentence = known[name].draw(args, models)
     plots.save(figure, args.out)
     print(f"{sentence}; picture in {args.out}")
 
 
-def _add_run(parser):
-    parser.add_argument("run", type=Path, help="folder of a training run")
-
-
-def _add_trained(parser):
-    _add_run(parser)
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
-    parser.add_argument("--layer", type=cli.natural, default=0, help="recurrent layer, from 0 on (default: 0)")
-
-
-def _read_line(text, config, vocabulary):
+def _read_line(text, settings, vocabulary):
     """Return the tokens and the ids of a text that a picture lays out along one line."""
-    tokens = tokens_of(text, config)
+    tokens = tokens_of(text, settings)
     if not 2 <= len(tokens) <= LONGEST_LINE:
         raise InputError(f"--text has {len(tokens)} tokens: from 2 to {LONGEST_LINE} fit")
     return tokens, vocabulary.encode_known(tokens, "--text")
@@ -133,10 +147,13 @@ def _count(number, noun):
 # Training curves
 
 
-def _add_curves(parser):
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of training runs, of any chapter")
-    parser.add_argument("--part", choices=("valid", "train"), default="valid",
-                        help="perplexity on which part of the text (default: valid)")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CurvesSettings(PictureSettings):
+    """Settings of the picture `curves`."""
+
+    runs: tuple = setting(cli.REQUIRED, "folders of training runs, of any chapter", Path, many=True, positional=True,
+                          metavar="RUN")
+    part: str = setting("valid", "perplexity on which part of the text", choices=("valid", "train"))
 
 
 def _draw_curves(args, models):
@@ -178,16 +195,19 @@ def _history(run, column):
 # Gates and states over a text
 
 
-def _add_gates(parser):
-    _add_trained(parser)
-    parser.add_argument("--text", required=True, help="what the model reads, from a state of zeros")
-    parser.add_argument("--cells", type=cli.natural, nargs="+", metavar="K",
-                        help=f"units to show (default: the {UNITS} whose state changes most over the text)")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GatesSettings(LayerSettings):
+    """Settings of the picture `gates`."""
+
+    text: str = setting(cli.REQUIRED, "what the model reads, from a state of zeros")
+    cells: tuple | None = setting(
+        None, f"units to show (default: the {UNITS} whose state changes most over the text)", cli.natural, many=True,
+        metavar="K")
 
 
 def _draw_gates(args, models):
-    config, vocabulary, model = load_run(args.run, models, args.checkpoint)
-    tokens, ids = _read_line(args.text, config, vocabulary)
+    settings, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    tokens, ids = _read_line(args.text, settings, vocabulary)
     _expect_layer(args.layer, model.recurrent_layers)
     with trace(model) as record:
         model.predict(known_ids(ids[None]))
@@ -210,18 +230,20 @@ def _draw_gates(args, models):
 # Text coloured by a cell
 
 
-def _add_cell(parser):
-    _add_run(parser)
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
-    parser.add_argument("--layer", type=cli.natural, help="recurrent layer, from 0 on (default: 0; a search: all)")
-    parser.add_argument("--cell", type=cli.natural, metavar="K", help="which cell, from 0 on")
-    parser.add_argument("--follow", choices=(*SIGNALS, "all"), help=(
-        "instead: search for the cells that follow this. They are chosen on the validation part of the run's text, "
-        "and their correlations measured on its test part, or on the text that is given"))
-    parser.add_argument("--text", help="what the model reads, from a state of zeros")
-    parser.add_argument("--text-file", type=Path, help="the same, from a file")
-    parser.add_argument("--search-length", type=cli.positive_int,
-                        help=f"characters of each text that a search reads (default: {SEARCH_LENGTH})")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellSettings(RunSettings):
+    """Settings of the picture `cell`."""
+
+    layer: int | None = setting(None, "recurrent layer, from 0 on (default: 0; a search: all)", cli.natural)
+    cell: int | None = setting(None, "which cell, from 0 on", cli.natural, metavar="K")
+    follow: str | None = setting(
+        None, "instead: search for the cells that follow this. They are chosen on the validation part of the run's "
+              "text, and their correlations measured on its test part, or on the text that is given",
+        choices=(*SIGNALS, "all"))
+    text: str | None = setting(None, "what the model reads, from a state of zeros")
+    text_file: Path | None = setting(None, "the same, from a file", Path)
+    search_length: int | None = setting(
+        None, f"characters of each text that a search reads (default: {SEARCH_LENGTH})", cli.positive_int)
 
 
 def _draw_cell(args, models):
@@ -231,14 +253,14 @@ def _draw_cell(args, models):
         raise InputError("--search-length goes with --follow only")
     if args.text is not None and args.text_file is not None:
         raise InputError("give one of --text and --text-file")
-    config, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    settings, vocabulary, model = load_run(args.run, models, args.checkpoint)
     if args.layer is not None:
         _expect_layer(args.layer, model.recurrent_layers)
     if args.follow is not None:
-        return _draw_following_cell(args, config, vocabulary, model)
+        return _draw_following_cell(args, settings, vocabulary, model)
     layer = args.layer or 0
     _expect_cells([args.cell], model.recurrent_layers[layer].hidden_size)
-    tokens = _given_tokens(args, config)
+    tokens = _given_tokens(args, settings)
     if tokens is None:
         raise InputError("--cell needs a text: give --text or --text-file")
     tokens = tokens[:_passage_end(tokens, 0)]
@@ -248,11 +270,11 @@ def _draw_cell(args, models):
             f"{what} of cell {_name(layer, args.cell)} goes from {activation.min():.2f} to {activation.max():.2f}")
 
 
-def _given_tokens(args, config):
+def _given_tokens(args, settings):
     """Return the tokens of --text or --text-file, or None."""
     if args.text is None and args.text_file is None:
         return None
-    tokens = tokens_of(args.text if args.text_file is None else read_text_file(args.text_file), config)
+    tokens = tokens_of(args.text if args.text_file is None else read_text_file(args.text_file), settings)
     if not tokens:
         raise InputError("the text is empty")
     return tokens
@@ -272,16 +294,16 @@ def _name(layer, cell):
     return f"{cell} of layer {layer}"
 
 
-def _draw_following_cell(args, config, vocabulary, model):
-    if config["unit"] != "char":
-        raise InputError(f"--follow needs a run over characters: that in {args.run} is over {config['unit']}s "
+def _draw_following_cell(args, settings, vocabulary, model):
+    if settings.unit != "char":
+        raise InputError(f"--follow needs a run over characters: that in {args.run} is over {settings.unit}s "
                          "(train with --unit char)")
-    corpus = corpus_of_run(config, vocabulary)
+    corpus = corpus_of_run(settings, vocabulary)
     layers = list(range(len(model.recurrent_layers))) if args.layer is None else [args.layer]
     cells = [(layer, cell) for layer in layers for cell in range(model.recurrent_layers[layer].hidden_size)]
     length = args.search_length or SEARCH_LENGTH
     choosing = _characters(vocabulary.decode(corpus.valid)[:length], vocabulary)
-    measuring = _characters((_given_tokens(args, config) or vocabulary.decode(corpus.test))[:length], vocabulary)
+    measuring = _characters((_given_tokens(args, settings) or vocabulary.decode(corpus.test))[:length], vocabulary)
     (chosen_on, what), (measured_on, _) = (
         _activations(model, vocabulary.encode(text), layers) for text in (choosing, measuring))
 
@@ -338,15 +360,17 @@ def _passage_end(tokens, start):
 # States in two dimensions
 
 
-def _add_states(parser):
-    _add_trained(parser)
-    parser.add_argument("--text", required=True, help="what the model reads, from a state of zeros")
-    parser.add_argument("--state", choices=("h", "c"), default="h", help="c is the cell of an LSTM (default: h)")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StatesSettings(LayerSettings):
+    """Settings of the picture `states`."""
+
+    text: str = setting(cli.REQUIRED, "what the model reads, from a state of zeros")
+    state: str = setting("h", "c is the cell of an LSTM", choices=("h", "c"))
 
 
 def _draw_states(args, models):
-    config, vocabulary, model = load_run(args.run, models, args.checkpoint)
-    tokens, ids = _read_line(args.text, config, vocabulary)
+    settings, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    tokens, ids = _read_line(args.text, settings, vocabulary)
     _expect_layer(args.layer, model.recurrent_layers)
     states = recorded_states(model, ids)[args.layer]
     if args.state not in states:
@@ -359,11 +383,12 @@ def _draw_states(args, models):
 # Words near each other
 
 
-def _add_neighbours(parser):
-    _add_run(parser)
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
-    parser.add_argument("--words", nargs="+", required=True, metavar="WORD", help="words, or characters, of the run")
-    parser.add_argument("--top", type=cli.positive_int, default=8, help="neighbours of each (default: 8)")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NeighboursSettings(RunSettings):
+    """Settings of the picture `neighbours`."""
+
+    words: tuple = setting(cli.REQUIRED, "words, or characters, of the run", many=True, metavar="WORD")
+    top: int = setting(8, "neighbours of each", cli.positive_int)
 
 
 def _draw_neighbours(args, models):
@@ -379,16 +404,19 @@ def _draw_neighbours(args, models):
 # Singular values
 
 
-def _add_singular(parser):
-    _add_run(parser)
-    parser.add_argument("--layer", type=cli.natural, default=0, help="recurrent layer, from 0 on (default: 0)")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SingularSettings(PictureSettings):
+    """Settings of the picture `singular`."""
+
+    run: Path = setting(cli.REQUIRED, "folder of a training run", Path, positional=True)
+    layer: int = setting(0, "recurrent layer, from 0 on", cli.natural)
 
 
 def _draw_singular(args, models):
-    config, vocabulary, model = load_run(args.run, models, "last")
+    settings, vocabulary, model = load_run(args.run, models, "last")
     _expect_layer(args.layer, model.recurrent_layers)
     path = args.run / "last.npz"
-    _, facts = read_checkpoint(path, config["model"], vocabulary)
+    _, facts = read_checkpoint(path, settings.model, vocabulary)
     if not facts.get("singular_values"):
         raise InputError(f"the run in {args.run} kept no singular values, it is from an older version: train again")
     try:
@@ -404,10 +432,10 @@ def _draw_singular(args, models):
 
 
 PICTURES = {
-    "curves": Picture("Training curves of several runs.", _add_curves, _draw_curves),
-    "gates": Picture("Gates and states over a text, as heat maps.", _add_gates, _draw_gates),
-    "cell": Picture("A text coloured by one cell, given or searched for.", _add_cell, _draw_cell),
-    "states": Picture("The path of the hidden state along a text, in two dimensions.", _add_states, _draw_states),
-    "neighbours": Picture("Words whose vectors are nearest.", _add_neighbours, _draw_neighbours),
-    "singular": Picture("Singular values of Wh over training.", _add_singular, _draw_singular),
+    "curves": Picture("Training curves of several runs.", CurvesSettings, _draw_curves),
+    "gates": Picture("Gates and states over a text, as heat maps.", GatesSettings, _draw_gates),
+    "cell": Picture("A text coloured by one cell, given or searched for.", CellSettings, _draw_cell),
+    "states": Picture("The path of the hidden state along a text, in two dimensions.", StatesSettings, _draw_states),
+    "neighbours": Picture("Words whose vectors are nearest.", NeighboursSettings, _draw_neighbours),
+    "singular": Picture("Singular values of Wh over training.", SingularSettings, _draw_singular),
 }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy
 
 from common import cli
+from common.cli import setting
 from common.cli.keyboard import single_keys
 from common.errors import InputError
 from common.gradients.checker import numerical_gradient, relative_error
@@ -26,6 +27,17 @@ TEXT = "echo"
 LONGEST = 20  # characters
 STEP = 1e-4  # of the numerical gradients: small, so that a relu seldom comes upon its kink
 WEIGHTS = {"embedding": ("W",), "cell": ("Wx", "Wh", "b"), "affine": ("W", "b"), "loss": ()}
+
+
+@dataclass(frozen=True)
+class StepSettings(cli.Settings):
+    """Settings of the command step."""
+
+    text: str = setting(TEXT, "a few characters to read and predict")
+    wordvec_size: int = setting(2, "D", cli.positive_int)
+    hidden_size: int = setting(3, "H", cli.positive_int)
+    seed: int = setting(0, "of the weights", cli.natural)
+    all: bool = setting(False, "print everything at once")
 
 
 @dataclass
@@ -188,17 +200,17 @@ def _arrive_backward(dh_out, dh_next):
     return dh
 
 
-def run(prog, description, add_flags, make_layer, argv=None):
+def run(prog, description, settings_class, make_layer, argv=None):
     """Run a stepping script.
 
     Parameters
     ----------
     prog, description : str
         For --help.
-    add_flags : callable
-        Takes the parser, adds what the chapter's cell needs.
+    settings_class : type
+        `StepSettings`, or a subclass with what the chapter's cell needs.
     make_layer : callable
-        Takes the parsed arguments, returns a sequence layer of D inputs and H states in float64.
+        Takes the settings, returns a sequence layer of D inputs and H states in float64.
     argv : list of str, optional
 
     Returns
@@ -206,29 +218,20 @@ def run(prog, description, add_flags, make_layer, argv=None):
     int
         Exit code.
     """
-    return cli.run(prog, functools.partial(_step, prog, description, add_flags, make_layer), argv)
+    return cli.run(prog, functools.partial(_step, prog, description, settings_class, make_layer), argv)
 
 
-def _step(prog, description, add_flags, make_layer, argv):
-    parser = cli.Parser(prog=prog, description=description)
-    parser.add_argument("--text", default=TEXT, help="a few characters to read and predict (default: %(default)s)")
-    parser.add_argument("--wordvec-size", type=cli.positive_int, default=2, help="D (default: %(default)s)")
-    parser.add_argument("--hidden-size", type=cli.positive_int, default=3, help="H (default: %(default)s)")
-    parser.add_argument("--seed", type=cli.natural, default=0, help="of the weights (default: %(default)s)")
-    parser.add_argument("--all", action="store_true", help="print everything at once")
-    add_flags(parser)
-    cli.add_device(parser)
-    args = parser.parse_args(argv)
-    if not 2 <= len(args.text) <= LONGEST:
-        raise InputError(f"--text has {len(args.text)} characters, wanted 2 to {LONGEST}")
-    if args.wordvec_size > 20 or args.hidden_size > 20:
+def _step(prog, description, settings_class, make_layer, argv):
+    settings = cli.SettingsParser(prog, description, settings_class).settings(argv)
+    if not 2 <= len(settings.text) <= LONGEST:
+        raise InputError(f"--text has {len(settings.text)} characters, wanted 2 to {LONGEST}")
+    if settings.wordvec_size > 20 or settings.hidden_size > 20:
         raise InputError("--wordvec-size and --hidden-size go up to 20: more would not fit a terminal")
-    if not args.all and not (sys.stdin and sys.stdin.isatty()):
+    if not settings.all and not (sys.stdin and sys.stdin.isatty()):
         raise InputError("stepping needs a terminal: take --all to print everything at once")
-    cli.use_device(args.device)
-    np.seed(args.seed)
-    network = UnrolledNetwork(args.text, make_layer(args))
-    if args.all:
+    np.seed(settings.seed)
+    network = UnrolledNetwork(settings.text, make_layer(settings))
+    if settings.all:
         print("\n".join(_blocks(network)))
         return
     with single_keys() as read_key:

@@ -266,7 +266,7 @@ def flags_of(settings):
 def test_every_setting_goes_where_its_flag_says(tiny, flags, config):
     assert run(*flags, "--out", "run") == 0
     written = classify.Path("run/config.json").read_text()
-    assert json.loads(written) == config | {"classes": list(CLASSES)}
+    assert json.loads(written) == config | {"script": "ch_lstm.classify", "classes": list(CLASSES)}
     assert written == json.dumps(json.loads(written), indent=2)  # a line for each, for a reader
     assert tiny.seeds == [config["seed"]]
     ((model, optimizer, _, _, *settings),) = tiny.trainings
@@ -345,7 +345,7 @@ def test_predict_shows_the_likeliest_three_by_the_model_of_the_run(tiny, monkeyp
     assert run("--task", "reviews", "--cell", "rnn", "--wordvec-size", 3, "--hidden-size", 4, "--dropout", 0.5,
                "--out", "run", device=device) == 0
     capsys.readouterr()
-    assert run("--predict", "bad odd good odd bad strange", "--run", "run", "--task", "reviews", device=device) == 0
+    assert run("--predict", "bad odd good odd bad strange", "run", "--task", "reviews", device=device) == 0
     with numpy.load("run/params.npz") as file:
         W, Wx, Wh, b, affine_W, affine_b = (file[f"param_{i}"] for i in range(6))
     h = numpy.zeros(4)
@@ -356,7 +356,7 @@ def test_predict_shows_the_likeliest_three_by_the_model_of_the_run(tiny, monkeyp
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         "unknown to the model, read as <unk>: odd strange".split(),
         *[[name, f"{share:.1%}"] for share, name in shares[:3]]]
-    assert "nothing in 'odd odd strange' is known" in refused(capsys, "--predict", "odd odd strange", "--run", "run")
+    assert "nothing in 'odd odd strange' is known" in refused(capsys, "--predict", "odd odd strange", "run")
 
 
 def test_the_baseline_chooses_its_penalty_by_validation_and_is_tested_on_the_test_part(monkeypatch):
@@ -483,20 +483,26 @@ def test_names_then_predict(capsys):
     assert sorted(path.name for path in classify.Path("runs").iterdir()) == ["names-lstm-1", "names-lstm-2"]
     os.utime("runs/names-lstm-1/config.json", (0, 0))
     capsys.readouterr()
-    assert run("--predict", "  KowalsKi") == run("--predict", "kowalski", "--run", "runs/names-lstm-2") == 0
+    assert run("--predict", "  KowalsKi") == run("--predict", "kowalski", "runs/names-lstm-2") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == lines[3:]
     assert len({line.split()[0] for line in lines}) == 3
-    assert run("--predict", "kowalski", "--run", "runs/names-lstm-1") == 0
+    assert run("--predict", "kowalski", "runs/names-lstm-1") == 0
     assert capsys.readouterr().out.splitlines() != lines[:3]
 
 
-def test_the_newest_run_is_the_one_that_was_written_last():
-    for written, name in enumerate(["names-lstm-10", "names-rnn-1", "names-gru-3"]):
-        classify.Path("runs", name).mkdir(parents=True)
-        classify.Path("runs", name, "config.json").write_text("{}")
-        os.utime(f"runs/{name}/config.json", (written, written))
-    assert classify._newest_run("names") == classify.Path("runs/names-gru-3")
+def test_by_default_the_newest_run_predicts_or_the_newest_of_the_task(tiny, capsys):
+    for written, (task, cell) in enumerate([("names", "gru"), ("names", "rnn"), ("reviews", "rnn"), ("names", "lstm")]):
+        assert run("--task", task, "--cell", cell, "--out", f"runs/{written}") == 0
+        os.utime(f"runs/{written}/config.json", (written, written))
+    capsys.readouterr()
+    for number, flags in ("3", []), ("2", ["--task", "reviews"]), ("3", ["--task", "names"]):
+        params = classify.Path(f"runs/{number}/params.npz")
+        params.rename("params.npz")
+        assert f"runs/{number}/params.npz" in refused(capsys, "--predict", "good", *flags)
+        classify.Path("params.npz").rename(params)
+        assert run("--predict", "good", *flags) == 0
+        capsys.readouterr()
 
 
 def test_characters_that_the_model_does_not_know(device, capsys):
@@ -510,10 +516,11 @@ def test_characters_that_the_model_does_not_know(device, capsys):
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--predict", "x"], "there is no run of the task names under runs/"),
-    (["--predict", "x", "--run", "nowhere"], "there is no run in nowhere: nowhere/config.json is missing"),
+    (["--predict", "x"], "there is no run of ch_lstm.classify under runs/: train one first"),
+    (["--predict", "x", "--task", "names"], "there is no run of ch_lstm.classify with task names under runs/"),
+    (["nowhere", "--predict", "x"], "there is no run in nowhere: nowhere/config.json is missing"),
     (["--predict", "x", "--epochs", "3"], "--epochs does not go with --predict"),
-    ([*SMALL, "--run", "x"], "--run goes with --predict"),
+    ([*SMALL, "x"], "the run x goes with --predict TEXT"),
     (["--cell", "transformer"], "argument --cell: invalid choice: 'transformer'"),
     (["--task", "poems"], "argument --task: invalid choice: 'poems'"),
     ([*SMALL, "--out", "."], "cannot make the folder . (File exists): choose a new one for --out"),
@@ -540,36 +547,53 @@ def test_missing_packages_are_named_before_training(capsys, monkeypatch):
 
 DAMAGED = [json.dumps(REVIEWS | {"classes": ["negative", "positive"]} | change) for change in (
     {"task": "poems"}, {"cell": "all"}, {"wordvec_size": 0}, {"hidden_size": 0}, {"hidden_size": -8},
-    {"classes": ["negative", 1]}, {"classes": "negative"}, {"epochs": "3"}, {"lr": 1}, {"more": 1})]
+    {"classes": ["negative", 1]}, {"classes": "negative"}, {"epochs": "3"}, {"lr": "1"})]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"task": "names"}', *DAMAGED])
 def test_a_damaged_config(tiny, content, capsys, tmp_path):
     assert run("--task", "reviews", "--out", "run") == 0
-    assert run("--predict", "good", "--run", "run") == 0
+    assert run("--predict", "good", "run") == 0
     capsys.readouterr()
     (tmp_path / "run/config.json").write_text(content)
-    assert "run/config.json is damaged" in refused(capsys, "--predict", "good", "--run", "run")
+    assert "run/config.json is damaged" in refused(capsys, "--predict", "good", "run")
+
+
+def test_a_setting_of_another_version_and_a_run_of_another_script_are_said(tiny, capsys, tmp_path):
+    assert run("--task", "reviews", "--out", "run") == 0
+    path = tmp_path / "run/config.json"
+    config = json.loads(path.read_text())
+    capsys.readouterr()
+    path.write_text(json.dumps(config | {"more": 1}))
+    assert "has 'more', which is no setting of ch_lstm.classify" in refused(capsys, "run", "--predict", "good")
+    path.write_text(json.dumps({"model": "rnnlm", "corpus": "pydoc"}))
+    assert "run is a run of ch_lstm.train, wanted one of ch_lstm.classify" in refused(
+        capsys, "run", "--predict", "good")
+    del config["script"], config["unknown"]  # of a run before these were recorded
+    path.write_text(json.dumps(config))
+    assert run("run", "--predict", "good") == 0
+    settings, _, _ = classify.load_run(classify.Path("run"))
+    assert settings.unknown == 0.15 and settings.task == "reviews"
 
 
 def test_sizes_of_one_are_no_damage(tiny):
     assert run("--task", "reviews", "--wordvec-size", 1, "--hidden-size", 1, "--out", "run") == 0
-    assert run("--predict", "good", "--run", "run") == 0
+    assert run("--predict", "good", "run") == 0
 
 
 def test_a_config_that_cannot_be_read(capsys, tmp_path):
     (tmp_path / "run" / "config.json").mkdir(parents=True)
-    assert "run/config.json cannot be read: Is a directory" in refused(capsys, "--predict", "good", "--run", "run")
+    assert "run/config.json cannot be read: Is a directory" in refused(capsys, "--predict", "good", "run")
     (tmp_path / "file").write_text("")
     assert "there is no run in file: file/config.json is missing" in refused(
-        capsys, "--predict", "good", "--run", "file")
+        capsys, "--predict", "good", "file")
 
 
 def test_a_run_of_another_task(tiny, capsys):
     assert run("--task", "reviews", "--out", "run") == 0
     capsys.readouterr()
     assert "the run in run is for the task reviews, not names" in refused(
-        capsys, "--predict", "good", "--run", "run", "--task", "names")
+        capsys, "--predict", "good", "run", "--task", "names")
 
 
 def test_the_words_of_reviews_are_all_known():

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import math
 import types
 
@@ -173,7 +174,7 @@ def test_every_setting_goes_where_its_flag_says(monkeypatch, flags, settings):
     assert list(drawn) == list(places.values())
     assert [cell for cell, *_ in runs] == (["rnn", "lstm", "gru"] if settings["cell"] == "all" else [settings["cell"]])
     for _, config, texts in runs:
-        assert config == settings | {"out": None}
+        assert dataclasses.asdict(config) == settings | {"out": None}
         assert texts.keys() == places.keys() and all(texts[split] is drawn[places[split]] for split in places)
 
 
@@ -218,7 +219,7 @@ def test_a_run_equals_a_loop_by_hand(monkeypatch, capsys):
     monkeypatch.setattr(script, "time", types.SimpleNamespace(perf_counter=lambda: next(times)))
     texts = {split: ENGLISH.generate(length, seed) for seed, (split, length) in enumerate(
         (("train", 60), ("valid", 50), ("test", 120)))}
-    config = {"epochs": 3, "wordvec_size": 5, "hidden_size": 6, "optimizer": "sgd", "lr": 4.0, "seed": 2}
+    config = script.Settings(epochs=3, wordvec_size=5, hidden_size=6, optimizer="sgd", lr=4.0, seed=2)
     row, history = script._run("rnn", config, ENGLISH, texts)
     out = capsys.readouterr().out
 
@@ -277,7 +278,7 @@ def test_the_fast_forms_are_trained(monkeypatch):
     monkeypatch.setattr(script, "speed_up", take)
     texts = dict.fromkeys(("train", "valid", "test"), ENGLISH.generate(50))
     with pytest.raises(KeyboardInterrupt):
-        script._run("gru", {"wordvec_size": 2, "hidden_size": 3, "seed": 5}, ENGLISH, texts)
+        script._run("gru", script.Settings(wordvec_size=2, hidden_size=3, seed=5), ENGLISH, texts)
 
 
 def test_pictures_have_a_curve_for_each_epoch(monkeypatch, tmp_path):

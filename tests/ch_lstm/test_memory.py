@@ -118,7 +118,7 @@ def test_state_gradients_begin_with_what_leaves_the_layer_and_end_with_what_the_
 
 
 def settings(**changes):
-    return memory.DEFAULTS | {"hidden_size": 16, "steps": 10} | changes
+    return memory.Settings(**{"hidden_size": 16, "steps": 10} | changes)
 
 
 @pytest.mark.training

@@ -342,9 +342,9 @@ def test_gradients_vanish_and_explode_in_the_rnn_and_clipping_scales_them(draw):
         factors = curves[f"{cell} after clipping"] / curves[cell]
         assert factors[0] <= 1
         numpy.testing.assert_allclose(factors, factors[0], rtol=1e-5)  # one factor for all time steps
-    model, _, held_out = memory.build("adding", "rnn", 30, memory.DEFAULTS | {"hidden_size": 24, "batch_size": 8})
+    model, _, held_out = memory.build("adding", "rnn", 30, memory.Settings(hidden_size=24, batch_size=8))
     model.recurrent.params[1][...] *= ch_lstm.pictures.SMALL
-    wanted, _, _ = memory.state_gradient_norms(model, held_out, memory.DEFAULTS | {"batch_size": 8})
+    wanted, _, _ = memory.state_gradient_norms(model, held_out, memory.Settings(batch_size=8))
     numpy.testing.assert_allclose(curves["RNN"], wanted)
     assert curves["RNN"][0] < 1e-6 * curves["RNN"][-1]
     exploding = {line.get_label(): numpy.asarray(line.get_ydata()) for line in large.lines}
@@ -370,9 +370,9 @@ def test_gradients_that_need_no_clipping(draw):
 @pytest.mark.training
 def test_confusion_is_that_of_the_test_part(draw, runs):
     figure, printed = draw("confusion", "reviews")
-    config, vocabulary, model = ch_lstm.classify.load_run(runs / "reviews")
-    classes = config["classes"]
-    test = ch_lstm.classify.TASKS["reviews"]["load"](seed=config["seed"])[2]
+    settings, vocabulary, model = ch_lstm.classify.load_run(runs / "reviews")
+    classes = settings.classes
+    test = ch_lstm.classify.TASKS["reviews"]["load"](seed=settings.seed)[2]
     wanted = numpy.zeros((2, 2), dtype=int)
     for text, label in test:
         ids = vocabulary.encode(ch_lstm.classify.tokenize_words(text))
@@ -398,7 +398,7 @@ def test_a_picture_is_the_same_from_either_device(args, device, draw):
     (["curves", "lstm", "lstm"], "given twice"),
     (["curves"], "RUN"),
     (["gates", "nowhere", "--text", "ab"], "there is no run in nowhere"),
-    (["gates", "rnn", "--text", "ab"], "model 'simple', wanted one of rnnlm, better"),
+    (["gates", "rnn", "--text", "ab"], "rnn is a run of ch_rnn.train, wanted one of ch_lstm.train"),
     (["gates", "lstm"], "--text"),
     (["gates", "lstm", "--text", "a"], "--text has 1 tokens: from 2 to 120 fit"),
     (["gates", "lstm", "--text", "a" * 121], "--text has 121 tokens"),
@@ -422,12 +422,12 @@ def test_a_picture_is_the_same_from_either_device(args, device, draw):
     (["states", "lstm", "--text", "a"], "--text has 1 tokens"),
     (["states", "better", "--text", "ab", "--layer", "2"], "has 2 recurrent layers"),
     (["neighbours", "words", "--words", "objekt"], "'objekt' (near it: object"),
-    (["singular", "reviews"], "reviews/config.json is damaged"),
+    (["singular", "reviews"], "reviews is a run of ch_lstm.classify, wanted one of ch_lstm.train"),
     (["singular", "lstm", "--layer", "1"], "--layer 1 is not there"),
     (["gradients", "--length", "1"], "--length of at least 2"),
     (["gradients", "--lr", "0"], "a number above 0"),
     (["gradients", *TINY_GRADIENTS, "--lr", "1e30"], "even with clipping the loss overflows, at update 2"),
-    (["confusion", "lstm"], "damaged"),
+    (["confusion", "lstm"], "lstm is a run of ch_lstm.train, wanted one of ch_lstm.classify"),
     (["confusion", "nowhere"], "there is no run in nowhere"),
     ([], "PICTURE"),
     (["portrait"], "invalid choice: 'portrait'"),

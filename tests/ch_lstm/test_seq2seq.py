@@ -55,7 +55,7 @@ def test_examples_are_shown_the_right_way_round(device, capsys):
 
 @on_each_device
 def test_reverse_turns_the_questions_of_both_parts_only():
-    forwards, backwards = (seq2seq._load({"file_name": "addition.txt", "max_examples": 7, "reverse": reverse})
+    forwards, backwards = (seq2seq._load(seq2seq.Settings(max_examples=7, reverse=reverse))
                            for reverse in (False, True))
     for (x, t), (x_reversed, t_same) in zip(forwards, backwards):
         assert x.shape == (7, 7) and np.array_equal(x[:, ::-1], x_reversed) and np.array_equal(t, t_same)
@@ -367,4 +367,4 @@ def test_help_has_the_defaults(capsys):
     assert raised.value.code == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "(default: 25 for addition, 10 for date)" in printed and "(default: 0.001)" in printed
-    assert sequence.CHARACTERS.keys() == {task["file_name"] for task in seq2seq.TASKS.values()}
+    assert sequence.CHARACTERS.keys() == set(seq2seq.FILES.values()) and seq2seq.FILES.keys() == seq2seq.TASKS.keys()

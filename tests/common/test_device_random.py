@@ -2,6 +2,7 @@ import json
 
 import numpy
 import pytest
+import strict_cupy
 from any_device import library, np
 
 from common.device_random import DeviceGenerator
@@ -25,6 +26,13 @@ def test_the_first_numbers_are_those_of_splitmix64():
         z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
         expected.append((z ^ z >> 31) >> 11)
     assert numbers.tolist() == expected
+
+
+def test_on_a_gpu_numbers_are_drawn_by_one_kernel(device):
+    generator = device_generator(0)
+    with strict_cupy.counting() as counts:
+        generator.random((3, 5))
+    assert counts.names["fused uniform_number"] == (device == "gpu")
 
 
 def place_of_hash(z):

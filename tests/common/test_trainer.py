@@ -305,6 +305,7 @@ def test_plot_shows_the_curve(monkeypatch, capsys):
     trainer.plot(ylim=(0, 9))
     (axes,) = shown
     np.testing.assert_allclose(axes.lines[0].get_ydata(), trainer.ppl_list)
+    assert axes.lines[0].get_color() == "black"
     assert axes.get_ylim() == (0, 9) and axes.get_xlabel() == "iterations (x 2)"
     assert axes.get_ylabel() == "perplexity"
     pyplot.close("all")

@@ -66,6 +66,8 @@ EXPLAINED = {
      "self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[0]), 0",
      "self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[-1]), 0"):
         "one number is asked for, so the last is the first",
+    ("common/fast/forms.py", "_replace_layers", "if form is value:", "if True:"):
+        "a layer that is replaced has no inner layer with a fast form, and nobody uses it any more",
     ("common/layers/dense.py", "Embedding.backward",
      'order = np.argsort(ids, kind="stable") # (n,)', "order = np.argsort(ids) # (n,)"):
         "equal ids in another order: the same sums but for rounding, which could differ from machine to machine",
@@ -186,7 +188,8 @@ EXPLAINED = {
      "corpus, nats = known_ids(corpus), np.zeros((), dtype=np.float64)",
      "corpus, nats = known_ids(corpus), np.zeros(())"): "float64 is the dtype anyway",
     ("common/language_model/generate.py", "generate",
-     "chosen = probabilities.argmax(axis=1) # (S,)", "chosen = probabilities.argmax() # (S,)"):
+     "chosen = probabilities.argmax(axis=1) if greedy else draw(probabilities, rng) # (S,)",
+     "chosen = probabilities.argmax() if greedy else draw(probabilities, rng) # (S,)"):
         "greedy samples are all the same, so the likeliest token of the first is that of each",
     ("common/language_model/generate.py", "next_probabilities",
      'order = numpy.argsort(-probabilities, axis=1, kind="stable") # (S, V)',
@@ -197,10 +200,6 @@ EXPLAINED = {
         "axis 1 is the last one, which is the axis anyway",
     ("common/language_model/model.py", "LanguageModel._through",
      "if isinstance(layer, TimeDropout):", "if True:"): "no other layer of a language model reads a train_flg",
-    ("common/language_model/commands.py", "load_run",
-     'config = read_config(folder, models, train_parser("train", models, {"": {}}))',
-     "config = read_config(folder, models, train_parser('valid', models, {\"\": {}}))"):
-        "the parser only checks settings here, and what it says names no program",
     ("common/language_model/commands.py", "_evaluate",
      "model.reset_state()", "pass"): "a model that was just loaded has no state",
     ("common/language_model/commands.py", "_generate",

@@ -36,19 +36,6 @@ def test_a_number_is_taken_up_to_the_ends_of_its_range_and_not_beyond(parse, tak
             parse(text)
 
 
-def test_an_added_flag_tells_its_default_in_its_help(capsys):
-    parser = cli.Parser(argument_default=argparse.SUPPRESS)
-    add = cli.flag_adder(parser, {"batch_size": 20, "class_names": ["a", 3], "smoke": False})
-    add("--batch-size", "how many", type=int)
-    add("--class-names", "which", nargs="+")
-    add("--smoke", "or less", action="store_true")
-    assert vars(parser.parse_args([])) == {}
-    assert vars(parser.parse_args("--batch-size 7 --class-names b --smoke".split())) == {
-        "batch_size": 7, "class_names": ["b"], "smoke": True}
-    words = " ".join(" ".join([*action.option_strings, action.help]) for action in parser._actions[1:])
-    assert words == "--batch-size how many (default: 20) --class-names which (default: a 3) --smoke or less"
-
-
 def test_characters_that_a_terminal_lacks_are_replaced(monkeypatch):
     output = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, encoding="ascii", write_through=True))

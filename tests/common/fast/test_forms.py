@@ -103,3 +103,15 @@ def test_a_bidirectional_layer_by_itself_can_be_sped_up():
     layer = TimeBiLSTM(*(np.ones(shape) for shape in 2 * [(D, 4 * H), (H, 4 * H), (4 * H,)]))
     assert {type(reader) for reader in speed_up(layer).readers} == {
         FastTimeLSTM if np.backend == "numpy" else TimeLSTM}
+
+
+def test_a_head_without_an_upstream_gradient_has_that_of_one_from_either_form(device):
+    plain, fast = (Rnnlm(V, D, H, seed=0, dtype=np.float64) for _ in range(2))
+    grads = []
+    for head in plain.head, speed_up(fast).head:
+        for upstream in ((), (1.0,)):
+            head.forward(np.ones((N, T, H)), ids(1))
+            grads.append([head.backward(*upstream), *(grad.copy() for grad in head.grads)])
+    for found in grads[1:]:
+        for one, other in zip(grads[0], found, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-14)

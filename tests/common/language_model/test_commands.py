@@ -1,5 +1,6 @@
 """The commands of both chapters, from training to generated text, and every kind of wrong use."""
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -30,6 +31,7 @@ from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
 from common.language_model import commands as scripts
 from common.language_model import run as training_run
+from common.language_model.settings import TrainSettings
 from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
@@ -125,7 +127,7 @@ OPTIMIZERS = {
 
 def check_parts(run, config, corpora, fast=True):
     """Check that a run has these settings, and that model, optimizer, batches and corpus follow them."""
-    assert run.config == config
+    assert dataclasses.asdict(run.settings) == config
     assert corpora == [tuple(config[name] for name in ("corpus", "unit", "min_freq", "max_tokens"))]
     assert type(run.optimizer) is OPTIMIZERS[config["optimizer"]] and run.optimizer.lr == config["lr"]
     sizes = 5, config["wordvec_size"], config["hidden_size"]
@@ -199,27 +201,25 @@ def test_a_gpu_takes_the_plain_layers(device, monkeypatch, corpora):
 def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, corpora, tmp_path):
     (tmp_path / "runs" / "text-better-1").mkdir(parents=True)
     run = noted_run(monkeypatch, "--corpus", "some/text.txt", "--model", "better")
-    assert run.config["corpus"] == str(tmp_path / "some" / "text.txt")
+    assert run.settings.corpus == str(tmp_path / "some" / "text.txt")
     assert run.folder == pathlib.Path("runs/text-better-2")
     assert noted_run(monkeypatch, "--out", "mine").folder == pathlib.Path("mine")
 
 
 @pytest.mark.parametrize("chapter, defaults", [
-    ("ch_rnn", ["settings to begin with (default: quick)", "text file (default: pydoc)", "(default: simple)",
-                "learning rate (default: 1.0)", "corpus (default: 8)", "when validation gets worse; 1 leaves it "
-                "(default: 4.0)", "global norm (default: 0.25)", "the first so many tokens only --model"]),
-    ("ch_lstm", ["learning rate (default: 20.0)", "(default: rnnlm)"]),
+    ("ch_rnn", ["settings to begin with (default: quick)", "which network (default: simple)",
+                "text file (default: pydoc for quick, ptb for chapter5 and windows and strips)",
+                "learning rate (default: 1.0 for quick, 0.1 for chapter5, 0.001 for windows and strips)",
+                "global norm (default: 0.25 for quick, none for chapter5 and windows and strips)",
+                "so many tokens only (default: none for quick and windows and strips, 1000 for chapter5)",
+                "rarer words become <unk> --max-tokens"]),
+    ("ch_lstm", ["learning rate (default: 20.0)", "which network (default: rnnlm for quick and chapter6, better"]),
 ])
-def test_help_has_the_defaults_of_the_first_recipe(chapter, defaults, capsys):
+def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
     with pytest.raises(SystemExit, match="0"):
         CHAPTERS[chapter].train.main(["--help"])
     printed = " ".join(capsys.readouterr().out.split())
     assert all(words in printed for words in defaults), printed
-
-
-def test_help_tells_no_default_of_what_is_off():
-    printed = scripts.train_parser("prog", ch_lstm.models.MODELS, {"free": {"max_grad": None}}).format_help()
-    assert "clip gradients to this global norm --seed" in " ".join(printed.split())
 
 
 # Whole runs
@@ -444,6 +444,13 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:1000])
 
 
+def recorded(run):
+    """The settings of a run, as its config.json has them."""
+    config = json.loads((run / "config.json").read_text())
+    assert config.pop("script", "ch_lstm.train") == "ch_lstm.train"
+    return config
+
+
 def edit_config(run, **changes):
     path = run / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -512,38 +519,84 @@ def test_damaged_runs(run, damage, command, capsys):
 
 
 def read_config(run):
-    models = ch_lstm.models.MODELS
-    return scripts.read_config(run, models, scripts.train_parser("train", models, {"": {}}))
+    return scripts.read_run_settings(run, ch_lstm.models.MODELS)
 
 
 @pytest.mark.parametrize("name", [*BY_DEFAULT, "model"])
 def test_which_settings_of_a_run_may_be_none(run, name):
     edit_config(run, **{name: None})
     if name in ("min_freq", "max_tokens", "max_grad"):
-        assert read_config(run)[name] is None
+        assert getattr(read_config(run), name) is None
     else:
-        with pytest.raises(InputError, match=r"config.json is damaged|of the model None"):
+        with pytest.raises(InputError, match=rf"config.json is damaged: {name} is None, wanted "):
             read_config(run)
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"plain": "yes"}, "one of plain, shuffle, windows is neither true nor false"),
-    ({"shuffle": 1}, "one of plain, shuffle, windows is neither true nor false"),
-    ({"windows": "no"}, "one of plain, shuffle, windows is neither true nor false"),
-    ({"more": 1}, "it does not hold the settings of a run"),
-    ({"dropout": 1}, "argument --dropout"),
+    ({"plain": "yes"}, "is damaged: plain is 'yes', wanted true or false"),
+    ({"shuffle": 1}, "is damaged: shuffle is 1, wanted true or false"),
+    ({"more": 1}, "has 'more', which is no setting of ch_lstm.train: it is damaged, or of a newer version"),
+    ({"dropout": 1}, "is damaged: dropout is 1.0, wanted a number from 0 up to but not 1"),
+    ({"epochs": 2.0}, "is damaged: epochs is 2.0, wanted a whole number from 1"),
+    ({"epochs": True}, "is damaged: epochs is True, wanted a whole number from 1"),
+    ({"unit": "sentence"}, "is damaged: unit is 'sentence', wanted one of word, char, chinese"),
+    ({"corpus": 3}, "is damaged: corpus is 3, wanted a text"),
+    ({"lr": math.inf}, "is damaged: lr is inf, wanted a number above 0"),
 ])
 def test_a_config_with_what_no_flag_takes(run, change, words):
     edit_config(run, **change)
-    with pytest.raises(InputError, match=f"config.json is damaged: {words}"):
+    with pytest.raises(InputError, match=f"config.json {words}"):
         read_config(run)
 
 
 def test_numbers_of_a_config_are_those_that_the_flags_make(run):
     edit_config(run, lr=3, dropout=0, epochs=2)
-    config = read_config(run)
-    assert [(type(config[name]), config[name]) for name in ("lr", "dropout", "epochs")] == [
+    settings = read_config(run)
+    assert [(type(value), value) for value in (settings.lr, settings.dropout, settings.epochs)] == [
         (float, 3.0), (float, 0.0), (int, 2)]
+
+
+def test_a_setting_that_is_newer_than_the_run_has_its_default(run):
+    edit_config(run, lr=3.0)
+    config = json.loads((run / "config.json").read_text())
+    del config["optimizer"], config["windows"], config["script"]  # as before they were recorded
+    (run / "config.json").write_text(json.dumps(config))
+    assert read_config(run) == TrainSettings(**recorded(run) | {"optimizer": "sgd", "windows": False, "lr": 3.0})
+
+
+@pytest.mark.parametrize("config, script", [
+    ({"script": "ch_lstm.classify", "task": "names"}, "ch_lstm.classify"),
+    ({"script": "ch_rnn.train", "model": "simple"}, "ch_rnn.train"),
+    ({"task": "names", "cell": "lstm", "classes": ["Dutch"]}, "ch_lstm.classify"),  # before scripts were recorded
+    ({"model": "simple", "corpus": "pydoc"}, "ch_rnn.train"),
+])
+@pytest.mark.parametrize("command", ["train", "evaluate", "generate"])
+def test_a_run_of_another_script_is_named_as_what_it_is(run, config, script, command, capsys):
+    (run / "config.json").write_text(json.dumps(config))
+    argv = ["--out", str(run), "--resume"] if command == "train" else [str(run)]
+    refused(capsys, getattr(ch_lstm, command).main(argv), f"{run} is a run of {script}, wanted one of ch_lstm.train")
+
+
+def test_a_run_whose_model_this_version_has_not(run):
+    edit_config(run, model="rnnlm2")
+    with pytest.raises(InputError, match="is of the model 'rnnlm2', wanted one of rnnlm, better"):
+        read_config(run)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate"])
+def test_the_newest_run_of_the_chapter_is_taken_by_default(command, finished, tmp_path, capsys):
+    for age, name in enumerate(("newest", "other", "damaged", "older")):
+        folder = tmp_path / "runs" / name
+        shutil.copytree(finished, folder)
+        os.utime(folder / "config.json", (1e9 - age, 1e9 - age))
+    for name, content in (("other", json.dumps({"script": "ch_lstm.classify"})), ("damaged", "{")):
+        (tmp_path / "runs" / name / "config.json").write_text(content)  # newer than the others
+    cut(tmp_path / "runs" / "older" / "best.npz")
+    assert getattr(ch_lstm, command).main([]) == 0
+    shutil.rmtree(tmp_path / "runs" / "newest")
+    refused(capsys, getattr(ch_lstm, command).main([]), "older")
+    shutil.rmtree(tmp_path / "runs" / "older")
+    refused(capsys, getattr(ch_lstm, command).main([]), "there is no run of ch_lstm.train under runs/: train one first")
 
 
 def test_a_config_that_is_no_file(tmp_path):
@@ -589,13 +642,13 @@ OTHERS = {
 
 
 def test_every_setting_but_the_epochs_may_not_change_on_resume(run):
-    assert OTHERS.keys() == json.loads((run / "config.json").read_text()).keys() - {"epochs"}
+    assert OTHERS.keys() == recorded(run).keys() - {"epochs"}
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_setting_that_may_not_change_on_resume_is_refused_and_the_same_one_is_not(run, monkeypatch, name, capsys):
     flag, before = "--" + name.replace("_", "-"), contents(run)
-    config = json.loads(before["config.json"])
+    config = recorded(run)
     resume, other, kept = ["--out", str(run), "--resume"], OTHERS[name], config[name]
     given = [flag] if other is True else [flag, str(other)]
     told = pathlib.Path(other).absolute() if name == "corpus" else other
@@ -603,16 +656,17 @@ def test_a_setting_that_may_not_change_on_resume_is_refused_and_the_same_one_is_
             f"{flag} {told} does not fit: the run in {run} was made with {kept}")
     assert contents(run) == before
     if kept is not None and kept is not False:
-        assert noted_run(monkeypatch, *resume, flag, kept).config == config
+        assert noted_run(monkeypatch, *resume, flag, kept).settings == TrainSettings(**config)
 
 
 def test_switches_and_epochs_on_resume(run, monkeypatch):
     edit_config(run, windows=True, shuffle=True, plain=True)
-    config = json.loads((run / "config.json").read_text())
+    config = TrainSettings(**recorded(run))
     for flags in ([], ["--windows"], ["--shuffle"], ["--plain"]):
         resumed = noted_run(monkeypatch, "--out", run, "--resume", *flags)
-        assert resumed.config == config and resumed.folder == run
-    assert noted_run(monkeypatch, "--out", run, "--resume", "--epochs", 9).config == config | {"epochs": 9}
+        assert resumed.settings == config and resumed.folder == run
+    resumed = noted_run(monkeypatch, "--out", run, "--resume", "--epochs", 9)
+    assert resumed.settings == dataclasses.replace(config, epochs=9)
 
 
 @pytest.mark.parametrize("flags", [["--recipe", "quick"], ["--smoke"]])
@@ -783,7 +837,7 @@ def test_a_run_is_loaded_with_its_best_parameters(unigram):
     run, _, words = unigram
     for options, name in (({}, "best"), ({"checkpoint": "best"}, "best"), ({"checkpoint": "last"}, "last")):
         config, vocabulary, model = scripts.load_run(run, ch_lstm.models.MODELS, **options)
-        assert config == json.loads((run / "config.json").read_text()) and list(vocabulary.word_to_id) == words
+        assert config == TrainSettings(**recorded(run)) and list(vocabulary.word_to_id) == words
         numpy.testing.assert_allclose(numpy.exp(model.params[5]), [PROBABILITIES[name][word] for word in words],
                                       rtol=1e-6)
 
@@ -869,8 +923,8 @@ def test_texts_are_shown_behind_their_prompt_and_their_number(unigram, asked, ca
 
 
 def test_the_words_of_the_ptb_are_those_between_its_spaces():
-    assert scripts.tokens_of("Don't N", {"corpus": "ptb", "unit": "word"}) == ["Don't", "N"]
-    assert scripts.tokens_of("Don't N", {"corpus": "ptb.txt", "unit": "word"}) == ["don't", "n"]
+    for corpus, tokens in ("ptb", ["Don't", "N"]), ("ptb.txt", ["don't", "n"]):
+        assert scripts.tokens_of("Don't N", TrainSettings("rnnlm", corpus, "word")) == tokens
 
 
 def test_a_prompt_that_begins_a_text_is_the_end_of_what_came_before():

@@ -20,6 +20,7 @@ from common.fast.rnn import FastTimeRNN
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.model import LanguageModel
 from common.language_model.run import TrainingRun
+from common.language_model.settings import TrainSettings
 from common.layers.gru import TimeGRU
 from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
@@ -265,6 +266,18 @@ def test_a_fresh_state_lasts_as_long_as_the_block():
             assert all(np.array_equal(one, other) for one, other in zip(state, before, strict=True))
 
 
+@pytest.mark.parametrize("within", [lambda model: None, lambda model: model.forward(ids(2), ids(3))])
+def test_after_a_fresh_state_a_backward_needs_a_new_forward(within):
+    model = randomized(BetterRnnlm(V, H, H, dtype=np.float64))
+    model.forward(ids(0), ids(1))
+    with model.fresh_state():
+        within(model)
+    with pytest.raises(ValueError, match="backward needs a forward"):
+        model.backward()
+    model.forward(ids(0), ids(1))
+    model.backward()
+
+
 # --- what is a target of what
 
 class Follower(SimpleRnnlm):
@@ -288,7 +301,7 @@ def run(folder, model, **config):
     corpus = Corpus("cycle", "words", Vocabulary([str(i) for i in range(V)]), part, part[:20], part[:20])
     defaults = {"model": "simple", "epochs": 1, "batch_size": 4, "time_size": 5, "max_grad": 1, "lr_decay": 1,
                 "shuffle": True, "seed": 0}
-    TrainingRun(folder, defaults | config, model, SGD(0.1), corpus).train()
+    TrainingRun(folder, TrainSettings(**defaults | config), "ch_rnn.train", model, SGD(0.1), corpus).train()
 
 
 READERS = {

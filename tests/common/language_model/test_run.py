@@ -1,4 +1,5 @@
 """The run of epochs: held against loops written out here, and fed scripted losses and perplexities."""
+import dataclasses
 import itertools
 import json
 import math
@@ -18,6 +19,7 @@ from common.device.ids import ids_on_host
 from common.errors import InputError
 from common.language_model import run as training_run
 from common.language_model.run import Progress, TrainingRun, write_csv
+from common.language_model.settings import TrainSettings
 from common.optimizer import SGD
 from common.text.vocabulary import Vocabulary
 from common.training.batches import StripBatches, WindowBatches
@@ -72,11 +74,16 @@ def corpus_of(train=TRAIN, name="somewhere/tiny.txt"):
 
 
 def run_in(folder, model=None, lr=2.0, corpus=None, **changes):
-    return TrainingRun(folder, CONFIG | changes, model or tiny_model(), SGD(lr), corpus or corpus_of())
+    return TrainingRun(folder, TrainSettings(**CONFIG | changes), "ch_rnn.train", model or tiny_model(), SGD(lr),
+                       corpus or corpus_of())
+
+
+def config_of(run):
+    return {"script": "ch_rnn.train"} | dataclasses.asdict(run.settings)
 
 
 def last_of(run, name="last"):
-    return read_checkpoint(run.folder / f"{name}.npz", run.config["model"], run.corpus.vocabulary)
+    return read_checkpoint(run.folder / f"{name}.npz", run.settings.model, run.corpus.vocabulary)
 
 
 # The loop by hand
@@ -278,7 +285,7 @@ def test_resuming_may_add_epochs_and_says_so_in_the_config(tmp_path):
     run.train()
     again = run_in(tmp_path / "run", model=tiny_model(seed=5), epochs=2)
     again.resume()
-    assert json.loads((tmp_path / "run" / "config.json").read_text()) == again.config != run.config
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == config_of(again) != config_of(run)
     assert again.train() is True
     assert_params(last_of(again)[0], by_hand(CONFIG)[0][2 * BATCHES - 1][0])
 
@@ -309,7 +316,7 @@ def test_a_file_of_an_older_run_which_added_up_the_losses_of_batches_goes_on(cha
     with monkeypatch.context() as patch:
         patch.setattr(training_run, "training_step", interrupted_at(4))
         assert run.train() is False
-    full = run.config["batch_size"] * T
+    full = run.settings.batch_size * T
     assert last_of(run)[1]["tokens"] == 4 * full
     edit_facts(run, remove=["tokens", "singular_values"], nats=last_of(run)[1]["nats"] / full)
     again = run_in(tmp_path / "run", model=tiny_model(seed=5), **changes)
@@ -643,8 +650,8 @@ def test_the_folder_of_a_new_run_holds_all_it_needs_to_go_on(tmp_path):
     run = run_in(tmp_path / "runs" / "new")
     run.begin()
     assert {path.name for path in run.folder.iterdir()} == {"config.json", "vocabulary.json", "last.npz"}
-    assert json.loads((run.folder / "config.json").read_text()) == run.config
-    assert (run.folder / "config.json").read_text().startswith('{\n  "model": "simple",\n')
+    assert json.loads((run.folder / "config.json").read_text()) == config_of(run)
+    assert (run.folder / "config.json").read_text().startswith('{\n  "script": "ch_rnn.train",\n  "model": "simple",\n')
     assert Vocabulary.load(run.folder / "vocabulary.json") == run.corpus.vocabulary
     arrays, facts = last_of(run)
     assert_params(arrays, [np.to_cpu(param) for param in tiny_model().params])

@@ -172,8 +172,10 @@ def test_examples_that_make_no_batch_are_refused(n, targets, batch_size, drop_la
         ExampleBatches(np.zeros((n, 2)), np.zeros(targets, dtype=int), batch_size, drop_last)
 
 
-def test_fewer_examples_than_a_batch_are_one_batch_where_the_last_may_be_short():
-    assert [len(ts) for _, ts in ExampleBatches(*examples(2), 5)] == [2]
+@pytest.mark.parametrize("n, batch_size, drop_last, sizes", [
+    (2, 5, False, [2]), (1, 5, False, [1]), (5, 5, True, [5]), (2, 1, True, [1, 1]), (2, 1, False, [1, 1])])
+def test_the_smallest_epochs_of_examples(n, batch_size, drop_last, sizes):
+    assert [len(ts) for _, ts in ExampleBatches(*examples(n), batch_size, drop_last)] == sizes
 
 
 def test_drawn_batches_are_drawn_when_they_are_dealt():

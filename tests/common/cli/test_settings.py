@@ -1,0 +1,205 @@
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from common import cli
+from common.cli import setting
+from common.errors import InputError
+from common.np import np
+
+
+@dataclasses.dataclass(frozen=True)
+class Baking(cli.Settings):
+    """Settings of a script that bakes."""
+
+    cake: str = setting(cli.REQUIRED, "what to bake", choices=("sponge", "tart"))
+    eggs: int = setting(3, "to beat, 100% fresh", cli.positive_int)
+    heat: float = setting(0.5, "share of the oven's", cli.ratio)
+    limit: float | None = setting(2.0, "most sugar", cli.positive_float, optional=True)
+    fruits: tuple = setting((), "on top", many=True)
+    glaze: bool = setting(False, "make it shine", one_of="finish")
+    powder: bool = setting(False, "make it white", one_of="finish")
+    note: str | None = setting(None, "for the guests")
+    book: Path | None = setting(None, "of recipes", Path, positional=True)
+    made: int = setting(0, "counted by the script", cli.natural, flag=False)
+
+
+PRESETS = {"plain": {"cake": "sponge"}, "rich": {"cake": "tart", "eggs": 6, "limit": None}}
+
+
+def parser(**options):
+    return cli.SettingsParser("bake", "Bakes.", Baking, **{"presets": PRESETS, "chosen_by": "recipe"} | options)
+
+
+def with_recipes():
+    made = parser(smoke={"eggs": 1, "heat": 0.25})
+    made.add_argument("--recipe", choices=PRESETS)
+    return made
+
+
+@pytest.mark.parametrize("line, changes", [
+    ("", {}),
+    ("--eggs 4", {"eggs": 4}),
+    ("--heat 0.75 --fruits pear fig", {"heat": 0.75, "fruits": ["pear", "fig"]}),
+    ("--glaze --note hot", {"glaze": True, "note": "hot"}),
+    ("some/book", {"book": Path("some/book")}),
+    ("--recipe rich", PRESETS["rich"]),
+    ("--recipe rich --eggs 2 --cake sponge", {"eggs": 2, "limit": None}),
+    ("--smoke", {"eggs": 1, "heat": 0.25}),
+    ("--smoke --recipe rich --heat 0.125", {"cake": "tart", "limit": None, "eggs": 1, "heat": 0.125}),
+])
+def test_what_is_given_comes_before_smoke_the_preset_and_the_defaults(line, changes):
+    assert with_recipes().settings(line.split()) == Baking(**{"cake": "sponge"} | changes)
+
+
+def test_what_is_no_setting_is_given_too_but_left_out_of_the_settings():
+    made = with_recipes()
+    made.add_argument("--out")
+    given = made.given(["--out", "here", "--eggs", "9"])
+    assert given == {"out": "here", "eggs": 9}
+    assert made.fill(given) == Baking("sponge", eggs=9)
+
+
+def test_a_command_line_chooses_the_device(monkeypatch):
+    used = []
+    monkeypatch.setattr(np, "use", used.append)
+    for line in ([], ["--device", "gpu"]):
+        parser().given(line)
+    assert used == ["numpy", "cupy"]
+
+
+@pytest.mark.parametrize("line, message", [
+    ("--eggs 0", "argument --eggs: '0' is not a whole number from 1 to 10^9"),
+    ("--cake bread", "argument --cake: invalid choice: 'bread'"),
+    ("--glaze --powder", "argument --powder: not allowed with argument --glaze"),
+    ("--made 3", "unrecognized arguments: --made"),
+    ("one two", "unrecognized arguments: two"),
+])
+def test_wrong_flags(line, message):
+    with pytest.raises(InputError, match=message.replace("^", r"\^")):
+        parser().given(line.split())
+
+
+def test_what_has_no_default_must_be_given_where_no_preset_has_it():
+    with pytest.raises(InputError, match="the following arguments are required: --cake"):
+        cli.SettingsParser("bake", "Bakes.", Baking).given([])
+    with pytest.raises(InputError, match="cake"):
+        parser(presets=None, choices={"cake": ["tart"]}).given([])
+
+
+def test_choices_that_a_class_does_not_know_are_those_of_its_flag():
+    with pytest.raises(InputError, match="invalid choice: 'sponge'"):
+        parser(choices={"cake": ["tart"]}).given(["--cake", "sponge"])
+
+
+def test_help_has_every_default_that_there_is_and_those_of_each_preset():
+    printed = " ".join(with_recipes().format_help().split())
+    for words in ("what to bake (default: sponge for plain, tart for rich)",
+                  "to beat, 100% fresh (default: 3 for plain, 6 for rich)", "share of the oven's (default: 0.5)",
+                  "most sugar (default: 2.0 for plain, none for rich)", "make it shine --powder make it white --note",
+                  "--note NOTE for the guests", "book of recipes", "on top --glaze", "--smoke a tiny run"):
+        assert words in printed, words
+    assert "counted" not in printed
+    several = {"a": {"eggs": 1}, "b": {}, "c": {"eggs": 1}}
+    printed = " ".join(parser(presets=several).format_help().split())
+    assert "100% fresh (default: 1 for a and c, 3 for b)" in printed and "--smoke" not in printed
+
+
+@dataclasses.dataclass(frozen=True)
+class Brewing(cli.Settings):
+    """Settings of a script whose drink chooses the rest."""
+
+    drink: str = setting("tea", "what to brew", choices=("tea", "coffee"))
+    minutes: int = setting(3, "how long", cli.positive_int)
+
+
+def test_a_setting_can_choose_the_preset():
+    made = cli.SettingsParser("brew", "Brews.", Brewing, presets={"tea": {}, "coffee": {"minutes": 5}},
+                              chosen_by="drink")
+    printed = " ".join(made.format_help().split())
+    assert "what to brew (default: tea)" in printed and "how long (default: 3 for tea, 5 for coffee)" in printed
+    assert made.settings([]) == Brewing() and made.settings(["--drink", "coffee"]) == Brewing("coffee", 5)
+
+
+@pytest.mark.parametrize("name, value, wanted", [
+    ("cake", "bread", "one of sponge, tart"), ("cake", None, "one of"), ("cake", ["tart"], "one of"),
+    ("eggs", 0, "a whole number from 1"), ("eggs", True, "a whole number"), ("eggs", 2.0, "a whole number"),
+    ("eggs", None, "a whole number"), ("eggs", "3", "a whole number"),
+    ("heat", 1, "a number from 0 up to but not 1"), ("heat", math.nan, "a number"), ("heat", False, "a number"),
+    ("limit", -1.0, "a number above 0"), ("fruits", "pear", "a list"), ("fruits", ["pear", 3], "a text"),
+    ("glaze", 1, "true or false"), ("glaze", None, "true or false"), ("note", 3, "a text"),
+])
+def test_a_value_that_a_setting_does_not_take(name, value, wanted):
+    with pytest.raises(InputError) as raised:
+        Baking(**{"cake": "tart"} | {name: value})
+    assert str(raised.value).startswith(f"{name} is ") and f", wanted {wanted}" in str(raised.value)
+
+
+@pytest.mark.parametrize("name, value", [
+    ("limit", None), ("note", None), ("fruits", []), ("fruits", ["fig"]), ("heat", 0.0), ("made", 0)])
+def test_values_that_are_taken(name, value):
+    assert getattr(Baking("tart", **{name: value}), name) == value
+
+
+def test_a_whole_number_serves_for_any_number():
+    assert type(Baking("tart", limit=3).limit) is float
+
+
+# config.json
+
+
+def written(folder, content):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def test_settings_are_read_as_they_were_saved(tmp_path):
+    settings = Baking("tart", eggs=5, fruits=["fig"], limit=None, made=2)
+    cli.save_settings(tmp_path, settings, "bakery.bake")
+    assert cli.read_settings(tmp_path, Baking, "bakery.bake") == settings
+    lines = (tmp_path / "config.json").read_text().splitlines()
+    assert lines[:4] == ["{", '  "script": "bakery.bake",', '  "cake": "tart",', '  "eggs": 5,']
+
+
+def test_a_setting_that_a_run_has_not_recorded_has_its_default(tmp_path):
+    run = written(tmp_path / "run", {"script": "bakery.bake", "cake": "tart", "heat": 0})
+    assert cli.read_settings(run, Baking, "bakery.bake") == Baking("tart", heat=0.0)
+
+
+@pytest.mark.parametrize("content, message", [
+    ("{", "run/config.json is damaged: it does not hold the settings of a run"),
+    ([1], "run/config.json is damaged: it does not hold"),
+    ({"cake": "tart"}, "run/config.json is damaged: it does not hold"),  # nothing says whose it is
+    ({"script": 3, "cake": "tart"}, "run/config.json is damaged: it does not hold"),
+    ({"script": "bakery.bake"}, "run/config.json is damaged: it lacks 'cake'"),
+    ({"script": "bakery.bake", "cake": "bread"}, "run/config.json is damaged: cake is 'bread', wanted one of sponge"),
+    ({"script": "bakery.bake", "cake": "tart", "salt": 1},
+     "run/config.json has 'salt', which is no setting of bakery.bake: it is damaged, or of a newer version"),
+    ({"script": "bakery.brew", "cake": "tart"}, "run is a run of bakery.brew, wanted one of bakery.bake"),
+])
+def test_a_config_that_is_none_of_this_script(content, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(Path("run"), content)
+    with pytest.raises(InputError, match=f"^{message}"):
+        cli.read_settings(Path("run"), Baking, "bakery.bake")
+
+
+def test_the_newest_run_is_the_one_that_was_written_last(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    with pytest.raises(InputError, match=r"^there is no run of bakery.bake under runs/: train one first, or give the"):
+        cli.newest_run("bakery.bake")
+    for age, (name, content) in enumerate({
+        "broken": "{", "list": [1], "brewed": {"script": "bakery.brew"}, "b": {"script": "bakery.bake", "eggs": 2},
+        "a": {"script": "bakery.bake", "eggs": 1}, "c": {"script": "bakery.bake", "eggs": 1},
+    }.items()):
+        os.utime(written(Path("runs") / name, content) / "config.json", (1e9 - age, 1e9 - age))
+    assert cli.newest_run("bakery.bake") == Path("runs/b")
+    assert cli.newest_run("bakery.bake", eggs=1) == Path("runs/a")
+    with pytest.raises(InputError, match=r"^there is no run of bakery.bake with eggs 3 under runs/: "):
+        cli.newest_run("bakery.bake", eggs=3)
