@@ -47,7 +47,8 @@ def _replace_layers(owner, forms):
         return forms[id(value)][0]
 
     for name, value in list(vars(owner).items()):
-        setattr(owner, name, form_of(value))
+        if name not in ("params", "grads"):
+            setattr(owner, name, form_of(value))
 
 
 def _fast_form(layer):

@@ -97,7 +97,9 @@ class RunningMean:
 
     def add(self, number, weight=1):
         """Take one more number: a float, or a 0-d array."""
-        self.total += np.multiply(number, weight, dtype=np.float64)
+        if hasattr(number, "astype"):
+            number = number.astype(np.float64)
+        self.total += number * weight
         self.weight += weight
 
     @property
