@@ -91,12 +91,15 @@ class Draw:
         """Return a row of zeros with a single 1 for each of `shape`."""
         return np.eye(size, dtype=int)[self.ids(*shape, size=size)]  # (*shape, size)
 
-    def recurrent(self, gates, biases=None):
-        """Return the weights of a recurrent layer by name: Wx (D, gates H), Wh (H, gates H), b (biases H,)."""
+    def recurrent(self, gates, biases=None, vectors=()):
+        """Return the weights of a recurrent layer by name: Wx (D, gates H), Wh (H, gates H), b (biases H,).
+
+        And by the names in `vectors` further weights (H,).
+        """
         return {
             "Wx": self.normal(D, gates * H, std=0.5), "Wh": self.normal(H, gates * H, std=0.5),
             "b": self.normal((biases or gates) * H, std=0.5),
-        }
+        } | {name: self.normal(H, std=0.5) for name in vectors}
 
     def two_recurrent(self, gates, biases=None):
         """Return the weights of a bidirectional layer by name: Wx1, Wh1, b1, Wx2, Wh2, b2."""
@@ -282,7 +285,7 @@ def stack(draw):
                      {"h": draw.normal(2, N, H)}, num_layers=2, dtype=draw.dtype, reset_after=True)
 
 
-def sequences(draw, layer, gates, states, biases=None, **options):
+def sequences(draw, layer, gates, states, biases=None, vectors=(), **options):
     """Yield the cases that every recurrent layer over a sequence has.
 
     Parameters
@@ -295,6 +298,8 @@ def sequences(draw, layer, gates, states, biases=None, **options):
         Names of the states.
     biases : int, optional
         Blocks of H numbers in b; by default as many as gates.
+    vectors : sequence of str
+        Names of further weights (H,).
     **options
         For the layer.
     """
@@ -302,8 +307,8 @@ def sequences(draw, layer, gates, states, biases=None, **options):
         return {name: normal(size, H) for name in states}
 
     def case(variant, xs, initial_states=None, final=states, **more):
-        return sequence_case(
-            layer, variant, draw.recurrent(gates, biases), xs, initial_states, final=final, **more, **options)
+        weights = draw.recurrent(gates, biases, vectors)
+        return sequence_case(layer, variant, weights, xs, initial_states, final=final, **more, **options)
 
     yield case("from zeros", draw.normal(N, T, D), final=())
     yield case("final states", draw.normal(N, T, D))

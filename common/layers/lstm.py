@@ -76,30 +76,32 @@ class LSTM(Layer):
     b : ndarray (4H,)
     """
 
+    gates_forward, gates_backward = staticmethod(gates_forward), staticmethod(gates_backward)
+
     def __init__(self, Wx, Wh, b):
         super().__init__(Wx, Wh, b)
         expect_recurrent_weights(self, gates=4, biases=4)
 
     def forward(self, x, h_prev, c_prev):
         """Map x (N, D), h_prev (N, H), c_prev (N, H) to h (N, H), c (N, H)."""
-        Wx, Wh, b = self.params
+        Wx, Wh, b = self.params[:3]
         D, H = Wx.shape[0], Wh.shape[0]
         self.expect("x", x, ("N", D))
         self.expect("h_prev", h_prev, (len(x), H))
         self.expect("c_prev", c_prev, (len(x), H))
         a = x @ Wx + h_prev @ Wh + b  # (N, 4H)                          (1)
-        h, c, f, g, i, o = gates_forward(*split_gates(a), c_prev)  # (2) (3) (4)
+        h, c, f, g, i, o = self.gates_forward(*split_gates(a), c_prev)  # (2) (3) (4)
         self.cache = x, h_prev, c_prev, c.copy(), f, g, i, o
         return h, c
 
     def backward(self, dh, dc):
         """Map dh (N, H), dc (N, H) to dx (N, D), dh_prev (N, H), dc_prev (N, H)."""
-        Wx, Wh, b = self.params
-        dWx, dWh, db = self.grads
+        Wx, Wh, b = self.params[:3]
+        dWx, dWh, db = self.grads[:3]
         x, h_prev, c_prev, c, f, g, i, o = self.recall()
         self.expect("dh", dh, c.shape)
         self.expect("dc", dc, c.shape)
-        *blocks, dc_prev = gates_backward(dh, dc, f, g, i, o, c_prev, c)  # (4) (3) (2)
+        *blocks, dc_prev = self.gates_backward(dh, dc, f, g, i, o, c_prev, c)  # (4) (3) (2)
         da = np.concatenate(blocks, axis=1)  # (N, 4H)
         np.matmul(x.T, da, out=dWx)  # (1)
         np.matmul(h_prev.T, da, out=dWh)
@@ -133,6 +135,7 @@ class TimeLSTM(RecurrentLayer):
 
     gates = 4
     state_names = ("h", "c")
+    gates_forward, gates_backward = staticmethod(gates_forward), staticmethod(gates_backward)
 
     def __init__(self, Wx, Wh, b, stateful=False):
         super().__init__(Wx, Wh, b, stateful)
@@ -164,10 +167,10 @@ class TimeLSTM(RecurrentLayer):
         packing, xs = self._start(xs, lengths)  # (P, D)
         a = self._project(xs)  # (P, 4H), x Wx + b
         h, c = self._states(packing)  # (N + P, H)
-        f, g, i, o = split_gates(a)  # (P, H): pre-activations, then gates
         for t, prev, now in packing.steps:
             add_product(h[prev], Wh, out=a[t])  # (1)
-            gates_forward(f[t], g[t], i[t], o[t], c[prev], out=(h[now], c[now], f[t], g[t], i[t], o[t]))  # (2) (3) (4)
+            gates = split_gates(a[t])  # (N, H) each: pre-activations, then gates
+            self.gates_forward(*gates, c[prev], out=(h[now], c[now], *gates))  # (2) (3) (4)
         self.cache = packing, xs, h, c, a
         return self._end(packing, h, c)  # (N, T, H)
 
@@ -192,7 +195,7 @@ class TimeLSTM(RecurrentLayer):
         daf, dag, dai, dao = split_gates(da)  # (P, H)
         Wh_T = self._transposed_Wh()  # (4H, H)
         for t, prev, now in reversed(packing.steps):
-            gates_backward(dh[now], dc[now], f[t], g[t], i[t], o[t], c[prev], c[now],
-                           out=(daf[t], dag[t], dai[t], dao[t], dc[prev]))  # (4) (3) (2)
+            self.gates_backward(dh[now], dc[now], f[t], g[t], i[t], o[t], c[prev], c[now],
+                                out=(daf[t], dag[t], dai[t], dao[t], dc[prev]))  # (4) (3) (2)
             add_product(da[t], Wh_T, out=dh[prev])  # (1)
         return self._end_backward(packing, xs, h, da, dh, dc)  # (N, T, D)

@@ -22,11 +22,14 @@ class RecurrentLayer(Layer):
         The state after the last forward, or the one given to `set_state`.
     dh : ndarray (N, H) or None
         After backward: the gradient with respect to the state that the sequence began with.
+    weight_names : tuple of str
+        Names of `params`, in order. The first three are those of every recurrent layer.
     """
 
     gates = 1
     biases = None
     state_names = ("h",)
+    weight_names = ("Wx", "Wh", "b")
 
     def __init__(self, Wx, Wh, b, stateful=False):
         super().__init__(Wx, Wh, b)
@@ -205,7 +208,7 @@ class RecurrentLayer(Layer):
         da : ndarray (P, G)
             Gradients of the pre-activations.
         """
-        dWx, dWh, db = self.grads
+        dWx, dWh, db = self.grads[:3]
         np.matmul(xs.T, da, out=dWx)
         np.matmul(hs_prev.T, da, out=dWh)
         np.sum(da, axis=0, out=db)

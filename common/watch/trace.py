@@ -304,7 +304,7 @@ class _WatchRecurrent(_Watch):
         arrays = dict(inputs)
         for line in lines:
             for name, value in zip(line.names, line.values):
-                if not _WEIGHT.fullmatch(name):
+                if not (_WEIGHT.fullmatch(name) or name.removeprefix("d") in self.weight_names()):
                     arrays[name] = value
                     self.pass_.lines[name] = line
         for name, value in arrays.items():
@@ -314,7 +314,7 @@ class _WatchRecurrent(_Watch):
             self.pass_.arrays[name][np.to_cpu(rows), t] = np.to_cpu(value)
 
     def weight_names(self):
-        return "Wx", "Wh", "b"
+        return self.layer.weight_names
 
 
 def _running(lengths, N, T):

@@ -161,7 +161,7 @@ class _Walker:
         if getattr(called, "__name__", "").endswith(("_forward", "_backward")) and not value.keywords:
             return self.descend(called, value.args, scope, source, names)
         result = source.value(value, scope)
-        if isinstance(value, (ast.Name, ast.Attribute)):
+        if _computes_nothing(value):
             return result
         result = self.replaced_all(names, result, len(names) > 1)
         if names and None not in names:
@@ -284,6 +284,13 @@ def _names(target):
     if any(isinstance(each, ast.Starred) for each in targets):
         return ()
     return tuple(each.id if isinstance(each, ast.Name) else None for each in targets)
+
+
+def _computes_nothing(expression):
+    """Whether an expression is what is there: a name, an attribute, or items of one, such as `self.params[:3]`."""
+    if isinstance(expression, ast.Subscript) and isinstance(expression.slice, ast.Slice):
+        return isinstance(expression.value, ast.Attribute)
+    return isinstance(expression, (ast.Name, ast.Attribute))
 
 
 def _is_plain(function):

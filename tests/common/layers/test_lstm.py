@@ -6,7 +6,7 @@ from any_device import np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.layers.lstm import LSTM, TimeLSTM, split_gates
+from common.layers.lstm import LSTM, TimeLSTM, gates_backward, gates_forward, split_gates
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -213,3 +213,49 @@ def test_gates_are_split_along_the_last_axis(shape):
     a = np.broadcast_to(np.arange(8), (*shape, 8))
     assert [block.tolist() for block in split_gates(a)] == [
         numpy.broadcast_to(pair, (*shape, 2)).tolist() for pair in ([0, 1], [2, 3], [4, 5], [6, 7])]
+
+
+class ScaledLSTM(LSTM):
+    """A variant with formulas of its own and one weight more: h = s o tanh(c), s (H,)."""
+
+    def __init__(self, Wx, Wh, b, s):
+        super().__init__(Wx, Wh, b)
+        self.params.append(s)
+        self.grads.append(np.zeros_like(s))
+
+    def gates_forward(self, *arrays):
+        h, *others = gates_forward(*arrays)
+        return self.params[3] * h, *others
+
+    def gates_backward(self, dh, *arrays):
+        return gates_backward(self.params[3] * dh, *arrays)
+
+
+class TimeScaledLSTM(TimeLSTM):
+    def __init__(self, Wx, Wh, b, s):
+        super().__init__(Wx, Wh, b, stateful=True)
+        self.params.append(s)
+        self.grads.append(np.zeros_like(s))
+
+    def gates_forward(self, *arrays, out):
+        gates_forward(*arrays, out=out)
+        out[0][...] *= self.params[3]
+
+    def gates_backward(self, dh, *arrays, out):
+        gates_backward(self.params[3] * dh, *arrays, out=out)
+
+
+def test_a_variant_declares_its_formulas_and_may_have_more_weights():
+    xs, dhs, h, c, dh, dc = arrays((N, T, D), (N, T, H), *[(N, H)] * 4)
+    cells = [ScaledLSTM(*weights(), np.full(H, 0.5)) for _ in range(T)]
+    layer = TimeScaledLSTM(*weights(), np.full(H, 0.5))
+    layer.set_state(h, c)
+    hs, h_last, c_last = steps_forward(cells, xs, h, c)
+    np.testing.assert_allclose(layer.forward(xs), hs, rtol=1e-12)
+    dxs, dh_first, dc_first, grads = steps_backward(cells, dhs, dh, dc)
+    np.testing.assert_allclose(layer.backward(dhs, dh, dc), dxs, rtol=1e-9)
+    for found, expected in ((layer.h, h_last), (layer.c, c_last), (layer.dh, dh_first), (layer.dc, dc_first)):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    for found, expected in zip(layer.grads, grads, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert not np.allclose(hs, steps_forward([LSTM(*weights()) for _ in range(T)], xs, h, c)[0])
