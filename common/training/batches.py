@@ -71,7 +71,7 @@ class StripBatches:
         return self._n // (self.batch_size * self.time_size)
 
     def __iter__(self):
-        """Deal an epoch: so many batches, from where the last one ended."""
+        """Deal an epoch, as many batches as `len` says, from where the last one ended."""
         for _ in range(len(self)):
             yield self.next_batch()
 
