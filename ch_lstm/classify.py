@@ -282,7 +282,7 @@ def _expect_scikit_learn():
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        raise InputError("--baseline needs scikit-learn: pip install 'rnn-from-scratch[baseline]'") from None
+        raise InputError("--baseline needs scikit-learn: pip install -e '.[baseline]'") from None
 
 
 def _logistic_regression(task, parts):

@@ -31,7 +31,7 @@ rng = None
 host_rng = None
 _library = None
 
-_CUPY_INSTALL = "pip install 'rnn-from-scratch[cuda12]' or, for a CUDA 13 driver, 'rnn-from-scratch[cuda13]'"
+_CUPY_INSTALL = "pip install -e '.[cuda12]' or, for a CUDA 13 driver, '.[cuda13]'"
 _CARD_NEEDED = "this needs an NVIDIA card, and CUDA_VISIBLE_DEVICES must not hide it"
 _NOT_FOR_ARRAYS = {"f2py", "test", "testing"}  # build and test tools, slow to import
 _copied = set()
@@ -97,12 +97,12 @@ def _no_gpu(runtime, reason):
     """Say why CuPy finds no GPU, and what to do."""
     driver = runtime.driverGetVersion()
     if driver == 0:
-        return ("there is no NVIDIA driver: install it, version 525 or newer for rnn-from-scratch[cuda12], 580 or "
-                "newer for [cuda13]")
+        return ("there is no NVIDIA driver: install it, version 525 or newer for '.[cuda12]', 580 or "
+                "newer for '.[cuda13]'")
     if "InsufficientDriver" in reason:
         needed = runtime.runtimeGetVersion()
         return (f"the NVIDIA driver is too old: it goes up to CUDA {_version(driver)}, the installed CuPy needs CUDA "
-                f"{_version(needed)}: update the driver, or pip install 'rnn-from-scratch[cuda12]'")
+                f"{_version(needed)}: update the driver, or pip install -e '.[cuda12]'")
     return f"CuPy finds no GPU ({reason.split(':')[-1].strip()}): {_CARD_NEEDED}"
 
 

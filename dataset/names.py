@@ -96,7 +96,7 @@ def names_of_locale(locale):
     try:
         import faker  # noqa: F401
     except ImportError:
-        raise InputError("the names need Faker: pip install 'rnn-from-scratch[names]'") from None
+        raise InputError("the names need Faker: pip install -e '.[names]'") from None
     try:
         provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
     except (ImportError, AttributeError):

@@ -179,7 +179,7 @@ def _download(split):
     try:
         import pooch  # optional, and slow to import where nothing is to be downloaded
     except ImportError:
-        raise InputError("downloading the PTB needs pooch: pip install 'rnn-from-scratch[download]'; "
+        raise InputError("downloading the PTB needs pooch: pip install -e '.[download]'; "
                          f"or {by_hand}") from None
     name = _file_name(split)
     try:

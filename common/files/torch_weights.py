@@ -292,7 +292,7 @@ def _safetensors():
             raise
         raise InputError(
             "a .safetensors file needs the package safetensors, which is not installed: "
-            "pip install 'rnn-from-scratch[safetensors]'") from None
+            "pip install -e '.[safetensors]'") from None
     return safetensors.numpy
 
 

@@ -103,7 +103,7 @@ def tokenize_chinese(text):
             warnings.simplefilter("ignore")  # jieba's source has escapes that newer Pythons warn about
             import jieba
     except ImportError:
-        raise InputError("Chinese text needs jieba: pip install 'rnn-from-scratch[chinese]'") from None
+        raise InputError("Chinese text needs jieba: pip install -e '.[chinese]'") from None
     jieba.setLogLevel("WARNING")  # it reports the loading of its dictionary otherwise
     return jieba.lcut(text)
 

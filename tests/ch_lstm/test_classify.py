@@ -361,7 +361,7 @@ def test_predict_shows_the_likeliest_three_by_the_model_of_the_run(tiny, monkeyp
 
 def test_the_baseline_chooses_its_penalty_by_validation_and_is_tested_on_the_test_part(monkeypatch):
     linear_model = pytest.importorskip(
-        "sklearn.linear_model", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+        "sklearn.linear_model", reason="needs scikit-learn: pip install -e '.[baseline]'")
     fitted = []
 
     class Scripted:
@@ -393,7 +393,7 @@ def test_the_baseline_chooses_its_penalty_by_validation_and_is_tested_on_the_tes
 
 def test_the_baseline_of_names_weighs_pieces_of_one_to_four_characters(monkeypatch):
     linear_model = pytest.importorskip(
-        "sklearn.linear_model", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+        "sklearn.linear_model", reason="needs scikit-learn: pip install -e '.[baseline]'")
     fitted = []
 
     class Noted(linear_model.LogisticRegression):
@@ -418,7 +418,7 @@ def test_the_baseline_of_names_weighs_pieces_of_one_to_four_characters(monkeypat
 
 
 def test_the_baseline_of_reviews_counts_short_words_and_marks_too():
-    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install -e '.[baseline]'")
     result = classify._logistic_regression("reviews", [[("a !", "positive"), ("I ?", "negative")]] * 3)
     assert result["parameters"] == 4 + 1 and result["matrix"].tolist() == [[1, 0], [0, 1]]
 
@@ -440,7 +440,7 @@ def without_seconds(text):
 
 
 def test_all_cells_and_the_baseline_in_one_table(capsys):
-    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'rnn-from-scratch[baseline]'")
+    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install -e '.[baseline]'")
     assert run(*SMALL, "--cell", "all", "--baseline", "--out", "all") == 0
     out = capsys.readouterr().out
     table = out[out.index("on the test part"):].splitlines()
@@ -478,7 +478,7 @@ def test_lstm_learns_reviews_and_predict_shows_the_probabilities(capsys):
 
 
 def test_names_then_predict(capsys):
-    pytest.importorskip("faker", reason="needs Faker: pip install 'rnn-from-scratch[names]'")
+    pytest.importorskip("faker", reason="needs Faker: pip install -e '.[names]'")
     assert run("--smoke", "--epochs", 1, "--seed", 1) == run("--smoke", "--epochs", 1) == 0
     assert sorted(path.name for path in classify.Path("runs").iterdir()) == ["names-lstm-1", "names-lstm-2"]
     os.utime("runs/names-lstm-1/config.json", (0, 0))
@@ -506,7 +506,7 @@ def test_by_default_the_newest_run_predicts_or_the_newest_of_the_task(tiny, caps
 
 
 def test_characters_that_the_model_does_not_know(device, capsys):
-    pytest.importorskip("faker", reason="needs Faker: pip install 'rnn-from-scratch[names]'")
+    pytest.importorskip("faker", reason="needs Faker: pip install -e '.[names]'")
     assert run("--smoke", "--epochs", 1, device=device) == 0
     capsys.readouterr()
     assert run("--predict", "Kowalскi", device=device) == 0
@@ -538,10 +538,10 @@ def test_help_has_the_defaults(capsys):
 
 def test_missing_packages_are_named_before_training(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    assert "--baseline needs scikit-learn: pip install 'rnn-from-scratch[baseline]'" in refused(
+    assert "--baseline needs scikit-learn: pip install -e '.[baseline]'" in refused(
         capsys, *SMALL, "--baseline")
     monkeypatch.setitem(sys.modules, "faker", None)
-    assert "the names need Faker: pip install 'rnn-from-scratch[names]'" in refused(capsys, "--smoke")
+    assert "the names need Faker: pip install -e '.[names]'" in refused(capsys, "--smoke")
     assert not classify.Path("runs").exists()
 
 

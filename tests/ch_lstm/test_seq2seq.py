@@ -358,7 +358,7 @@ def test_wrong_use_is_one_line(capsys, flags, message):
 def test_gpu_where_there_is_none(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert seq2seq.main([*TINY, "--device", "gpu"]) == 2
-    assert "pip install 'rnn-from-scratch[cuda12]'" in capsys.readouterr().err
+    assert "pip install -e '.[cuda12]'" in capsys.readouterr().err
 
 
 def test_help_has_the_defaults(capsys):

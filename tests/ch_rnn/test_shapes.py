@@ -12,7 +12,7 @@ IDS = [0, 1, 3, 4, 0, 1, 5, 2]
 
 
 def sections(capsys, device, *flags):
-    pytest.importorskip("jieba", reason="needs jieba: pip install 'rnn-from-scratch[chinese]'")
+    pytest.importorskip("jieba", reason="needs jieba: pip install -e '.[chinese]'")
     assert shapes.main([*flags, "--device", device]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -122,7 +122,7 @@ def test_without_jieba_one_line_names_the_extra(device, capsys, monkeypatch):
     assert shapes.main(["--device", device]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
-    assert "python -m ch_rnn.shapes: Chinese text needs jieba: pip install 'rnn-from-scratch[chinese]'" in err
+    assert "python -m ch_rnn.shapes: Chinese text needs jieba: pip install -e '.[chinese]'" in err
 
 
 def test_help_and_wrong_flags(capsys):

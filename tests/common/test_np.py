@@ -112,7 +112,7 @@ def assert_one_line_error(call, *words):
 @pytest.mark.parametrize("call", [lambda: np.use("cupy"), lambda: np.to_gpu(numpy.zeros(2))])
 def test_missing_cupy_names_the_extra_to_install(monkeypatch, call):
     monkeypatch.setitem(sys.modules, "cupy", None)  # an import then raises ModuleNotFoundError
-    assert_one_line_error(call, "not installed", "rnn-from-scratch[cuda12]", "rnn-from-scratch[cuda13]")
+    assert_one_line_error(call, "not installed", "pip install -e '.[cuda12]'", "'.[cuda13]'")
 
 
 def test_a_cupy_that_does_not_load_says_why(monkeypatch):

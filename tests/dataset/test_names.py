@@ -9,7 +9,7 @@ from dataset import names
 
 @pytest.fixture
 def faker_lists():
-    pytest.importorskip("faker", reason="needs Faker: pip install 'rnn-from-scratch[names]'")
+    pytest.importorskip("faker", reason="needs Faker: pip install -e '.[names]'")
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_normalize(name, normalized):
 
 def test_without_faker_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faker", None)
-    with pytest.raises(InputError, match=r"the names need Faker: pip install 'rnn-from-scratch\[names\]'"):
+    with pytest.raises(InputError, match=r"the names need Faker: pip install -e '\.\[names\]'"):
         names.load_data()
 
 

@@ -165,7 +165,7 @@ def test_a_failed_download_says_what_to_do_by_hand(empty_cache, monkeypatch):
 
 def test_without_pooch_the_error_names_the_extra(empty_cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(InputError, match=r"rnn-from-scratch\[download\].*by hand"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[download\]'.*by hand"):
         ptb.load_data("train")
 
 

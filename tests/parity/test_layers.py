@@ -6,7 +6,7 @@ from common.layers.dense import Affine, Embedding, MatMul, Sigmoid, Softmax
 from common.layers.losses import SigmoidWithLoss, SoftmaxWithLoss
 from common.layers.time import TimeAffine, TimeEmbedding, TimeSigmoidWithLoss, TimeSoftmaxWithLoss
 
-torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'rnn-from-scratch[parity]'")
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[parity]'")
 nn = torch.nn
 
 N, T, D, M, V = 2, 3, 4, 5, 7

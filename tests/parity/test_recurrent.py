@@ -8,7 +8,7 @@ from common.layers.lstm import LSTM, TimeLSTM
 from common.layers.rnn import RNN, TimeRNN
 from common.layers.stack import TimeStack
 
-torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'rnn-from-scratch[parity]'")
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[parity]'")
 nn = torch.nn
 
 D, H = 4, 5

@@ -13,7 +13,7 @@ from common.layers.time import TimeAffine, TimeEmbedding, TimeSoftmaxWithLoss
 from common.optimizer import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
 from common.training.clip import clip_grads, remove_duplicate
 
-torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'rnn-from-scratch[parity]'")
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[parity]'")
 nn = torch.nn
 
 SHAPES = (3, 4), (4,), (1, 1)

@@ -299,7 +299,7 @@ def test_wrong_arguments():
 @pytest.fixture
 def safetensors():
     return pytest.importorskip(
-        "safetensors.numpy", reason="needs the package safetensors: pip install 'rnn-from-scratch[safetensors]'")
+        "safetensors.numpy", reason="needs the package safetensors: pip install -e '.[safetensors]'")
 
 
 def test_safetensors_files_keep_every_bit(tmp_path, safetensors):
@@ -351,7 +351,6 @@ def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     for call in (lambda: read_safetensors(tmp_path / "a.safetensors"),
                  lambda: write_safetensors(tmp_path / "a.safetensors", {})):
-        with pytest.raises(InputError, match=r"needs the package safetensors, .*: pip install "
-                                             r"'rnn-from-scratch\[safetensors\]'$"):
+        with pytest.raises(InputError, match=r"needs the package safetensors, .*: pip install -e '\.\[safetensors\]'$"):
             call()
     assert list(tmp_path.iterdir()) == []

@@ -401,7 +401,7 @@ def test_gpu_where_there_is_none(command, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     module, *rest = command
     code = sys.modules[module].main([*rest, "--device", "gpu"])
-    refused(capsys, code, "pip install 'rnn-from-scratch[cuda12]'")
+    refused(capsys, code, "pip install -e '.[cuda12]'")
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def test_what_jieba_warns_of_as_it_loads_is_not_shown(monkeypatch, tmp_path):
 
 def test_chinese_without_jieba_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "jieba", None)
-    with pytest.raises(InputError, match=r"rnn-from-scratch\[chinese\]"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[chinese\]'"):
         tokenize_chinese("我们")
 
 
