@@ -232,22 +232,21 @@ def _step(prog, description, settings_class, make_layer, argv):
     np.seed(settings.seed)
     network = UnrolledNetwork(settings.text, make_layer(settings))
     if settings.all:
-        print("\n".join(_blocks(network)))
+        print("\n".join(_blocks(network, hint="")))
         return
     with single_keys() as read_key:
-        for block in _blocks(network):
+        for block in _blocks(network, hint="Any key: the next line. q: the end.\n"):
             print(block, flush=True)
             if read_key() in ("q", "Q", "\x04", ""):
                 break
 
 
-def _blocks(network):
-    """Yield what is shown between two keys."""
+def _blocks(network, hint):
+    """Yield what is shown between two keys; the hint says which keys there are."""
     text, cell = network.text, network.sequence_layer.step
     N, D, H, V = 1, len(cell.params[0]), network.sequence_layer.hidden_size, network.characters.size
     yield (f"{type(cell).__name__} that reads {text[:-1]!r} and predicts {text[1:]!r}: "
-           f"N = {N}, T = {network.T}, D = {D}, H = {H}, V = {V}\n"
-           "Any key: the next line. q: the end.\n\n" + _weights(network))
+           f"N = {N}, T = {network.T}, D = {D}, H = {H}, V = {V}\n{hint}\n{_weights(network)}")
     loss, shown = network.forward()
     yield from _lines(network, shown, "forward")
     yield f"\nloss = {loss:.6f}, summed over {network.T} characters\n\nBackward, from the last character to the first."

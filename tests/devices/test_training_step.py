@@ -15,7 +15,6 @@ from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.device.ids import Ids
 from common.layers import dense as layers
-from common.layers import lstm
 from common.layers.dense import Affine, Embedding
 from common.layers.gru import TimeGRU
 from common.layers.losses import SoftmaxWithLoss
@@ -189,7 +188,7 @@ MISTAKES = {  # what holds the function, its name, what is replaced, by what
         "carried is None or np.copyto(array[:N], packing.sort(carried))"),
     "a gradient that is not set": (Affine, "backward", "np.sum(dout, axis=0, out=db)", "db[...] = np.empty_like(db)"),
     "gates one by one": (
-        lstm, "gates_forward", "@elementwise",
+        TimeLSTM, "gates_forward", "@elementwise",
         "@lambda function: lambda *arrays, out: [np.copyto(*pair) for pair in zip(out, function(*arrays))]"),
     "a product into every second row": (
         TimeLSTM, "forward", "a = self._project(xs)", "a = np.repeat(self._project(xs), 2, axis=1)[:, ::2]"),
@@ -204,12 +203,13 @@ MISTAKES = {  # what holds the function, its name, what is replaced, by what
 
 def planted(owner, name, old, new):
     """Return the function `name` of a class or module, with `old` replaced by `new` in its source."""
-    function = vars(owner)[name]
+    held = vars(owner)[name]
+    function = held.__func__ if isinstance(held, staticmethod) else held
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1
     namespace = vars(sys.modules[function.__module__]) | {"numpy": numpy}
     exec(source.replace(old, new), namespace)
-    return namespace[name]
+    return staticmethod(namespace[name]) if isinstance(held, staticmethod) else namespace[name]
 
 
 def test_the_unedited_step_is_sound():

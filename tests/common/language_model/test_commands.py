@@ -267,6 +267,17 @@ def test_perplexity_falls_and_plain_lines_have_no_control_characters(device, cap
     assert perplexities[0] > perplexities[1] > perplexities[2]
 
 
+@pytest.mark.parametrize("epochs", [[], ["--epochs", "1"]])
+def test_resuming_a_run_whose_epochs_are_all_done_says_so(run, epochs, capsys):
+    before = (run / "last.npz").read_bytes()
+    assert ch_lstm.train.main(["--out", str(run), "--resume", *epochs]) == 0
+    out = capsys.readouterr().out
+    assert "all 1 epochs are done already: give --epochs a larger number to train on\ntest perplexity" in out
+    assert (run / "last.npz").read_bytes() == before
+    assert ch_lstm.train.main(["--out", str(run), "--resume", "--epochs", "2"]) == 0
+    assert "done already" not in capsys.readouterr().out
+
+
 def test_a_run_without_out_gets_a_new_folder_each_time(tmp_path):
     assert train("--epochs", 1) == train("--epochs", 1) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["pydoc-rnnlm-1", "pydoc-rnnlm-2"]

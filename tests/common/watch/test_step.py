@@ -36,6 +36,7 @@ def test_every_gradient_has_its_numerical_one_beside_it(name, capsys):
     script, flags, gradients = SCRIPTS[name]
     assert script.main(["--all", "--text", "abca", *flags]) == 0
     printed = capsys.readouterr().out
+    assert "Any key" not in printed  # none is read
     for t in range(3):
         (cell,) = re.findall(rf"--- backward, t = {t} .*, cell\n(.*?)\n---", printed + "\n---", re.DOTALL)
         checked = re.findall(r"^\S+\s+(?:\([\d']+\) *)*(\w+)(?:\[.*?\])? [+-]?=.*\n    backward", cell, re.MULTILINE)
