@@ -100,7 +100,7 @@ class SettingsParser(Parser):
         super().__init__(prog=prog, description=description, argument_default=argparse.SUPPRESS)
         self.settings_class, self.smoke = settings_class, smoke
         self.presets, self.chosen_by = presets or {None: {}}, chosen_by
-        add_settings(self, settings_class, self.presets, chosen_by, choices)
+        add_settings(self, settings_class, self.presets, choices)
         if smoke is not None:
             self.add_argument("--smoke", action="store_true",
                               help="a tiny run of a few seconds, to see that everything works")
@@ -135,13 +135,13 @@ class SettingsParser(Parser):
         return self.fill(self.given(argv))
 
 
-def add_settings(parser, settings_class, presets=None, chosen_by=None, choices=None):
+def add_settings(parser, settings_class, presets=None, choices=None):
     """Add a flag to a parser for each setting of a class; those that are not given are None or absent in the end.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser
-    settings_class, presets, chosen_by, choices
+    settings_class, presets, choices
         As for `SettingsParser`.
     """
     groups = {}
@@ -151,9 +151,7 @@ def add_settings(parser, settings_class, presets=None, chosen_by=None, choices=N
         owner, group = parser, field.metadata.get("one_of")
         if group is not None:
             owner = groups[group] = groups.get(group) or parser.add_mutually_exclusive_group()
-        presets_of_field = {} if field.name == chosen_by else presets or {}
-        options = _argument(field, presets_of_field, (choices or {}).get(field.name)) | {
-            "help": _help(field, presets_of_field)}
+        options = _argument(field, presets or {}, (choices or {}).get(field.name)) | {"help": _help(field, presets)}
         if field.metadata.get("positional"):
             owner.add_argument(field.name, default=None, **options)  # argparse would take SUPPRESS for a given text
         else:

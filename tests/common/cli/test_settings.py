@@ -1,3 +1,4 @@
+import argparse
 import dataclasses
 import json
 import math
@@ -23,9 +24,9 @@ class Baking(cli.Settings):
     fruits: tuple = setting((), "on top", many=True)
     glaze: bool = setting(False, "make it shine", one_of="finish")
     powder: bool = setting(False, "make it white", one_of="finish")
+    made: int = setting(0, "counted by the script", cli.natural, flag=False)
     note: str | None = setting(None, "for the guests")
     book: Path | None = setting(None, "of recipes", Path, positional=True)
-    made: int = setting(0, "counted by the script", cli.natural, flag=False)
 
 
 PRESETS = {"plain": {"cake": "sponge"}, "rich": {"cake": "tart", "eggs": 6, "limit": None}}
@@ -107,6 +108,36 @@ def test_help_has_every_default_that_there_is_and_those_of_each_preset():
     several = {"a": {"eggs": 1}, "b": {}, "c": {"eggs": 1}}
     printed = " ".join(parser(presets=several).format_help().split())
     assert "100% fresh (default: 1 for a and c, 3 for b)" in printed and "--smoke" not in printed
+
+
+def test_flags_that_were_not_given_are_absent_from_what_any_parser_parses():
+    plain = argparse.ArgumentParser()
+    cli.add_settings(plain, Baking, PRESETS)
+    assert vars(plain.parse_args(["--eggs", "2"])) == {"eggs": 2, "book": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tasting(cli.Settings):
+    """Settings of a script that takes several cakes, one at least."""
+
+    cakes: tuple = setting(cli.REQUIRED, "to taste", many=True, positional=True, metavar="CAKE")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inviting(cli.Settings):
+    """Settings of a script that takes any number of guests."""
+
+    guests: tuple = setting((), "who comes", many=True, positional=True)
+
+
+def test_an_argument_may_be_several():
+    tasting, inviting = (cli.SettingsParser("prog", "", kind) for kind in (Tasting, Inviting))
+    assert tasting.settings(["pie", "roll"]) == Tasting(["pie", "roll"])
+    with pytest.raises(InputError, match="the following arguments are required: CAKE"):
+        tasting.settings([])
+    assert "CAKE" in tasting.format_help() and "cakes" not in tasting.format_help()
+    assert inviting.settings(["Ann", "Bo"]).guests == ["Ann", "Bo"]
+    assert list(inviting.settings([]).guests) == []
 
 
 @dataclasses.dataclass(frozen=True)
