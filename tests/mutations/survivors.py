@@ -66,6 +66,8 @@ EXPLAINED = {
      "self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[0]), 0",
      "self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[-1]), 0"):
         "one number is asked for, so the last is the first",
+    ("common/fast/forms.py", "_replace_layers", 'if name not in ("params", "grads"):', "if True:"):
+        "arrays are no layers: to look at them too only takes time",
     ("common/fast/forms.py", "_replace_layers", "if form is value:", "if True:"):
         "a layer that is replaced has no inner layer with a fast form, and nobody uses it any more",
     ("common/layers/dense.py", "Embedding.backward",
