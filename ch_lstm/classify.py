@@ -44,8 +44,8 @@ TASKS = {
     "names": {"load": names.load_data, "classes": names.LANGUAGES, "tokenize": _name_characters},
     "reviews": {"load": reviews.load_data, "classes": reviews.SENTIMENTS, "tokenize": tokenize_words},
 }
-DEFAULTS = {
-    "names": {"epochs": 60, "wordvec_size": 64, "hidden_size": 128, "dropout": 0.4, "unknown": 0.15},
+DEFAULTS = {  # where they differ from those of `Settings`
+    "names": {},
     "reviews": {"epochs": 15, "wordvec_size": 32, "hidden_size": 64, "dropout": 0.0, "unknown": 0.0},
 }
 SMOKE = {"epochs": 2, "wordvec_size": 8, "hidden_size": 8}
@@ -59,7 +59,7 @@ SCRIPT = "ch_lstm.classify"
 
 @dataclasses.dataclass(frozen=True)
 class Settings(cli.Settings):
-    """Settings of a run; `DEFAULTS` has those that depend on the task."""
+    """Settings of a run, with the defaults for names."""
 
     task: str = setting("names", "what to classify", choices=TASKS)
     cell: str = setting("lstm", "the recurrent layer; all compares them", choices=CELLS)
