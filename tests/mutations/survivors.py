@@ -14,7 +14,6 @@ _NO_IDS = "without ids there is nothing to add up and nothing to write, either w
 _IS_FIRST = "is_first = np.concatenate((np.ones_like(ids[:1]{}), ids[1:] != ids[:-1])) # (n,)"
 _REDUCED = "out[ids[starts]] = np.add.reduceat(rows, starts{})"
 
-_ZIP_STOPS = "zip and map stop at the shortest, T or T + 1 slices, so the one more is never used"
 _STEP_BY_STEP = "the slices of the steps are the same views, made one at a time"
 _SAME_VIEWS = "where the number of rows is still the same, the same views are made again"
 _ONE_BLOCK = "one block of all columns is a copy with the same numbers"
@@ -26,8 +25,6 @@ _ONE_BACKEND = "the constructor lets only arrays of one backend in, and _expect_
 
 _STATES = "states = np.empty((S, rows, H), dtype=self.params[{}].dtype) if memory is None else memory"
 _ZEROS = "return np.zeros((packing.N, self.hidden_size), dtype=self.params[{}].dtype) # (N, H)"
-_STEPS = "self.steps = list(zip(rows[:{}], rows[:{}], rows[1:]))"
-_ROWS = "rows = list(map(slice, range(0, self.P + N, N), range(N, self.P + {} * N, N)))"
 _ALL_OF_THEM = "if {}: # all of them"
 _STILL_RUN = "if {}: # the sequences that still run are the first ones"
 _BOTH_STATES = 'return tuple(self._both(name) for name in ("h", "c") if hasattr(self.readers[{}], name))'
@@ -89,9 +86,6 @@ EXPLAINED = {
      "befores = numpy.concatenate(([0], N + starts[:])) # (T,)"): "zip stops after T, so the one more is never used",
     ("common/layers/recurrent.py", "RecurrentLayer._states", _STATES.format(0), _STATES.format(-1)): _ONE_DTYPE,
     ("common/layers/recurrent.py", "RecurrentLayer._final", _ZEROS.format(0), _ZEROS.format(-1)): _ONE_DTYPE,
-    ("common/layers/packing.py", "Packing.__init__", _STEPS.format(-1, -1), _STEPS.format("", -1)): _ZIP_STOPS,
-    ("common/layers/packing.py", "Packing.__init__", _STEPS.format(-1, -1), _STEPS.format(-1, "")): _ZIP_STOPS,
-    ("common/layers/packing.py", "Packing.__init__", _ROWS.format(2), _ROWS.format(3)): _ZIP_STOPS,
     ("common/layers/packing.py", "Packing.by_step", "if self.order is None:", "if False:"): _STEP_BY_STEP,
     ("common/layers/packing.py", "Packing.by_step",
      "return list(rows.reshape(self.T, self.N, *rows.shape[1:]))", "pass"): _STEP_BY_STEP,
@@ -226,6 +220,10 @@ EXPLAINED = {
     ("ch_lstm/classify.py", "evaluate",
      "def evaluate(model, sequences, classes, batch_size=500):",
      "def evaluate(model, sequences, classes, batch_size=501):"): _FREE,
+    ("ch_lstm/classify.py", "_compare",
+     "task, seed = of_each[0].task, of_each[0].seed", "task, seed = of_each[-1].task, of_each[0].seed"): _SAME_OF_ALL,
+    ("ch_lstm/classify.py", "_compare",
+     "task, seed = of_each[0].task, of_each[0].seed", "task, seed = of_each[0].task, of_each[-1].seed"): _SAME_OF_ALL,
     ("ch_lstm/classify.py", "_logistic_regression",
      "fitted = [LogisticRegression(C=C, max_iter=1000).fit(features, labels) for C in (1, 3, 10, 30)]",
      "fitted = [LogisticRegression(C=C, max_iter=1001).fit(features, labels) for C in (1, 3, 10, 30)]"): _FREE,

@@ -90,6 +90,7 @@ def test_what_has_no_default_must_be_given_where_no_preset_has_it():
         cli.SettingsParser("bake", "Bakes.", Baking).given([])
     with pytest.raises(InputError, match="cake"):
         parser(presets=None, choices={"cake": ["tart"]}).given([])
+    assert parser(presets={"plain": {"cake": "sponge"}, "rich": {"eggs": 6}}).settings([]).cake == "sponge"
 
 
 def test_choices_that_a_class_does_not_know_are_those_of_its_flag():
@@ -128,6 +129,20 @@ class Inviting(cli.Settings):
     """Settings of a script that takes any number of guests."""
 
     guests: tuple = setting((), "who comes", many=True, positional=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Washing(cli.Settings):
+    """Settings of a script that takes one dish."""
+
+    dish: str = setting(cli.REQUIRED, "to wash", positional=True)
+
+
+def test_an_argument_without_a_default_must_be_given():
+    made = cli.SettingsParser("wash", "Washes.", Washing)
+    assert made.settings(["bowl"]) == Washing("bowl")
+    with pytest.raises(InputError, match="the following arguments are required: dish"):
+        made.settings([])
 
 
 def test_an_argument_may_be_several():
