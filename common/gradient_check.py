@@ -1,4 +1,4 @@
-"""The command `python -m common.gradient_check`, and the names of `common.gradients.checker`."""
+"""The command `python -m common.gradient_check`, and the names of `common.gradients.checker`, with `check_model`."""
 import dataclasses
 import sys
 
@@ -6,6 +6,7 @@ from common import cli
 from common.cli import setting
 from common.errors import InputError
 from common.gradients import cases
+from common.gradients.adapters import check_model
 from common.gradients.checker import (
     TOLERANCE,
     Case,
@@ -20,8 +21,8 @@ from common.gradients.checker import (
 )
 
 __all__ = [
-    "TOLERANCE", "Case", "Result", "Row", "assert_gradients", "check", "first_order_change", "numerical_gradient",
-    "relative_error", "table", "main",
+    "TOLERANCE", "Case", "Result", "Row", "assert_gradients", "check", "check_model", "first_order_change",
+    "numerical_gradient", "relative_error", "table", "main",
 ]
 
 

@@ -4,7 +4,7 @@ Each takes the class, a name for the variant, the weights by the names of the co
 inputs, and options for the constructor; a case for anything else is a `Case` written by hand.
 All floating arrays are float64.
 """
-from common.gradients.checker import Case
+from common.gradients.checker import Case, check
 from common.np import np
 
 
@@ -205,6 +205,28 @@ def model_case(name, variant, build, xs, ts, states=None, single_backward=False)
         return {}
 
     return Case(name, variant, build, {"xs": xs, "ts": ts}, forward, backward, single_backward=single_backward)
+
+
+def check_model(model, xs, ts, seed=0):
+    """Check all gradients of a model, as `check` does; its state is zeros then.
+
+    Parameters
+    ----------
+    model : BaseModel
+        In float64, of plain layers: after `common.fast.speed_up` one backward only can follow a forward.
+    xs, ts : ndarray of int
+        Inputs and targets, few of them: each number of each parameter costs two forward passes.
+    seed : int
+
+    Returns
+    -------
+    Result
+        Its text is one line: arrays, largest relative error, verdict.
+    """
+    result = check(model_case(type(model).__name__, "model", lambda: model, xs, ts), seed)
+    if hasattr(model, "reset_state"):
+        model.reset_state()
+    return result
 
 
 def _case(layer, variant, weights, options, inputs, forward, backward):

@@ -120,10 +120,23 @@ class Result:
     rows: list = field(default_factory=list)
     faults: list = field(default_factory=list)
 
+    def __str__(self):
+        error = f"largest relative error {self.largest_error:.1e}"
+        return f"{self.case.layer}: {self.arrays} arrays, {error}, {self.verdict()}"
+
+    @property
+    def arrays(self):
+        """The number of arrays whose gradients were compared."""
+        return len({row.array for row in self.rows})
+
     @property
     def largest_error(self):
         """The largest relative error of all rows; NaN when one is NaN."""
         return float(numpy.max([row.error for row in self.rows], initial=0.0))
+
+    def verdict(self, tolerance=TOLERANCE):
+        """Return "ok", or "FAILED" where there are faults or an error is above the tolerance."""
+        return "ok" if self.passed(tolerance) else "FAILED"
 
     def passed(self, tolerance=TOLERANCE):
         """Whether there are no faults and no error is above the tolerance."""
@@ -410,7 +423,6 @@ def table(results, tolerance=TOLERANCE):
     """
     lines = [("layer", "variant", "arrays", "largest error", "")]
     for result in results:
-        arrays = len({row.array for row in result.rows})
-        verdict = "ok" if result.passed(tolerance) else "FAILED"
-        lines.append((result.case.layer, result.case.variant, str(arrays), f"{result.largest_error:.1e}", verdict))
+        lines.append((result.case.layer, result.case.variant, str(result.arrays), f"{result.largest_error:.1e}",
+                      result.verdict(tolerance)))
     return format_table(lines, left=5)

@@ -3,6 +3,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 
 import numpy
 import pytest
@@ -15,7 +16,7 @@ from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.fast import speed_up
 from common.gradient_check import main
 from common.gradients import cases as gradient_cases
-from common.gradients.adapters import layer_case, loss_case, model_case, sequence_case, step_case
+from common.gradients.adapters import check_model, layer_case, loss_case, model_case, sequence_case, step_case
 from common.gradients.cases import D, Draw, H, N, T, V, layer_cases
 from common.gradients.checker import Case, assert_gradients, check, relative_error, table
 from common.layers.base import Layer
@@ -107,6 +108,17 @@ def test_a_model_that_goes_on_from_a_carried_state():
     assert_gradients(case, tolerance=1e-8, elements=checks_elements(case))
     assert check(case, elements=False).rows[0].backward.tolist() != (
         check(from_zeros, elements=False).rows[0].backward.tolist())
+
+
+@on_each_device
+def test_a_model_is_checked_in_one_line(monkeypatch):
+    model = randomized(MODELS["Rnnlm"](dtype=np.float64))
+    xs, ts = np.array([[0, 1, 2]]), np.array([[1, 2, 0]])  # (1, T)
+    result = check_model(model, xs, ts)
+    assert re.fullmatch(r"Rnnlm: 6 arrays, largest relative error \d\.\de-\d\d, ok", str(result))
+    assert model.get_state() == [(None, None)]
+    monkeypatch.setattr(type(model.layers[2]), "backward", lambda self, dout: 2 * dout @ self.params[0].T)
+    assert str(check_model(model, xs, ts)).endswith("FAILED")
 
 
 @on_each_device
