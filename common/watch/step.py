@@ -6,6 +6,7 @@ to the last and backwards from the last to the first, so each line shown is one 
 Beside each gradient stands a numerical one: the loss is computed again with that array, at that place, moved a little.
 """
 import functools
+import shutil
 import sys
 from dataclasses import dataclass, field
 
@@ -259,14 +260,15 @@ def _blocks(network, hint):
     together = network.sequence_gradients(shown_backward)
     difference = max(float(abs(grad - sum(layers["cell"].grads[k] for layers in network.layers)).max())
                      for k, grad in enumerate(together))
-    yield (f"\n{type(network.sequence_layer).__name__} computes dWx, dWh and db for all time steps at once: "
+    yield (f"\n{type(network.sequence_layer).__name__} computes dWx, dWh and db for all time steps at once:\n"
            f"the largest difference is {difference:.1e}.")
 
 
 def _weights(network):
     names = [(layer, name, weight) for layer, names in WEIGHTS.items()
              for name, weight in zip(names, network.layers[0][layer].params)]
-    return "\n".join(f"{name} of the {layer} {_shape(weight)}\n{_numbers(weight)}" for layer, name, weight in names)
+    return "\n".join(f"{name} of the {layer} {_shape(weight)}\n{_numbers({'': weight})}"
+                     for layer, name, weight in names)
 
 
 def _lines(network, shown, direction):
@@ -283,21 +285,35 @@ def _lines(network, shown, direction):
         for name, value in zip(line.names, line.values):
             label = f"  {name} =\n" if len(line.names) > 1 else ""
             check = each.checks.get(name)
-            blocks.append(label + (_beside(value, check()) if check else _numbers(value)))
-        yield f"{title}{where} {line.text}  {_shape(line.values[0])}\n" + "\n".join(blocks)
+            blocks.append(label + (_beside(value, check()) if check else _numbers({"": value})))
+        text = f"{line.text}  {_shape(line.values[0])}"
+        gap = " " if len(f"{where} {text}") <= _width() else "\n    "
+        yield f"{title}{where.rstrip() if gap != ' ' else where}{gap}{text}\n" + "\n".join(blocks)
 
 
 def _shape(array):
     return "(" + ", ".join(map(str, array.shape)) + ("," if array.ndim == 1 else "") + ")"
 
 
-def _numbers(array, label=""):
-    rows = numpy.atleast_2d(np.to_cpu(array))
-    return "\n".join(f"    {label if k == 0 else '':10}" + " ".join(f"{value:10.4g}" for value in row)
-                     for k, row in enumerate(rows))
+def _numbers(by_label):
+    """Lay out arrays of one shape by their labels: as many columns side by side as the terminal is wide."""
+    rows_of = {label: numpy.atleast_2d(np.to_cpu(array)) for label, array in by_label.items()}
+    columns, fitting = next(iter(rows_of.values())).shape[1], max(1, (_width() - 13) // 11)
+    lines = []
+    for start in range(0, columns, fitting):
+        block = slice(start, min(start + fitting, columns))
+        for label, rows in rows_of.items():
+            if not label and len(rows) > 1 and columns > fitting:
+                label = f"[:, {block.start}:{block.stop}]"
+            for k, row in enumerate(rows[:, block]):
+                lines.append(f"    {label if k == 0 else '':10}" + " ".join(f"{value:10.4g}" for value in row))
+    return "\n".join(lines)
 
 
 def _beside(gradient, numerical):
     error = relative_error(numerical, np.to_cpu(gradient))
-    return (f"{_numbers(gradient, 'backward')}\n{_numbers(numerical, 'numerical')}\n"
-            f"    relative error {error:.0e}")
+    return f"{_numbers({'backward': gradient, 'numerical': numerical})}\n    relative error {error:.0e}"
+
+
+def _width():
+    return shutil.get_terminal_size().columns

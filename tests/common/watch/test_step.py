@@ -32,7 +32,8 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_gradient_has_its_numerical_one_beside_it(name, capsys):
+def test_every_gradient_has_its_numerical_one_beside_it(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
     script, flags, gradients = SCRIPTS[name]
     assert script.main(["--all", "--text", "abca", *flags]) == 0
     printed = capsys.readouterr().out
@@ -59,6 +60,25 @@ def test_each_line_names_the_source_that_it_shows(name, capsys):
         line = sources[file][int(number) - 1].replace(" ", "").replace(")", "")
         for word in re.findall(r"\w+", formula.partition("= ")[2]):
             assert word in line, (file, number, line, formula)
+
+
+def test_numbers_and_lines_wrap_at_the_width_of_the_terminal(capsys, monkeypatch):
+    def numbers_by_label(columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert lstm_step.main(["--all", "--hidden-size", "2"]) == 0
+        printed = capsys.readouterr().out
+        (found,) = re.findall(r"^dWx .*\n((?:    .*\n)+?)    relative", printed, re.MULTILINE)
+        return printed, found
+
+    wide, all_in_a_row = numbers_by_label(500)
+    narrow, in_blocks = numbers_by_label(80)
+    assert max(map(len, wide.splitlines())) > 80
+    assert max(map(len, narrow.splitlines())) <= 80
+    values = [line[14:].split() for line in all_in_a_row.splitlines()]  # two rows backward, two numerical; 8 columns
+    assert [line[14:].split() for line in in_blocks.splitlines()] == [
+        row[start:start + 6] for start in (0, 6) for row in values]
+    assert [line[:14].strip() for line in in_blocks.splitlines()] == ["backward", "", "numerical", ""] * 2
+    assert "[:, 6:8]" in narrow and "[:, 6:8]" not in wide
 
 
 def network(cell=LSTM):
