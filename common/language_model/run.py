@@ -249,7 +249,8 @@ class Progress:
             import tqdm  # here, since a run without a terminal, as on a bare CUDA image, does without it
 
             self.bar = tqdm.tqdm(
-                total=batches, initial=done, desc=self.title, unit="batch", file=sys.stdout, leave=False)
+                total=batches, initial=done, desc=self.title, file=sys.stdout, leave=False, dynamic_ncols=True,
+                bar_format="{desc} {percentage:.0f}% {bar} {remaining} left{postfix}")  # fits 80 columns
         self.next_line = done + batches / 4
 
     def __enter__(self):

@@ -1,5 +1,6 @@
 """The run of epochs: held against loops written out here, and fed scripted losses and perplexities."""
 import dataclasses
+import io
 import itertools
 import json
 import math
@@ -728,9 +729,23 @@ def test_on_a_terminal_a_bar_moves(monkeypatch, capsys):
         progress.show(40, 9.5, 6000.0)
     words = ["perplexity 12.35, 6,789 tokens/s", "perplexity 9.50, 6,000 tokens/s"]
     assert calls == [
-        {"total": 45, "initial": 13, "desc": "epoch 2/3", "unit": "batch", "file": terminal, "leave": False},
+        {"total": 45, "initial": 13, "desc": "epoch 2/3", "file": terminal, "leave": False, "dynamic_ncols": True,
+         "bar_format": "{desc} {percentage:.0f}% {bar} {remaining} left{postfix}"},
         (words[0], False), 20, (words[1], False), 40, "closed"]
     assert capsys.readouterr().out == ""
+
+
+def test_the_bar_fits_80_columns(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(training_run, "sys", types.SimpleNamespace(stdout=terminal))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    with Progress(38, 40, 1327, 0) as progress:
+        progress.show(664, 10000.584, 123456.0)
+        shown = str(progress.bar)
+    assert 60 < len(shown) <= 80
+    assert shown.startswith("epoch 38/40 50% ") and shown.endswith(" left, perplexity 10000.58, 123,456 tokens/s")
 
 
 def test_write_csv_quotes_and_writes_nothing_for_no_rows(tmp_path):
