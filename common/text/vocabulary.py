@@ -122,7 +122,7 @@ class Vocabulary:
                 word = error.args[0]
                 near = self.near(word)
                 hint = f"did you mean {', '.join(map(repr, near))}?" if near else "use one of those"
-                raise InputError(f"{word!r} is not one of the {self.size} known words: {hint}") from None
+                raise InputError(f"{word!r} is not one of the {self.size} tokens of the vocabulary: {hint}") from None
         return numpy.array(ids, dtype=numpy.int32)  # (n,)
 
     def missing(self, tokens):

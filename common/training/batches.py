@@ -56,7 +56,8 @@ class StripBatches:
             raise InputError(f"xs and ts must be two (n,) arrays, got shapes {xs.shape} and {ts.shape}")
         n = len(xs)
         if n < batch_size * time_size:
-            fits = f"time_size at most {n // batch_size}" if n >= batch_size else f"batch_size at most {n}"
+            fits = (f"a time size of at most {n // batch_size} (--time-size)" if n >= batch_size else
+                    f"a batch size of at most {n} (--batch-size)")
             raise InputError(
                 f"the corpus is too short: {n} ids do not fill one batch of {batch_size} x {time_size}; "
                 f"give a longer text, or {fits}")

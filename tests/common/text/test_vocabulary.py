@@ -200,9 +200,9 @@ def test_encode_of_nothing_is_empty():
 
 def test_encode_without_unknown_names_the_word_and_near_spellings():
     vocabulary = Vocabulary.build(["apple", "table"], unknown=None)
-    with pytest.raises(InputError, match="'appel' is not one of the 2 known words: did you mean 'apple'"):
+    with pytest.raises(InputError, match="'appel' is not one of the 2 tokens of the vocabulary: did you mean 'apple'"):
         vocabulary.encode(["table", "appel"])
-    with pytest.raises(InputError, match="'zzz' is not one of the 2 known words: use one of those"):
+    with pytest.raises(InputError, match="'zzz' is not one of the 2 tokens of the vocabulary: use one of those"):
         vocabulary.encode(["zzz"])
 
 

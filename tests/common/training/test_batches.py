@@ -113,9 +113,9 @@ def test_on_a_gpu_the_batches_of_an_epoch_are_sorted_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("n, batch_size, time_size, hint", [
-    (10, 2, 6, "time_size at most 5"),
-    (3, 4, 2, "batch_size at most 3"),
-    (4, 4, 2, "time_size at most 1"),
+    (10, 2, 6, "a time size of at most 5 \\(--time-size\\)"),
+    (3, 4, 2, "a batch size of at most 3 \\(--batch-size\\)"),
+    (4, 4, 2, "a time size of at most 1 "),
     (0, 1, 1, "longer text"),
 ])
 def test_a_short_corpus_is_refused_with_what_would_fit(n, batch_size, time_size, hint):
