@@ -9,6 +9,8 @@ from pathlib import Path
 from common.errors import InputError
 from common.np import np
 
+REQUIRED_PACKAGES = {"matplotlib", "PIL", "tqdm"}  # beside NumPy; each is imported where it is used
+
 
 @dataclasses.dataclass(frozen=True)
 class Number:
@@ -103,8 +105,8 @@ def run(prog, script, argv=None):
     Returns
     -------
     int
-        Exit code: 0, 2 after an InputError, 130 after Ctrl-C, 141 when whoever reads the output
-        closed it.
+        Exit code: 0, 2 after an InputError or where a required package is missing, 130 after Ctrl-C, 141 when whoever
+        reads the output closed it.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the text's characters is no reason to stop
@@ -113,6 +115,11 @@ def run(prog, script, argv=None):
     except InputError as error:
         message = " ".join(str(error).split())
         print(f"{prog}: {message}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in REQUIRED_PACKAGES:
+            raise
+        print(f"{prog}: {error.name} is missing: in the project's folder, pip install -e .", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{prog}: stopped by Ctrl-C", file=sys.stderr)

@@ -1,11 +1,16 @@
 import argparse
 import io
 import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from common import cli
 from common.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def test_a_new_folder_is_made_with_those_above_it(tmp_path):
@@ -72,3 +77,28 @@ def test_when_the_reader_of_the_output_is_gone_the_script_ends_without_a_word(mo
     with os.fdopen(writer, "w") as output:  # closing it writes what is left, as the end of the process does
         monkeypatch.setattr("sys.stdout", output)
         assert cli.run("prog", lambda argv: print("words", flush=True), []) == 141
+
+
+def test_a_missing_package_is_one_line_that_says_how_to_install_it(capsys):
+    def script(argv):
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+
+    assert cli.run("prog", script, []) == 2
+    assert capsys.readouterr().err == "prog: matplotlib is missing: in the project's folder, pip install -e .\n"
+
+
+def test_a_missing_module_of_our_own_is_a_fault_and_stays_one():
+    def script(argv):
+        raise ModuleNotFoundError("No module named 'common.cache'", name="common.cache")
+
+    with pytest.raises(ModuleNotFoundError, match="cache"):
+        cli.run("prog", script, [])
+
+
+@pytest.mark.parametrize("command", [["-m", "ch_rnn.weather"], ["-m", "ch_lstm.train"], ["-m", "common.gradient_check"],
+                                     ["-c", "import common.layers"], ["-c", "import dataset.ptb"]], ids=" ".join)
+def test_without_numpy_the_hint_says_what_to_install(command):
+    ran = subprocess.run([sys.executable, "-S", *command], cwd=ROOT, capture_output=True, text=True)  # no site-packages
+    *traceback, hint = ran.stderr.splitlines()
+    assert hint.endswith("NumPy is missing: in the project's folder, pip install -e .")
+    assert ran.returncode == 1 and ("-m" in command) == (traceback == [])
