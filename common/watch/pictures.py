@@ -185,7 +185,7 @@ def _history(run, column):
         raise InputError(f"there is no run with a complete epoch in {run}: {path} is missing") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, csv.Error):
         rows = []
     if not rows:
         raise InputError(f"{path} is damaged: it does not hold the epochs of a run")
