@@ -5,7 +5,7 @@ BIN := .venv/bin
 ALL_CORES := -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help step train train-ptb train-better microscope test lint check-gradients notebooks test-notebooks \
-	test-browser test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu \
+	test-browser docs test-oldest test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu \
 	gpu-check clean
 
 help:
@@ -18,8 +18,10 @@ help:
 	@echo 'make check-gradients  every layer against numerical derivatives'
 	@echo 'make notebooks        run all notebooks and store their outputs'
 	@echo 'make test-notebooks   every notebook from a clean start, and its exercises'
-	@echo 'make test-browser     the page of make microscope in Chromium'
+	@echo 'make docs             the documentation, as a site that needs no network'
+	@echo 'make test-browser     the page of make microscope and the documentation in Chromium'
 	@echo 'make test-kernels     the quick tests and the notebooks with each kernel of OpenBLAS, on one thread and on two'
+	@echo 'make test-oldest      the quick tests with the oldest versions of every package that setup.cfg allows'
 	@echo 'make test-mutations   break the code one edit at a time and see the tests notice'
 	@echo 'make test-parity      every layer and optimizer against PyTorch'
 	@echo 'make count-launches   what a training step makes a GPU do, counted without one'
@@ -73,13 +75,25 @@ notebooks: .venv/installed-dev,notebooks
 test-notebooks: .venv/installed-dev,notebooks
 	$(BIN)/python -m pytest tests/notebooks
 
+# The variable hushes advice of the theme that is not about this project.
+docs: .venv/installed-dev,docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'open site/index.html'
+
 # With Chromium and its driver on the machine; skipped, with the reason, where they are not.
-test-browser: .venv/installed-dev,browser
+test-browser: .venv/installed-dev,browser docs
 	$(BIN)/python -m pytest tests/browser
 
 # Half an hour or more. FLAGS='--only training': one other kernel, and what depends on training.
 test-kernels: .venv/installed-dev,notebooks
 	$(BIN)/python tests/benchmarks/blas_kernels.py $(FLAGS)
+
+# In an environment of its own; PYTHON=python3.10 for the oldest Python too.
+test-oldest:
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
+	.venv-oldest/bin/python -m pytest $(ALL_CORES) -W 'ignore::DeprecationWarning'
 
 # FLAGS='--file common/trainer.py' for one file, FLAGS='--sample 100' for some edits, others each day, FLAGS=--help.
 test-mutations: .venv/installed-dev
@@ -120,4 +134,4 @@ gpu-check:
 	$(PYTHON) tests/devices/gpu_check.py $(if $(OUT),--out '$(OUT)') $(FLAGS)
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest site build *.egg-info .pytest_cache .ruff_cache .hypothesis
