@@ -1,13 +1,22 @@
 """What the README and the pages in docs/ say of the project is so: files, lines, commands, flags, targets."""
 import importlib
+import inspect
 import pathlib
 import re
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
+from common.layers.lstm import TimeLSTM
+
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
+FILES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))}
+PAGES = {name: path.read_text(encoding="utf-8") for name, path in FILES.items()}
 README = PAGES["README.md"]
+READING = PAGES["reading.md"]
+MOST_WORDS = 1300  # of the README, with code and tables
 ROW = re.compile(r"^\| (?P<formula>.+) \| \[(?P<file>\S+):(?P<line>\d+)\]\((?P<link>\S+)\) \| `(?P<code>.+)` \|$",
                  re.MULTILINE)
 every_page = pytest.mark.parametrize("page", PAGES)
@@ -21,29 +30,72 @@ def wrong_rows(text):
         at = [number for number, line in enumerate(lines, start=1) if row["code"] in line]
         if int(row["line"]) not in at:
             wrong.append(f"{row['formula']}: {row['file']}:{row['line']} has no {row['code']!r}; it is in {at}")
-        if row["link"] != f"{row['file']}#L{row['line']}":
+        if row["link"] != f"../{row['file']}#L{row['line']}":
             wrong.append(f"{row['formula']}: the link goes to {row['link']}")
     return wrong
 
 
 def test_every_formula_stands_in_its_line():
-    table = README.partition("## From formula to line")[2].partition("## ")[0]
+    table = READING.partition("## From formula to line")[2].partition("## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("|")][2:]
     assert len(rows) >= 20
     assert [row for row in rows if not ROW.fullmatch(row)] == []
-    assert wrong_rows(README) == []
+    assert wrong_rows(READING) == []
 
 
 def test_a_line_that_moved_is_noticed():
-    row = next(ROW.finditer(README))
+    row = next(ROW.finditer(READING))
     moved = row[0].replace(f":{row['line']}]", f":{int(row['line']) + 1}]")
     (shown, link) = wrong_rows(moved)
     assert row["code"] in shown and "the link goes to" in link
 
 
+def test_the_readme_is_short():
+    assert len(README.split()) <= MOST_WORDS
+
+
+def blocks(kind):
+    """Return the blocks of code of a kind that the README has."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_loops_of_the_lstm_are_quoted_as_they_stand():
+    source = inspect.getsource(TimeLSTM)
+    forward, backward, _ = blocks("python")
+    assert textwrap.indent(forward, 8 * " ") in source
+    assert textwrap.indent(backward, 8 * " ") in source
+    assert forward.startswith("for t, prev, now in packing.steps") and backward.startswith("for t, prev, now in rev")
+
+
+def test_the_example_is_short_and_prints_what_stands_below_it():
+    *_, example = blocks("python")
+    (shown,) = blocks("text")
+    assert len(example.splitlines()) <= 20
+    ran = subprocess.run([sys.executable, "-c", example], cwd=ROOT, check=True, capture_output=True, text=True)
+
+    def without_error(text):  # central differences round differently on each machine
+        return re.sub(r"error \d\.\de-\d\d", "error", text)
+
+    assert without_error(ran.stdout) == without_error(shown)
+
+
+def test_the_newest_release_notes_are_of_this_version():
+    (version,) = re.findall(r"^version = (\S+)$", (ROOT / "setup.cfg").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.search(r"^## (\S+)$", PAGES["release-notes.md"], re.MULTILINE)[1] == version
+
+
+def test_contributing_is_short():
+    assert len(PAGES["CONTRIBUTING.md"].split()) <= 250
+
+
+@every_page
+def test_python_is_that_of_the_environment_that_is_entered_once(page):
+    assert ".venv/bin/" not in PAGES[page].replace("source .venv/bin/activate", "")
+
+
 @every_page
 def test_links_lead_to_files(page):
-    folder = ROOT if page == "README.md" else ROOT / "docs"
+    folder = FILES[page].parent
     targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", PAGES[page])
     assert [target for target in targets if not (folder / target).exists()] == []
 

@@ -1,10 +1,8 @@
 """The page of ch_lstm.microscope in a headless Chromium, driven by the keyboard and the mouse."""
 import itertools
 import json
-import os
 import pathlib
 import re
-import shutil
 
 import numpy
 import pytest
@@ -16,18 +14,12 @@ from common.functions import softmax
 from common.text.vocabulary import Vocabulary
 from common.watch.trace import trace
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs Selenium: pip install -e '.[browser]'")
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER or "REQUIRE_BROWSER" in os.environ),
-                                reason="needs chromium and chromedriver in the PATH")
+pytest.importorskip("selenium", reason="needs Selenium: pip install -e '.[browser]'")
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 TEXT = "An item (of a list)\nin </script><b>\"'&ü𝒳. The end of it now."
 T, D, H = len(TEXT), 3, 5
-FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-         "--disable-component-update --disable-sync --force-color-profile=srgb").split()
 CELLS = ("lstm", "rnn")
 COLUMNS = {"lstm": ["f", "c_prev", "g", "i", "c", "o", "h"], "rnn": ["a", "h"]}
 MODES = ("forward", "backward")
@@ -82,18 +74,6 @@ def path(models, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "microscope.html"
     path.write_text(microscope.page(data), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-    yield driver
-    driver.quit()
 
 
 class Page:
