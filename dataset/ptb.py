@@ -13,7 +13,6 @@ import functools
 import hashlib
 import os
 import pathlib
-import sys
 
 import numpy
 
@@ -160,15 +159,10 @@ def data_folder():
 
 
 def cache_folder():
-    """Return the folder for downloads, by the custom of the operating system (as pooch.os_cache does)."""
-    name = "rnn-from-scratch"
-    home = pathlib.Path.home()
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
-        return pathlib.Path(local) / name / name / "Cache"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / name
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / name
+    """Return the folder for downloads, by the custom of the operating system."""
+    import platformdirs  # here, since who gives RNN_DATA_DIR does without it
+
+    return pathlib.Path(platformdirs.user_cache_dir("rnn-from-scratch"))
 
 
 def _download(split):

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.errors import InputError
 from common.np import np
 
-REQUIRED_PACKAGES = {"matplotlib", "PIL", "tqdm"}  # beside NumPy; each is imported where it is used
+REQUIRED_PACKAGES = {"matplotlib", "PIL", "platformdirs", "tqdm"}  # beside NumPy; each is imported where it is used
 
 
 @dataclasses.dataclass(frozen=True)
