@@ -11,7 +11,7 @@ FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """A driver of Chromium that keeps what the console says and what the network is asked for."""
-    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
+    programs = [shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")]
     if not all(programs) and "REQUIRE_BROWSER" not in os.environ:
         pytest.skip("needs chromium and chromedriver in the PATH")
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs Selenium: pip install -e '.[browser]'")
