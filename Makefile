@@ -134,4 +134,4 @@ gpu-check:
 	$(PYTHON) tests/devices/gpu_check.py $(if $(OUT),--out '$(OUT)') $(FLAGS)
 
 clean:
-	rm -rf .venv .venv-oldest site build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest site build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,11 @@
 """Random numbers on a GPU, from a generator that can say where it stands."""
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy
+from numpy.typing import DTypeLike
 
 BITS = {"float32": 24, "float64": 53}  # of a number in [0, 1) that has no gaps
 
@@ -28,11 +31,11 @@ class DeviceGenerator:
         The key that the seed gave, and how many numbers have been drawn. Set it to go on from there.
     """
 
-    def __init__(self, library, seed=None):
+    def __init__(self, library: Any, seed: int | None = None) -> None:
         self.library = library
         self.state = int(numpy.random.SeedSequence(seed).generate_state(1, numpy.uint64)[0]), 0
 
-    def random(self, size, dtype=numpy.float64):
+    def random(self, size: tuple[int, ...], dtype: DTypeLike = numpy.float64) -> Any:
         """Draw numbers that are spread evenly over [0, 1).
 
         Parameters
@@ -55,7 +58,7 @@ class DeviceGenerator:
 
 
 @functools.cache
-def uniform(bits, library):
+def uniform(bits: int, library: Any) -> Callable[..., Any]:
     """Return the function that writes numbers of so many bits, given their places and where the sequence starts.
 
     On a GPU it is one kernel, as `common.device.elementwise` makes it; that imports `common.np`, which needs this.

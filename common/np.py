@@ -14,30 +14,45 @@ Random numbers: `np.rng` is the one generator (a `numpy.random.Generator`, on a 
 `common.device_random.DeviceGenerator`), `np.seed(number)` restarts it. Initial weights are drawn by
 `np.host_rng`, which lives on the CPU on both backends, so that a seed gives the same
 weights on both.
+
+In annotations `Array` is an array of the backend in use, and `DTypeLike` is what NumPy takes as a
+dtype. Editors and type checkers take both, and all of `np`, for NumPy's.
 """
 import importlib
 import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy
+from numpy.typing import DTypeLike as DTypeLike
 
 from common import config, device_random
 from common.errors import InputError
 
 __all__ = ["np"]
 
-np = sys.modules[__name__]
-backend = None
-rng = None
-host_rng = None
-_library = None
+if TYPE_CHECKING:  # an editor completes NumPy's names, those of this module, and two of CuPy
+    from numpy import *  # noqa: F403
+
+    from common import np
+
+    cublas: Any
+    fuse: Any
+else:
+    np = sys.modules[__name__]
+
+Array = numpy.ndarray
+backend: str
+rng: numpy.random.Generator | device_random.DeviceGenerator
+host_rng: numpy.random.Generator
+_library: Any
 
 _CUPY_INSTALL = "pip install -e '.[cuda12]' or, for a CUDA 13 driver, '.[cuda13]'"
 _CARD_NEEDED = "this needs an NVIDIA card, and CUDA_VISIBLE_DEVICES must not hide it"
 _NOT_FOR_ARRAYS = {"f2py", "test", "testing"}  # build and test tools, slow to import
-_copied = set()
+_copied: set[str] = set()
 
 
-def use(name):
+def use(name: str) -> None:
     """Make `name` the backend of every layer.
 
     Arrays, layers and models made before stay on the device where they were made. The
@@ -110,7 +125,7 @@ def _version(number):
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def seed(number):
+def seed(number: int | None) -> None:
     """Restart the random generators.
 
     Parameters
@@ -123,19 +138,20 @@ def seed(number):
     rng = host_rng if backend == "numpy" else device_random.DeviceGenerator(_library, number)
 
 
-def random_state():
+def random_state() -> dict[str, Any]:
     """Describe where the generators stand, as a dict that JSON can hold."""
-    return {"host": host_rng.bit_generator.state, "device": None if rng is host_rng else list(rng.state)}
+    device = list(rng.state) if isinstance(rng, device_random.DeviceGenerator) else None
+    return {"host": host_rng.bit_generator.state, "device": device}
 
 
-def set_random_state(state):
+def set_random_state(state: dict[str, Any]) -> None:
     """Put the generators where `random_state` found them.
 
     On a GPU, a state that was found on a CPU gives the device a generator of its own.
     """
     global rng
     host_rng.bit_generator.state = state["host"]
-    if backend == "numpy":
+    if not isinstance(rng, device_random.DeviceGenerator):
         return
     if state.get("device") is None:
         rng = device_random.DeviceGenerator(_library, int(host_rng.integers(2**63)))
@@ -144,12 +160,12 @@ def set_random_state(state):
         rng.state = key, drawn
 
 
-def to_cpu(array):
+def to_cpu(array: Any) -> numpy.ndarray:
     """Return `array` as a NumPy array; one that already is comes back as it is."""
     return array.get() if hasattr(array, "get") else numpy.asarray(array)
 
 
-def to_gpu(array):
+def to_gpu(array: Any) -> Array:
     """Return `array` as a CuPy array.
 
     Raises
@@ -160,7 +176,7 @@ def to_gpu(array):
     return np.asarray(array) if backend == "cupy" else _import_cupy().asarray(array)
 
 
-def to_device(array):
+def to_device(array: Any) -> Array:
     """Return `array` on the device in use: `to_cpu` or `to_gpu`, as the backend asks."""
     return to_cpu(array) if backend == "numpy" else to_gpu(array)
 

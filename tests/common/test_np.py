@@ -1,4 +1,5 @@
 import json
+import pathlib
 import subprocess
 import sys
 import types
@@ -9,6 +10,8 @@ import pytest
 from common.device_random import DeviceGenerator
 from common.errors import InputError
 from common.np import np
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -220,3 +223,26 @@ print(np.backend)
 """
     assert run_python(fake.format(gpu=True)).stdout.strip() == "cupy"
     assert run_python(fake.format(gpu=False)).stdout.strip() == "numpy"
+
+
+TYPED = """
+from common.np import np
+reveal_type(np.tanh)
+reveal_type(np.backend)
+reveal_type(np.zeros((2, 3), dtype=np.float32))
+np.use(3)
+np.tahn(0)
+np.cublas.gemm
+"""
+
+
+def test_a_type_checker_knows_numpys_names_and_the_shims_own(tmp_path, monkeypatch):
+    mypy = pytest.importorskip("mypy.api")
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "typed.py").write_text(TYPED, encoding="utf-8")
+    shown, _, _ = mypy.run([str(tmp_path / "typed.py"), "--hide-error-context"])
+    tanh, backend, zeros, use, unknown, total = shown.splitlines()
+    assert "_UFunc_Nin1_Nout1[Literal['tanh']" in tanh and backend.endswith('is "str"')
+    assert "ndarray[" in zeros and "_32Bit" in zeros
+    assert 'Argument 1 to "use" has incompatible type "int"' in use and 'no attribute "tahn"' in unknown
+    assert total.startswith("Found 2 errors in 1 file")
