@@ -21,6 +21,7 @@ class TimeOneHot(Layer):
 
     def __init__(self, vocab_size, dtype=np.float32):
         super().__init__()
+        self.sizes = {"V": vocab_size}
         self.vocab_size = vocab_size
         self.dtype = dtype
 

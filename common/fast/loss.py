@@ -35,6 +35,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
 
     def __init__(self, W, b):
         super().__init__(W, b)
+        self.sizes = dict(zip("HV", W.shape))
         self.buffers = Buffers()
 
     def forward(self, xs, ts, gradients=True):

@@ -20,6 +20,11 @@ class Layer:
     *params : ndarray
         Weights, all of one floating dtype. Every computation of the layer follows it.
 
+    Attributes
+    ----------
+    sizes : dict of str to int
+        Sizes by their letters in the docstrings, which `repr` shows. A subclass with weights sets it.
+
     Raises
     ------
     ValueError
@@ -34,7 +39,16 @@ class Layer:
                 raise ValueError(f"{self._name}: a parameter has dtype {param.dtype}, wanted a floating dtype")
             self.expect("a parameter", param, param.shape)
         self.grads = [np.zeros_like(param) for param in params]
+        self.sizes = {}
         self.cache = None
+
+    def __repr__(self):
+        """Show sizes and options, as TimeLSTM(D=100, H=100, stateful)."""
+        return f"{self._name}({', '.join([*(f'{letter}={n}' for letter, n in self.sizes.items()), *self._options()])})"
+
+    def _options(self):
+        """Return what `repr` shows behind the sizes, as texts: options that are on, inner layers."""
+        return []
 
     @property
     def _name(self):

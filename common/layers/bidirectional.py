@@ -123,6 +123,9 @@ class TimeBidirectional(Layer):
         dxs_back = backwards.backward(reverse(dhs[:, :, H:], lengths), *back)  # (N, T, D)
         return dxs + reverse(dxs_back, lengths)
 
+    def _options(self):
+        return list(map(repr, self.readers))
+
 
 class TimeBiRNN(TimeBidirectional):
     """Bidirectional simple RNN; arguments as of two `TimeRNN`."""

@@ -16,6 +16,7 @@ class MatMul(Layer):
 
     def __init__(self, W):
         super().__init__(W)
+        self.sizes = dict(zip("DH", W.shape))
 
     def forward(self, x):
         """Map x (N, D) to y (N, H)."""
@@ -46,6 +47,7 @@ class Affine(Layer):
         super().__init__(W, b)
         self.expect("W", W, ("D", "H"))
         self.expect("b", b, (W.shape[1],))
+        self.sizes = dict(zip("DH", W.shape))
 
     def forward(self, x):
         """Map x (N, D) to y (N, H)."""
@@ -77,6 +79,7 @@ class Embedding(Layer):
 
     def __init__(self, W):
         super().__init__(W)
+        self.sizes = dict(zip("VD", W.shape))
 
     def forward(self, idx):
         """Look up the vectors of ids.
@@ -131,6 +134,9 @@ class Dropout(Layer):
     def __init__(self, dropout_ratio=0.5):
         super().__init__()
         self.dropout_ratio = checked_dropout_ratio(dropout_ratio)
+
+    def _options(self):
+        return [str(self.dropout_ratio)]
 
     def forward(self, x, train_flg=True):
         """Map x to x times a random mask of zeros and ones, or at test time to x (1 - dropout_ratio)."""

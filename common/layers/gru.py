@@ -164,6 +164,9 @@ class GRU(Layer):
         dx = da @ Wx.T  # (N, D)
         return dx, dh_prev
 
+    def _options(self):
+        return ["reset_after"] if self.reset_after else []
+
 
 class TimeGRU(RecurrentLayer):
     """A GRU over a sequence, by the formulas of `GRU`.
@@ -295,3 +298,6 @@ class TimeGRU(RecurrentLayer):
         np.matmul(xs.T, da, out=dWx)
         np.sum(da, axis=0, out=db[:da.shape[1]])
         return da @ self.params[0].T  # (P, D)
+
+    def _options(self):
+        return [*super()._options(), *(["reset_after"] if self.reset_after else [])]

@@ -206,6 +206,9 @@ class OutputWithLoss(Layer):
         self.recall()
         return self.output.backward(self.loss_layer.backward(dout))
 
+    def _options(self):
+        return [repr(self.output), repr(self.loss_layer)]
+
 
 def scaled(array, dout):
     """Return array times the upstream gradient of a loss, in the dtype of `array`; for 1 the array itself.

@@ -214,9 +214,12 @@ class RecurrentLayer(Layer):
         np.sum(da, axis=0, out=db)
         return da @ self.params[0].T  # (P, D)
 
+    def _options(self):
+        return ["stateful"] if self.stateful else []
+
 
 def expect_recurrent_weights(layer, gates, biases):
-    """Check that Wx, Wh and b of a layer fit each other.
+    """Check that Wx, Wh and b of a layer fit each other, and note D and H for its `repr`.
 
     Parameters
     ----------
@@ -236,3 +239,4 @@ def expect_recurrent_weights(layer, gates, biases):
     layer.expect("Wh", Wh, (H, gates * H))
     layer.expect("Wx", Wx, ("D", gates * H))
     layer.expect("b", b, (biases * H,))
+    layer.sizes = {"D": len(Wx), "H": H}

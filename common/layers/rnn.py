@@ -55,7 +55,7 @@ ACTIVATIONS = {
 
 
 def activation_functions(name):
-    """Return phi and its derivative by name.
+    """Return the name of phi, phi and its derivative.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def activation_functions(name):
     """
     if name not in ACTIVATIONS:
         raise ValueError(f"activation is {name!r}, wanted one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    return name, *ACTIVATIONS[name]
 
 
 class RNN(Layer):
@@ -81,7 +81,7 @@ class RNN(Layer):
     def __init__(self, Wx, Wh, b, activation="tanh"):
         super().__init__(Wx, Wh, b)
         expect_recurrent_weights(self, gates=1, biases=1)
-        self.activation, self.activation_backward = activation_functions(activation)
+        self.activation_name, self.activation, self.activation_backward = activation_functions(activation)
 
     def forward(self, x, h_prev):
         """Map x (N, D) and h_prev (N, H) to h (N, H)."""
@@ -107,6 +107,9 @@ class RNN(Layer):
         dx, dh_prev = da @ Wx.T, da @ Wh.T  # (N, D), (N, H)
         return dx, dh_prev
 
+    def _options(self):
+        return [self.activation_name]
+
 
 class TimeRNN(RecurrentLayer):
     """A simple recurrent network over a sequence, by the formulas of `RNN`.
@@ -126,8 +129,7 @@ class TimeRNN(RecurrentLayer):
 
     def __init__(self, Wx, Wh, b, stateful=False, activation="tanh"):
         super().__init__(Wx, Wh, b, stateful)
-        self.activation_name = activation
-        self.activation, self.activation_backward = activation_functions(activation)
+        self.activation_name, self.activation, self.activation_backward = activation_functions(activation)
 
     @property
     def step(self):
@@ -176,3 +178,6 @@ class TimeRNN(RecurrentLayer):
             self.activation_backward(dh[now], h[now], out=da[t])  # (2)
             add_product(da[t], Wh_T, out=dh[prev])  # (1)
         return self._end_backward(packing, xs, h, da, dh)  # (N, T, D)
+
+    def _options(self):
+        return [self.activation_name, *super()._options()]

@@ -155,3 +155,7 @@ class TimeStack(Layer):
     def _joined(self, states):
         """Return the states of all layers as (L S, N, H)."""
         return np.concatenate(states) if self.bidirectional else np.stack(states)
+
+    def _options(self):
+        dropout = [f"dropout={layer.dropout_ratio}" for layer in self.dropouts[:1] if layer.dropout_ratio]
+        return [*map(repr, self.layers), *dropout, *([] if self.batch_first else ["time first"])]

@@ -30,6 +30,7 @@ class TimeAffine(Layer):
         super().__init__()
         self.affine = Affine(W, b)
         self.params, self.grads = self.affine.params, self.affine.grads
+        self.sizes = dict(zip("DM", W.shape))
 
     def forward(self, x):
         """Map x (N, T, D) to y (N, T, M)."""
@@ -66,6 +67,9 @@ class TimeDropout(Layer):
         super().__init__()
         self.dropout_ratio = checked_dropout_ratio(dropout_ratio)
         self.train_flg = True
+
+    def _options(self):
+        return [str(self.dropout_ratio)]
 
     def forward(self, xs):
         """Map xs, any shape, to xs times the scaled mask."""

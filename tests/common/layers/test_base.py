@@ -1,6 +1,7 @@
 """What every layer promises, for every case of the gradient checker, and the base class itself."""
 import contextlib
 import functools
+import re
 
 import numpy
 import pytest
@@ -261,6 +262,48 @@ def test_params_are_the_given_arrays_and_grads_start_at_zero():
     layer = Layer(W)
     assert layer.params[0] is W
     assert layer.grads[0].dtype == np.float32 and layer.grads[0].shape == (2, 3) and not layer.grads[0].any()
+
+
+SHOWN = {  # of layers with D=4, H=5, V=7
+    "MatMul-plain": "MatMul(D=4, H=5)",
+    "Affine-N=1": "Affine(D=4, H=5)",
+    "TimeEmbedding-plain": "TimeEmbedding(V=7, D=4)",
+    "TimeAffine-transposed W, strided": "TimeAffine(D=4, M=7)",
+    "TimeAffineSoftmaxWithLoss-plain": "TimeAffineSoftmaxWithLoss(H=5, V=7)",
+    "OutputWithLoss-plain": "OutputWithLoss(TimeAffine(D=5, M=7), TimeSoftmaxWithLoss())",
+    "Dropout-training": "Dropout(0.4)",
+    "TimeDropout-strided": "TimeDropout(0.5)",
+    "TimeAttention-plain": "TimeAttention()",
+    "RNN-relu": "RNN(D=4, H=5, relu)",
+    "TimeRNN-stateful": "TimeRNN(D=4, H=5, tanh, stateful)",
+    "LSTM-plain": "LSTM(D=4, H=5)",
+    "TimeLSTM-from zeros": "TimeLSTM(D=4, H=5)",
+    "FastTimeLSTM-stateful": "FastTimeLSTM(D=4, H=5, stateful)",
+    "GRU-plain, reset before": "GRU(D=4, H=5)",
+    "GRU-plain, reset after": "GRU(D=4, H=5, reset_after)",
+    "TimeGRU-stateful, reset after": "TimeGRU(D=4, H=5, stateful, reset_after)",
+    "TimeBiLSTM-from zeros": "TimeBiLSTM(TimeLSTM(D=4, H=5), TimeLSTM(D=4, H=5))",
+    "TimeStack-lstm, 1 layer": "TimeStack(TimeLSTM(D=4, H=5, stateful))",
+    "TimeStack-gru, 2 layers, dropout":
+        "TimeStack(TimeGRU(D=4, H=5, stateful), TimeGRU(D=5, H=5, stateful), dropout=0.4)",
+    "TimeStack-gru, 2 layers, time first":
+        "TimeStack(TimeGRU(D=4, H=5, stateful), TimeGRU(D=5, H=5, stateful), time first)",
+}
+
+
+def test_a_layer_shows_its_sizes_and_options():
+    shown = {f"{case.layer}-{case.variant}": repr(case.build()) for case in layer_cases()}
+    assert {name: shown[name] for name in SHOWN} == SHOWN
+
+
+def test_every_layer_with_parameters_shows_their_sizes():
+    for case in layer_cases():
+        layer = case.build()
+        shown = repr(layer)
+        assert shown.startswith(f"{case.layer}(") and shown.endswith(")")
+        sizes = {int(size) for size in re.findall(r"\b[A-Z]=(\d+)", shown)}
+        assert bool(sizes) == bool(layer.params), shown
+        assert sizes <= {size for param in layer.params for size in param.shape}, shown
 
 
 RECURRENT = {

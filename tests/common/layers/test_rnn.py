@@ -38,7 +38,7 @@ def test_a_step_is_its_formula(activation):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_derivative_of_an_activation_follows_from_its_value(activation):
-    forward, backward = activation_functions(activation)
+    _, forward, backward = activation_functions(activation)
     a, da, step = np.array([-3.0, -0.5, -0.01, 0.01, 0.5, 3.0]), np.arange(1.0, 7.0), 1e-6
     slope = (forward(a + step) - forward(a - step)) / (2 * step)
     np.testing.assert_allclose(backward(da, forward(a)), da * slope, rtol=1e-8)
