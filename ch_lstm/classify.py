@@ -210,15 +210,14 @@ def _train_and_save(settings, parts, folder):
     vocabulary = Vocabulary.build(token for text, _ in parts[0] for token in tokenize(text))
     training, valid, test = (Sequences(*zip(*part), tokenize, vocabulary, classes) for part in parts)
     model = _build(settings, vocabulary, dropout_ratio=settings.dropout, seed=settings.seed)
-    size = sum(param.size for param in model.params)
-    print(f"{settings.cell.upper()} ({size:,} parameters); run in {folder}", flush=True)
+    print(f"{settings.cell.upper()} ({model.count_params():,} parameters); run in {folder}", flush=True)
     start = time.perf_counter()
     train(model, Adam(settings.lr), training, valid, settings.epochs, settings.batch_size, settings.max_grad,
           settings.unknown, vocabulary.word_to_id[vocabulary.unknown])
     seconds = time.perf_counter() - start
     matrix = evaluate(model, test, len(classes))  # (K, K)
     _save(folder, settings, vocabulary, model, matrix)
-    return {"name": settings.cell.upper(), "matrix": matrix, "parameters": size, "seconds": seconds}
+    return {"name": settings.cell.upper(), "matrix": matrix, "parameters": model.count_params(), "seconds": seconds}
 
 
 def _build(settings, vocabulary, **options):

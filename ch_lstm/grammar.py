@@ -107,10 +107,9 @@ def _run(cell, settings, grammar, texts):
               f"validation perplexity {valid_perplexity:.3f}", flush=True)
         start = time.perf_counter()
     print(f"\nverbs of the test text in the right form\n{_accuracy_table(groups, history)}\n", flush=True)
-    size = sum(param.size for param in model.params)
     reached, lowest = perplexity(model, test), math.exp(grammar.cross_entropy(texts["test"]))
-    row = (cell, f"{size:,}", f"{reached:.3f}", f"{reached / lowest - 1:.2%}", f"{right[verbs].mean():.2%}",
-           f"{seconds:.0f}")
+    row = (cell, f"{model.count_params():,}", f"{reached:.3f}", f"{reached / lowest - 1:.2%}",
+           f"{right[verbs].mean():.2%}", f"{seconds:.0f}")
     return row, history
 
 

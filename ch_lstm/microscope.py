@@ -200,7 +200,7 @@ def _train(cell, corpus, settings):
     with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
         for epoch, loss in enumerate(train_epochs(model, optimizer, batches, settings.epochs, MAX_GRAD), start=1):
             optimizer.lr, nats = settings.lr * (1 - epoch / settings.epochs), loss
-    print(f"{cell.upper():4} {sum(param.size for param in model.params):,} parameters, {settings.epochs} epochs, "
+    print(f"{cell.upper():4} {model.count_params():,} parameters, {settings.epochs} epochs, "
           f"training loss {nats:.3f} nats a character, {time.perf_counter() - start:.0f} s", flush=True)
     return model
 
@@ -246,7 +246,7 @@ def _model_data(cell, model, ids, vocabulary):
     lines = recurrent.lines | _output_lines()
     return {
         "hidden_size": H,
-        "parameters": sum(param.size for param in unique_params(model.params)),
+        "parameters": model.count_params(),
         "forward": {name: _rounded(recurrent.arrays[name][0]) for name in FORWARD[cell]},
         "next": [[[character, probability] for character, probability in
                   zip(vocabulary.decode(best), _rounded(probabilities[t, best]))] for t, best in enumerate(likeliest)],

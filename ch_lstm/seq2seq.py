@@ -92,9 +92,8 @@ def _run(settings):
     _, id_to_char = sequence.get_vocab()
     make_model = AttentionSeq2seq if settings.attention else PeekySeq2seq if settings.peeky else Seq2seq
     model = make_model(len(id_to_char), settings.wordvec_size, settings.hidden_size, seed=settings.seed)
-    size = sum(param.size for param in model.params)
-    print(f"{settings.task}, {_name(settings)} ({size:,} parameters): {len(x_train):,} training questions, "
-          f"{len(x_test):,} test questions", flush=True)
+    print(f"{settings.task}, {_name(settings)} ({model.count_params():,} parameters): "
+          f"{len(x_train):,} training questions, {len(x_test):,} test questions", flush=True)
     history = train(model, Adam(settings.lr), (x_train, t_train), (x_test, t_test),
                     settings.epochs, settings.batch_size, settings.max_grad)
     examples = x_test[:EXAMPLES], t_test[:EXAMPLES], settings.reverse, id_to_char

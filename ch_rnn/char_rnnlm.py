@@ -75,9 +75,8 @@ def _char_rnnlm(argv):
     prompt = _prompt_ids(settings.prompt, vocabulary)  # (P,)
 
     model = MikolovRnnlm(vocabulary.size, settings.hidden_size, settings.seed)
-    size = sum(param.size for param in model.params)
     print(f"{settings.corpus}: {len(text):,} characters, {vocabulary.size} different, "
-          f"{len(training):,} to train on, {len(held_out):,} held out; {size:,} parameters")
+          f"{len(training):,} to train on, {len(held_out):,} held out; {model.count_params():,} parameters")
     print("epoch  training loss  seconds", flush=True)
     start = time.perf_counter()
     with numpy.errstate(all="ignore"):  # what diverges has its own message

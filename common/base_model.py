@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy
 
+from common.cli.tables import format_table
 from common.errors import InputError
 from common.files.arrays import read_arrays, write_arrays
 from common.files.pickles import read_pickle
@@ -33,6 +34,32 @@ class BaseModel:
         """Put the parameters and gradients of all `layers` into `params` and `grads`."""
         self.params = [param for layer in self.layers for param in layer.params]
         self.grads = [grad for layer in self.layers for grad in layer.grads]
+
+    def count_params(self):
+        """Return the number of parameters, each shared one counted once."""
+        return sum(param.size for param in unique_params(self.params))
+
+    def __repr__(self):
+        """Show the layers and their numbers of parameters as a table; what is shared counts where it comes first."""
+        counted = []
+        rows = [(type(self).__name__, "parameters"), *self._rows(counted)]
+        return format_table([*rows, ("total", f"{sum(param.size for param in counted):,}")])
+
+    def _rows(self, counted, indent=""):
+        """Yield a row for each layer, inner models indented, and each parameter of none; put what counts in `counted`.
+
+        A subclass that skips `__init__` may lack a list.
+        """
+        for layer in getattr(self, "layers", []):
+            if isinstance(layer, BaseModel):
+                yield f"{indent}{type(layer).__name__}", ""
+                yield from layer._rows(counted, f"{indent}  ")
+            else:
+                new = _count(layer.params, counted)
+                shared = ", weights shared" if len(new) < len(layer.params) else ""
+                yield f"{indent}{layer}{shared}", f"{sum(param.size for param in new):,}"
+        for param in _count(getattr(self, "params", []), counted):
+            yield f"{indent}weights {shapes_text([param.shape])}", f"{param.size:,}"
 
     def forget(self):
         """Let `backward` raise until the next `forward`, as the layers now keep another input than the loss."""
@@ -139,6 +166,13 @@ class BaseModel:
             raise InputError(
                 f"{source} is not of this {type(self).__name__}: "
                 f"it holds {shapes_text(got)}, wanted {shapes_text(wanted)}")
+
+
+def _count(params, counted):
+    """Return the parameters that share no memory with those counted, and add them there."""
+    new = unique_params([*counted, *params])[len(counted):]
+    counted += new
+    return new
 
 
 def npz_path(file_name):

@@ -18,7 +18,6 @@ from common.optimizer import OPTIMIZERS
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
 from common.training.checkpoint import read_checkpoint, restore_params
-from common.training.clip import unique_params
 from dataset.corpus import load_corpus, read_text_file, tokenizer_of
 
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
@@ -65,8 +64,7 @@ def _train(prog, models, recipes, argv):
         run.resume()
     else:
         run.begin()
-    size = sum(param.size for param in unique_params(run.model.params))
-    print(f"{settings.model} ({size:,} parameters) on {corpus.name}: {len(corpus.train):,} tokens, "
+    print(f"{settings.model} ({run.model.count_params():,} parameters) on {corpus.name}: {len(corpus.train):,} tokens, "
           f"{corpus.vocabulary.size:,} words; run in {folder}", flush=True)
     if run.epoch == settings.epochs:
         print(f"all {run.epoch} epochs are done already: give --epochs a larger number to train on", flush=True)

@@ -51,6 +51,57 @@ def test_a_model_that_fills_its_lists_itself_can_be_saved(tmp_path):
     np.testing.assert_array_equal(bare.params[0], [2, 2, 2])
 
 
+class WithHead(BaseModel):
+    """A model with a layer, a model and an array of its own."""
+
+    def __init__(self):
+        self.layers = [Affine(np.ones((2, 3)), np.ones(3)), Rnnlm(1000, 4, 5), Affine(np.ones((5, 3)), np.ones(3))]
+        self.collect_params()
+        self.params.append(np.ones((5, 3)))
+
+
+class Tied(BaseModel):
+    def __init__(self):
+        W = np.ones((7, 4))
+        self.params, self.grads = [W, W.T, np.ones(3)], []
+
+
+def test_a_model_shows_its_layers_and_their_numbers_of_parameters():
+    assert repr(BetterRnnlm(1000, 4, 4, dropout_ratio=0.25)).splitlines() == [
+        "BetterRnnlm                              parameters",
+        "TimeEmbedding(V=1000, D=4)                    4,000",
+        "TimeDropout(0.25)                                 0",
+        "TimeLSTM(D=4, H=4, stateful)                    144",
+        "TimeDropout(0.25)                                 0",
+        "TimeLSTM(D=4, H=4, stateful)                    144",
+        "TimeDropout(0.25)                                 0",
+        "TimeAffine(D=4, M=1000), weights shared       1,000",
+        "total                                         5,288"]
+    assert repr(WithHead()).splitlines() == [
+        "WithHead                        parameters",
+        "Affine(D=2, H=3)                         9",
+        "Rnnlm",
+        "  TimeEmbedding(V=1000, D=4)         4,000",
+        "  TimeLSTM(D=4, H=5, stateful)         200",
+        "  TimeAffine(D=5, M=1000)            6,000",
+        "Affine(D=5, H=3)                        18",
+        "weights 5x3                             15",
+        "total                               10,242"]
+
+
+def test_a_model_shows_parameters_that_stand_in_no_layer():
+    assert repr(Tied()).splitlines() == [
+        "Tied         parameters",
+        "weights 7x4          28",
+        "weights 3             3",
+        "total                31"]
+    assert repr(Tied.__new__(Tied)).splitlines() == ["Tied   parameters", "total           0"]
+
+
+def test_shared_parameters_count_once():
+    assert Tied().count_params() == 31 and BetterRnnlm(1000, 4, 4).count_params() == 5288
+
+
 def test_wrong_files_are_refused_and_change_nothing(tmp_path):
     model, untouched = Rnnlm(7, 4, 5, seed=0), Rnnlm(7, 4, 5, seed=0)
     with pytest.raises(InputError, match="there is no file"):
