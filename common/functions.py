@@ -1,8 +1,8 @@
 """Functions without state: products, activations, softmax, cross entropy."""
-from common.np import np
+from common.np import Array, np
 
 
-def add_product(x, W, out):
+def add_product(x: Array, W: Array, out: Array) -> None:
     """Add the product x W to `out` (N, M), in place; on a GPU in one operation of cuBLAS.
 
     Parameters
@@ -18,7 +18,7 @@ def add_product(x, W, out):
         np.cublas.gemm("N", "N", x, W, out=out, beta=1)
 
 
-def sigmoid(x):
+def sigmoid(x: Array) -> Array:
     """Logistic function 1 / (1 + exp(-x)), elementwise.
 
     Written as exp(min(x, 0)) / (1 + exp(-|x|)): exp is only taken of numbers that are not
@@ -35,12 +35,12 @@ def sigmoid(x):
     return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
-def relu(x):
+def relu(x: Array) -> Array:
     """Rectifier max(0, x), elementwise."""
     return np.maximum(x, 0)
 
 
-def softmax(x):
+def softmax(x: Array) -> Array:
     """Softmax over the last axis: exp(x_i) / sum_j exp(x_j).
 
     Parameters
@@ -57,7 +57,7 @@ def softmax(x):
     return y
 
 
-def cross_entropy_error(y, t):
+def cross_entropy_error(y: Array, t: Array) -> float:
     """Mean cross entropy of predicted probabilities, in nats.
 
     The loss layers work on scores instead and never meet a probability that underflowed

@@ -15,14 +15,15 @@ Random numbers: `np.rng` is the one generator (a `numpy.random.Generator`, on a 
 `np.host_rng`, which lives on the CPU on both backends, so that a seed gives the same
 weights on both.
 
-In annotations `Array` is an array of the backend in use, and `DTypeLike` is what NumPy takes as a
-dtype. Editors and type checkers take both, and all of `np`, for NumPy's.
+In annotations `Array` is an array of the backend in use; `ArrayLike` and `DTypeLike` are what NumPy
+takes as an array and as a dtype. Editors and type checkers take them, and all of `np`, for NumPy's.
 """
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy
+from numpy.typing import ArrayLike as ArrayLike
 from numpy.typing import DTypeLike as DTypeLike
 
 from common import config, device_random

@@ -5,14 +5,17 @@ parameter is kept by its place. `state` is the list of those memories, a list of
 each parameter; `load_state` puts saved ones back.
 """
 import math
+from collections.abc import Callable
 
-from common.np import np
+from common.np import Array, np
 
 BLOCK = 32_768  # elements of a parameter that are updated at once on a CPU, so that what it takes stays in the cache
 
 
 class Optimizer:
-    """What the optimizers share: a learning rate and, for each parameter, a few arrays of its shape.
+    """What the optimizers share: a learning rate and, for each parameter, a few arrays of its shape, its memories.
+
+    A subclass has `update_one(param, grad, *memories)`, which updates a parameter, or some of its rows, in place.
 
     Parameters
     ----------
@@ -21,13 +24,14 @@ class Optimizer:
     """
 
     memories = 0
+    update_one: Callable[..., None]
 
-    def __init__(self, lr):
+    def __init__(self, lr: float) -> None:
         self.lr = lr
         self.steps = 0
-        self.state = []
+        self.state: list[list[Array]] = []
 
-    def update(self, params, grads):
+    def update(self, params: list[Array], grads: list[Array]) -> None:
         """Take one step.
 
         Parameters
@@ -42,11 +46,7 @@ class Optimizer:
             for rows in _blocks(param.shape):
                 self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
 
-    def update_one(self, param, grad):
-        """Update one parameter, or some rows of it, and its memories, in place."""
-        raise NotImplementedError
-
-    def load_state(self, state, steps):
+    def load_state(self, state: list[list[Array]], steps: int) -> None:
         """Go on from a saved `state` after `steps` updates."""
         self.state = state
         self.steps = steps
@@ -63,10 +63,10 @@ def _blocks(shape):
 class SGD(Optimizer):
     """Stochastic gradient descent: w <- w - lr g."""
 
-    def __init__(self, lr=0.01):
+    def __init__(self, lr: float = 0.01) -> None:
         super().__init__(lr)
 
-    def update_one(self, param, grad):
+    def update_one(self, param: Array, grad: Array) -> None:
         param -= self.lr * grad
 
 
@@ -78,11 +78,11 @@ class Momentum(Optimizer):
 
     memories = 1
 
-    def __init__(self, lr=0.01, momentum=0.9):
+    def __init__(self, lr: float = 0.01, momentum: float = 0.9) -> None:
         super().__init__(lr)
         self.momentum = momentum
 
-    def update_one(self, param, grad, v):
+    def update_one(self, param: Array, grad: Array, v: Array) -> None:
         v *= self.momentum
         v -= self.lr * grad
         param += v
@@ -98,11 +98,11 @@ class Nesterov(Optimizer):
 
     memories = 1
 
-    def __init__(self, lr=0.01, momentum=0.9):
+    def __init__(self, lr: float = 0.01, momentum: float = 0.9) -> None:
         super().__init__(lr)
         self.momentum = momentum
 
-    def update_one(self, param, grad, v):
+    def update_one(self, param: Array, grad: Array, v: Array) -> None:
         v *= self.momentum
         v -= self.lr * grad
         param += self.momentum * v - self.lr * grad
@@ -113,11 +113,11 @@ class AdaGrad(Optimizer):
 
     memories = 1
 
-    def __init__(self, lr=0.01, eps=1e-7):
+    def __init__(self, lr: float = 0.01, eps: float = 1e-7) -> None:
         super().__init__(lr)
         self.eps = eps
 
-    def update_one(self, param, grad, s):
+    def update_one(self, param: Array, grad: Array, s: Array) -> None:
         s += grad * grad
         param -= self.lr * grad / (np.sqrt(s) + self.eps)
 
@@ -127,12 +127,12 @@ class RMSprop(Optimizer):
 
     memories = 1
 
-    def __init__(self, lr=0.01, decay_rate=0.99, eps=1e-7):
+    def __init__(self, lr: float = 0.01, decay_rate: float = 0.99, eps: float = 1e-7) -> None:
         super().__init__(lr)
         self.decay_rate = decay_rate
         self.eps = eps
 
-    def update_one(self, param, grad, s):
+    def update_one(self, param: Array, grad: Array, s: Array) -> None:
         s *= self.decay_rate
         s += (1 - self.decay_rate) * grad * grad
         param -= self.lr * grad / (np.sqrt(s) + self.eps)
@@ -147,13 +147,13 @@ class Adam(Optimizer):
 
     memories = 2
 
-    def __init__(self, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8):
+    def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         super().__init__(lr)
         self.beta1 = beta1
         self.beta2 = beta2
         self.eps = eps
 
-    def update_one(self, param, grad, m, v):
+    def update_one(self, param: Array, grad: Array, m: Array, v: Array) -> None:
         m += (1 - self.beta1) * (grad - m)
         v += (1 - self.beta2) * (grad * grad - v)
         v_hat = v / (1 - self.beta2**self.steps)

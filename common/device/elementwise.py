@@ -1,10 +1,12 @@
 """Elementwise functions that write their results where they belong, as NumPy's own do; on a GPU each is one kernel."""
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from common.np import np
 
 
-def elementwise(function):
+def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function of arrays take `out=`, the arrays that its results are written into.
 
     Without `out` the function is what it was. With it, a GPU gets a single kernel, compiled by `cupy.fuse` at the

@@ -1,5 +1,12 @@
 """Ids on a GPU that were looked at before training, so that no training step has to wait for them."""
-from common.np import np
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+
+from common.np import Array, np
 
 
 class Ids:
@@ -21,44 +28,44 @@ class Ids:
         The places of the n ids, read row by row, sorted by id, equal ids by place.
     """
 
-    def __init__(self, array, low, high, order=None):
+    def __init__(self, array: Array, low: int, high: int, order: Array | None = None) -> None:
         self.array, self.low, self.high, self.order = array, low, high, order
 
-    def lie_in(self, low, high):
+    def lie_in(self, low: int, high: int) -> bool:
         """Whether every id is from `low` to `high`, as far as is known without looking at them."""
         return low <= self.low and self.high <= high
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return self.array.shape
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         return self.array.ndim
 
     @property
-    def dtype(self):
+    def dtype(self) -> numpy.dtype:
         return self.array.dtype
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Ids:
         return Ids(self.array[key], self.low, self.high)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Ids]:
         return (self[i] for i in range(len(self)))
 
-    def reshape(self, *shape):
+    def reshape(self, *shape: int) -> Ids:
         """Return the same ids in another shape."""
         return Ids(self.array.reshape(*shape), self.low, self.high)
 
-    def sorted_by(self, order):
+    def sorted_by(self, order: Array) -> Ids:
         """Return the same ids with the order that sorts them."""
         return Ids(self.array, self.low, self.high, order)
 
 
-def known_ids(ids):
+def known_ids(ids: Array | Ids) -> Array | Ids:
     """Bring ids to the device in use, and on a GPU note their range.
 
     Parameters
@@ -77,11 +84,11 @@ def known_ids(ids):
     return Ids(np.to_device(ids), int(ids.min()), int(ids.max()))
 
 
-def ids_array(ids):
+def ids_array(ids: Array | Ids) -> Array:
     """Return the array of what a layer takes as ids, an array or `Ids`."""
     return ids.array if isinstance(ids, Ids) else ids
 
 
-def ids_on_host(ids):
+def ids_on_host(ids: Array | Ids) -> numpy.ndarray:
     """Return ids as a NumPy array."""
     return np.to_cpu(ids_array(ids))

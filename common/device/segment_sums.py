@@ -1,9 +1,9 @@
 """Sums of the rows that belong to the same id: the gradient of an embedding."""
 from common.device.elementwise import elementwise
-from common.np import np
+from common.np import Array, np
 
 
-def sum_rows_by_id(ids, rows, order, out):
+def sum_rows_by_id(ids: Array, rows: Array, order: Array, out: Array) -> None:
     """Set row k of `out` to the sum of the rows whose id is k, added up in the same order every time.
 
     Parameters
@@ -27,7 +27,7 @@ def sum_rows_by_id(ids, rows, order, out):
         out[ids] = segment_totals(ids, rows)  # where an id comes up again, the same numbers are written again
 
 
-def segment_totals(ids, rows):
+def segment_totals(ids: Array, rows: Array) -> Array:
     """Return for each row the sum of all rows of its id, without knowing how many ids there are.
 
     On a GPU their number would have to be waited for. Instead each row of a segment takes in the

@@ -1,7 +1,7 @@
 """Memory that a fast layer keeps from call to call."""
 import math
 
-from common.np import np
+from common.np import Array, DTypeLike, np
 
 
 class Buffers:
@@ -11,10 +11,10 @@ class Buffers:
     millisecond for each megabyte: as long as the arithmetic on it takes. What a layer returns must not come from here.
     """
 
-    def __init__(self):
-        self.memory = {}
+    def __init__(self) -> None:
+        self.memory: dict[str, Array] = {}
 
-    def take(self, name, shape, dtype):
+    def take(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """Return an array, not initialised, in the memory kept under a name; it grows as needed.
 
         Parameters

@@ -1,15 +1,20 @@
 """The fast form of each layer that has one, and `speed_up`, which puts them into a model."""
+from typing import TypeVar
+
 from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
+from common.layers.base import Layer
 from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
 from common.layers.time import TimeAffine, TimeSoftmaxWithLoss
 from common.np import np
 
+Model = TypeVar("Model")
 
-def speed_up(model):
+
+def speed_up(model: Model) -> Model:
     """Put the fast forms of a model's layers in their places, over the same weights, gradients and states.
 
     `FastTimeLSTM` takes the place of each `TimeLSTM`, `FastTimeRNN` that of each `TimeRNN` with tanh, and
@@ -53,10 +58,13 @@ def _replace_layers(owner, forms):
 
 def _fast_form(layer):
     """Return the fast form of a layer, or the layer itself where there is none."""
+    fast: Layer
     if type(layer) is TimeLSTM:
-        fast = FastTimeLSTM(*layer.params, layer.stateful)
+        Wx, Wh, b = layer.params
+        fast = FastTimeLSTM(Wx, Wh, b, layer.stateful)
     elif type(layer) is TimeRNN and layer.activation_name == "tanh":
-        fast = FastTimeRNN(*layer.params, layer.stateful)
+        Wx, Wh, b = layer.params
+        fast = FastTimeRNN(Wx, Wh, b, layer.stateful)
     elif type(layer) is OutputWithLoss and (type(layer.output), type(layer.loss_layer)) == (
             TimeAffine, TimeSoftmaxWithLoss):
         fast = TimeAffineSoftmaxWithLoss(*layer.params)

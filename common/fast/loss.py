@@ -1,11 +1,12 @@
 """The output layer and the loss of a language model as one layer, a block of rows at a time."""
 import itertools
 
+from common.device.ids import Ids
 from common.fast.buffers import Buffers
 from common.fast.threads import run_parallel, worker_count
 from common.layers.base import Layer
 from common.layers.losses import scaled, targets_and_weights
-from common.np import np
+from common.np import Array, np
 
 BLOCK = 8_000_000  # scores of one block: 800 rows of a vocabulary of 10,000, 32 MB
 LEAST_ROWS = 128  # in a block: with fewer, adding up the blocks' dW takes longer than their products
@@ -33,12 +34,12 @@ class TimeAffineSoftmaxWithLoss(Layer):
 
     ignore_label = -1
 
-    def __init__(self, W, b):
+    def __init__(self, W: Array, b: Array) -> None:
         super().__init__(W, b)
         self.sizes = dict(zip("HV", W.shape))
         self.buffers = Buffers()
 
-    def forward(self, xs, ts, gradients=True):
+    def forward(self, xs: Array, ts: Array | Ids, gradients: bool = True) -> Array:
         """Compute the mean cross entropy of the scores xs W + b against targets.
 
         Parameters
@@ -136,7 +137,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
             scores *= (weights / totals)[:, None]
             scores[at_target] -= weights
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> Array:
         """Return dxs (N, T, H) and leave dW and db multiplied by dout.
 
         Raises

@@ -22,7 +22,7 @@ spends no time on packing Wh anew at every step.
 from common.fast.buffers import Buffers
 from common.fast.threads import run_parallel, worker_count
 from common.layers.lstm import TimeLSTM, split_gates
-from common.np import np
+from common.np import Array, ArrayLike, np
 
 TILE = 65_536  # gates that are turned into slopes at once: 256 kB
 SHARED_PRODUCT = 4_000_000  # multiplications of h Wh from which two threads gain more than they lose to each other
@@ -37,7 +37,7 @@ class FastTimeLSTM(TimeLSTM):
     Parameters and attributes are those of `TimeLSTM`. One backward can follow a forward.
     """
 
-    def __init__(self, Wx, Wh, b, stateful=False):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False) -> None:
         super().__init__(Wx, Wh, b, stateful)
         self.buffers = Buffers()
         # Turn tanh into the four gates. As rows, since for N = 1 equal shapes take half the time of a broadcast.
@@ -48,7 +48,7 @@ class FastTimeLSTM(TimeLSTM):
     def _take(self, name, *shape):
         return self.buffers.take(name, shape, self.params[0].dtype)
 
-    def forward(self, xs, lengths=None):
+    def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H), as `TimeLSTM.forward`."""
         Wx, Wh, _ = self.params
         packing, xs = self._start(xs, lengths)  # (P, D)
@@ -124,7 +124,7 @@ class FastTimeLSTM(TimeLSTM):
         blocks[...] = _blocks(W, len(blocks))
         return blocks
 
-    def backward(self, dhs, dh=None, dc=None):
+    def backward(self, dhs: Array, dh: Array | None = None, dc: Array | None = None) -> Array:
         """Map the gradients of the states to those of the input, as `TimeLSTM.backward`; once after a forward."""
         packing, xs, hs, cs, gates, tanh_cs = self.recall()
         dhs = self._start_backward(dhs, packing)  # (P, H)

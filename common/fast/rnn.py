@@ -11,7 +11,7 @@ direction, and allocates nothing:
 Products are taken by `np.dot`, which starts in half the time of `np.matmul`.
 """
 from common.layers.rnn import TimeRNN
-from common.np import np
+from common.np import Array, ArrayLike, np
 
 
 class FastTimeRNN(TimeRNN):
@@ -20,10 +20,10 @@ class FastTimeRNN(TimeRNN):
     Parameters and attributes are those of `TimeRNN`, without `activation`.
     """
 
-    def __init__(self, Wx, Wh, b, stateful=False):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False) -> None:
         super().__init__(Wx, Wh, b, stateful)
 
-    def forward(self, xs, lengths=None):
+    def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H), as `TimeRNN.forward`."""
         Wx, Wh, b = self.params
         packing, xs = self._start(xs, lengths)  # (P, D)
@@ -42,7 +42,7 @@ class FastTimeRNN(TimeRNN):
         self.cache = packing, xs, hs
         return self._end(packing, hs)  # (N, T, H)
 
-    def backward(self, dhs, dh=None):
+    def backward(self, dhs: Array, dh: Array | None = None) -> Array:
         """Map the gradients of the states to those of the input, as `TimeRNN.backward`."""
         packing, xs, hs = self.recall()
         dhs = self._start_backward(dhs, packing)  # (P, H)

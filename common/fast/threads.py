@@ -6,11 +6,13 @@ elementwise work: BLAS has threads of its own.
 import contextvars
 import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 
 @functools.cache
-def worker_count():
+def worker_count() -> int:
     """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -26,7 +28,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has the pool of its parent, but none of its threads
 
 
-def run_parallel(function, *arguments):
+def run_parallel(function: Callable[..., Any], *arguments: tuple[Any, ...]) -> list[Any]:
     """Call `function(*args)` for each tuple of `arguments` at the same time.
 
     What `numpy.errstate` says in the thread that calls this holds in all of them.

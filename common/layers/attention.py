@@ -18,22 +18,23 @@ read; `TimeAttention` is all its steps at once. The idea is that of Bahdanau et 
 """
 from common.layers.base import Layer
 from common.layers.dense import Softmax
+from common.np import Array
 
 
 class WeightSum(Layer):
     """Weighted sum over the steps of a sequence: c = sum over t of a_t hs_t."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, hs, a):
+    def forward(self, hs: Array, a: Array) -> Array:
         """Map hs (N, T, H) and weights a (N, T) to c (N, H)."""
         self.expect("hs", hs, ("N", "T", "H"))
         self.expect("a", a, hs.shape[:2], hs.dtype)
         self.cache = hs, a
         return (a[:, :, None] * hs).sum(axis=1)  # (N, H)
 
-    def backward(self, dc):
+    def backward(self, dc: Array) -> tuple[Array, Array]:
         """Map dc (N, H) to dhs (N, T, H), da (N, T)."""
         hs, a = self.recall()
         self.expect("dc", dc, (hs.shape[0], hs.shape[2]), hs.dtype)
@@ -44,11 +45,11 @@ class WeightSum(Layer):
 class AttentionWeight(Layer):
     """Weight of each encoder state for one decoder state: a = softmax over t of hs_t . h."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.softmax = Softmax()
 
-    def forward(self, hs, h):
+    def forward(self, hs: Array, h: Array) -> Array:
         """Map the encoder's hs (N, T, H) and the decoder's h (N, H) to weights (N, T) that sum to 1."""
         self.expect("hs", hs, ("N", "T", "H"))
         self.expect("h", h, (hs.shape[0], hs.shape[2]), hs.dtype)
@@ -56,7 +57,7 @@ class AttentionWeight(Layer):
         s = (hs * h[:, None, :]).sum(axis=2)  # (N, T)  (1)
         return self.softmax.forward(s)  # (N, T)  (2)
 
-    def backward(self, da):
+    def backward(self, da: Array) -> tuple[Array, Array]:
         """Map da (N, T) to dhs (N, T, H), dh (N, H)."""
         hs, h = self.recall()
         self.expect("da", da, hs.shape[:2], hs.dtype)
@@ -73,13 +74,13 @@ class Attention(Layer):
         The weights of the last forward.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.attention_weight_layer = AttentionWeight()
         self.weight_sum_layer = WeightSum()
-        self.attention_weight = None
+        self.attention_weight: Array | None = None
 
-    def forward(self, hs, h):
+    def forward(self, hs: Array, h: Array) -> Array:
         """Map the encoder's hs (N, T, H) and the decoder's h (N, H) to c (N, H)."""
         self.expect("hs", hs, ("N", "T", "H"))
         self.expect("h", h, (hs.shape[0], hs.shape[2]), hs.dtype)
@@ -88,7 +89,7 @@ class Attention(Layer):
         self.attention_weight = a.copy()
         return self.weight_sum_layer.forward(hs, a)  # (N, H)
 
-    def backward(self, dc):
+    def backward(self, dc: Array) -> tuple[Array, Array]:
         """Map dc (N, H) to dhs (N, T, H), dh (N, H)."""
         shape, dtype = self.recall()
         self.expect("dc", dc, shape, dtype)
@@ -106,12 +107,12 @@ class TimeAttention(Layer):
         The weights of the last forward; over T they sum to 1.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.softmax = Softmax()
-        self.attention_weights = None
+        self.attention_weights: Array | None = None
 
-    def forward(self, hs_enc, hs_dec):
+    def forward(self, hs_enc: Array, hs_dec: Array) -> Array:
         """Map the encoder's hs_enc (N, T, H) and the decoder's hs_dec (N, U, H) to cs (N, U, H)."""
         self.expect("hs_enc", hs_enc, ("N", "T", "H"))
         N, _, H = hs_enc.shape
@@ -122,7 +123,7 @@ class TimeAttention(Layer):
         self.cache = hs_enc, hs_dec, a
         return a @ hs_enc  # (N, U, H)  (3)
 
-    def backward(self, dcs):
+    def backward(self, dcs: Array) -> tuple[Array, Array]:
         """Map dcs (N, U, H) to dhs_enc (N, T, H), dhs_dec (N, U, H)."""
         hs_enc, hs_dec, a = self.recall()
         self.expect("dcs", dcs, hs_dec.shape, hs_dec.dtype)

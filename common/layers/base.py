@@ -1,6 +1,9 @@
 """The contract that every layer keeps, in code."""
+from collections.abc import Callable
+from typing import Any
+
 from common.device.ids import Ids, ids_array
-from common.np import np
+from common.np import Array, np
 
 
 class Layer:
@@ -31,7 +34,10 @@ class Layer:
         A parameter is not a floating array of the backend in use, or their dtypes differ.
     """
 
-    def __init__(self, *params):
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+    def __init__(self, *params: Array) -> None:
         self.params = list(params)
         for param in params:
             self._expect_array("a parameter", param)
@@ -39,19 +45,19 @@ class Layer:
                 raise ValueError(f"{self._name}: a parameter has dtype {param.dtype}, wanted a floating dtype")
             self.expect("a parameter", param, param.shape)
         self.grads = [np.zeros_like(param) for param in params]
-        self.sizes = {}
-        self.cache = None
+        self.sizes: dict[str, int] = {}
+        self.cache: Any = None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Show sizes and options, as TimeLSTM(D=100, H=100, stateful)."""
         return f"{self._name}({', '.join([*(f'{letter}={n}' for letter, n in self.sizes.items()), *self._options()])})"
 
-    def _options(self):
+    def _options(self) -> list[str]:
         """Return what `repr` shows behind the sizes, as texts: options that are on, inner layers."""
         return []
 
     @property
-    def _name(self):
+    def _name(self) -> str:
         return type(self).__name__
 
     def _expect_array(self, name, array):
@@ -60,8 +66,9 @@ class Layer:
         if self.params and not isinstance(self.params[0], np.ndarray):
             raise ValueError(f"{self._name}: its parameters are arrays of {_kind(self.params[0])}, np is {np.backend} "
                              "now: make layers and models after np.use, or load their parameters into new ones")
+        return array
 
-    def expect(self, name, array, shape, dtype=None):
+    def expect(self, name: str, array: Array, shape: tuple[Any, ...], dtype: Any = None) -> None:
         """Check one floating input.
 
         Parameters
@@ -91,7 +98,7 @@ class Layer:
             raise ValueError(
                 f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted {kind} of shape ({sizes})")
 
-    def expect_ids(self, name, ids, shape, size):
+    def expect_ids(self, name: str, ids: Array | Ids, shape: tuple[int, ...], size: int) -> Array:
         """Check one array of ids: integers from 0 to size - 1 of a given shape.
 
         Parameters
@@ -116,7 +123,7 @@ class Layer:
             self.expect_range(name, array, size)
         return array
 
-    def expect_integers(self, name, ids, shape):
+    def expect_integers(self, name: str, ids: Array | Ids, shape: tuple[int, ...]) -> Array:
         """Check that ids are integers of a given shape, and return their array."""
         array = ids_array(ids)
         self._expect_array(name, array)
@@ -125,12 +132,12 @@ class Layer:
                 f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted integers of shape {shape}")
         return array
 
-    def expect_range(self, name, ids, size):
+    def expect_range(self, name: str, ids: Array, size: int) -> None:
         """Check that each id of an array is from 0 to size - 1; on a GPU the host waits for that."""
         if ids.size and (ids.min() < 0 or ids.max() >= size):
             raise ValueError(f"{self._name}: {name} go from {ids.min()} to {ids.max()}, wanted 0 to {size - 1}")
 
-    def recall(self):
+    def recall(self) -> Any:
         """Return what forward kept.
 
         Raises

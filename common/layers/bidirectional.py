@@ -3,8 +3,9 @@ from common.layers.base import Layer
 from common.layers.gru import TimeGRU
 from common.layers.lstm import TimeLSTM
 from common.layers.packing import checked_lengths, reverse
+from common.layers.recurrent import RecurrentLayer
 from common.layers.rnn import TimeRNN
-from common.np import np
+from common.np import Array, ArrayLike, np
 
 
 class TimeBidirectional(Layer):
@@ -24,7 +25,7 @@ class TimeBidirectional(Layer):
         After backward: the gradients with respect to the states that the readers began with.
     """
 
-    def __init__(self, forwards, backwards):
+    def __init__(self, forwards: RecurrentLayer, backwards: RecurrentLayer) -> None:
         super().__init__()
         self.readers = [forwards, backwards]
         self.params = forwards.params + backwards.params
@@ -33,24 +34,24 @@ class TimeBidirectional(Layer):
             self.expect(f"{name} of the backward reader", backwards.params[name == "Wh"], shape)
 
     @property
-    def hidden_size(self):
+    def hidden_size(self) -> int:
         """H, the size of one reader's state."""
         return self.readers[0].hidden_size
 
     @property
-    def h(self):
+    def h(self) -> Array | None:
         return self._both("h")
 
     @property
-    def c(self):
+    def c(self) -> Array | None:
         return self._both("c")
 
     @property
-    def dh(self):
+    def dh(self) -> Array | None:
         return self._both("dh")
 
     @property
-    def dc(self):
+    def dc(self) -> Array | None:
         return self._both("dc")
 
     def _both(self, name):
@@ -58,11 +59,11 @@ class TimeBidirectional(Layer):
         return None if any(state is None for state in states) else np.stack(states)  # (2, N, H)
 
     @property
-    def state(self):
+    def state(self) -> tuple[Array | None, ...]:
         """What `set_state` takes: (h,) or (h, c), each (2, N, H)."""
         return tuple(self._both(name) for name in ("h", "c") if hasattr(self.readers[0], name))
 
-    def set_state(self, *states):
+    def set_state(self, *states: Array | None) -> None:
         """Let the next forward start from h (2, N, H), for an LSTM also c (2, N, H); None stands for zeros."""
         for name, state in zip(("h", "c"), states):
             self._expect_states(name, state)
@@ -73,12 +74,12 @@ class TimeBidirectional(Layer):
         if states is not None:
             self.expect(name, states, (2, N, self.hidden_size))
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Let the next forward start from zeros."""
         for reader in self.readers:
             reader.reset_state()
 
-    def forward(self, xs, lengths=None):
+    def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to (N, T, 2H): the forward states, then the backward ones.
 
         Parameters
@@ -96,7 +97,7 @@ class TimeBidirectional(Layer):
         hs_back = backwards.forward(reverse(xs, lengths), lengths)  # (N, T, H)
         return np.concatenate((hs, reverse(hs_back, lengths)), axis=2)  # (N, T, 2H)
 
-    def backward(self, dhs, dh=None, dc=None):
+    def backward(self, dhs: Array, dh: Array | None = None, dc: Array | None = None) -> Array:
         """Map the gradients of the states to those of the input.
 
         Parameters
@@ -130,19 +131,22 @@ class TimeBidirectional(Layer):
 class TimeBiRNN(TimeBidirectional):
     """Bidirectional simple RNN; arguments as of two `TimeRNN`."""
 
-    def __init__(self, Wx1, Wh1, b1, Wx2, Wh2, b2, stateful=False, activation="tanh"):
+    def __init__(self, Wx1: Array, Wh1: Array, b1: Array, Wx2: Array, Wh2: Array, b2: Array,
+                 stateful: bool = False, activation: str = "tanh") -> None:
         super().__init__(TimeRNN(Wx1, Wh1, b1, stateful, activation), TimeRNN(Wx2, Wh2, b2, stateful, activation))
 
 
 class TimeBiLSTM(TimeBidirectional):
     """Bidirectional LSTM; arguments as of two `TimeLSTM`."""
 
-    def __init__(self, Wx1, Wh1, b1, Wx2, Wh2, b2, stateful=False):
+    def __init__(self, Wx1: Array, Wh1: Array, b1: Array, Wx2: Array, Wh2: Array, b2: Array,
+                 stateful: bool = False) -> None:
         super().__init__(TimeLSTM(Wx1, Wh1, b1, stateful), TimeLSTM(Wx2, Wh2, b2, stateful))
 
 
 class TimeBiGRU(TimeBidirectional):
     """Bidirectional GRU; arguments as of two `TimeGRU`."""
 
-    def __init__(self, Wx1, Wh1, b1, Wx2, Wh2, b2, stateful=False, reset_after=False):
+    def __init__(self, Wx1: Array, Wh1: Array, b1: Array, Wx2: Array, Wh2: Array, b2: Array,
+                 stateful: bool = False, reset_after: bool = False) -> None:
         super().__init__(TimeGRU(Wx1, Wh1, b1, stateful, reset_after), TimeGRU(Wx2, Wh2, b2, stateful, reset_after))

@@ -3,7 +3,7 @@ from common.device.ids import Ids
 from common.device.segment_sums import sum_rows_by_id
 from common.functions import sigmoid, softmax
 from common.layers.base import Layer
-from common.np import np
+from common.np import Array, np
 
 
 class MatMul(Layer):
@@ -14,18 +14,18 @@ class MatMul(Layer):
     W : ndarray (D, H)
     """
 
-    def __init__(self, W):
+    def __init__(self, W: Array) -> None:
         super().__init__(W)
         self.sizes = dict(zip("DH", W.shape))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         """Map x (N, D) to y (N, H)."""
         (W,) = self.params
         self.expect("x", x, ("N", W.shape[0]))
         self.cache = x
         return x @ W  # (N, H)
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy (N, H) to dx (N, D) = dy W^T, and set dW = x^T dy."""
         (W,), (dW,) = self.params, self.grads
         x = self.recall()
@@ -43,13 +43,13 @@ class Affine(Layer):
     b : ndarray (H,)
     """
 
-    def __init__(self, W, b):
+    def __init__(self, W: Array, b: Array) -> None:
         super().__init__(W, b)
         self.expect("W", W, ("D", "H"))
         self.expect("b", b, (W.shape[1],))
         self.sizes = dict(zip("DH", W.shape))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         """Map x (N, D) to y (N, H)."""
         W, b = self.params
         self.expect("x", x, ("N", W.shape[0]))
@@ -58,7 +58,7 @@ class Affine(Layer):
         y += b
         return y
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy (N, H) to dx (N, D) = dy W^T, and set dW = x^T dy, db = sum over N of dy."""
         W, b = self.params
         dW, db = self.grads
@@ -77,11 +77,11 @@ class Embedding(Layer):
     W : ndarray (V, D)
     """
 
-    def __init__(self, W):
+    def __init__(self, W: Array) -> None:
         super().__init__(W)
         self.sizes = dict(zip("VD", W.shape))
 
-    def forward(self, idx):
+    def forward(self, idx: Array | Ids) -> Array:
         """Look up the vectors of ids.
 
         Parameters
@@ -98,11 +98,11 @@ class Embedding(Layer):
             An id is not in 0..V-1.
         """
         (W,) = self.params
-        ids = self.expect_ids("ids", idx, getattr(idx, "shape", None), len(W))
+        ids = self.expect_ids("ids", idx, getattr(idx, "shape", ()), len(W))
         self.cache = ids, idx.order if isinstance(idx, Ids) else None
         return W[ids]
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> None:
         """Set dW, given dout of shape idx.shape + (D,): each row is the sum over its id's places.
 
         Returns
@@ -131,14 +131,14 @@ class Dropout(Layer):
         Probability that an element is set to 0, in [0, 1).
     """
 
-    def __init__(self, dropout_ratio=0.5):
+    def __init__(self, dropout_ratio: float = 0.5) -> None:
         super().__init__()
         self.dropout_ratio = checked_dropout_ratio(dropout_ratio)
 
     def _options(self):
         return [str(self.dropout_ratio)]
 
-    def forward(self, x, train_flg=True):
+    def forward(self, x: Array, train_flg: bool = True) -> Array:
         """Map x to x times a random mask of zeros and ones, or at test time to x (1 - dropout_ratio)."""
         self.expect("x", x, (...,))
         if not train_flg:
@@ -148,14 +148,14 @@ class Dropout(Layer):
         self.cache = mask, x.dtype
         return x * mask
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy to dy times the mask."""
         mask, dtype = self.recall()
         self.expect("dout", dout, mask.shape, dtype)
         return dout * mask
 
 
-def checked_dropout_ratio(ratio):
+def checked_dropout_ratio(ratio: float) -> float:
     """Return `ratio`, or raise a ValueError when it is not in [0, 1)."""
     if not 0 <= ratio < 1:
         raise ValueError(f"dropout_ratio is {ratio}, wanted a number from 0 up to but not 1")
@@ -165,17 +165,17 @@ def checked_dropout_ratio(ratio):
 class Sigmoid(Layer):
     """Logistic function y = 1 / (1 + exp(-x)), elementwise."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         """Map x to y, any shape."""
         self.expect("x", x, (...,))
         y = sigmoid(x)
         self.cache = y.copy()
         return y
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy to dx = dy y (1 - y)."""
         y = self.recall()
         self.expect("dout", dout, y.shape, y.dtype)
@@ -185,17 +185,17 @@ class Sigmoid(Layer):
 class Softmax(Layer):
     """Softmax over the last axis: y_i = exp(x_i) / sum_j exp(x_j)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         """Map x (N, V) to probabilities y (N, V)."""
         self.expect("x", x, (...,))
         y = softmax(x)
         self.cache = y.copy()
         return y
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy to dx_i = y_i (dy_i - sum_j dy_j y_j)."""
         y = self.recall()
         self.expect("dout", dout, y.shape, y.dtype)

@@ -30,7 +30,7 @@ from common.device.elementwise import elementwise
 from common.functions import add_product, sigmoid
 from common.layers.base import Layer
 from common.layers.recurrent import RecurrentLayer, expect_recurrent_weights
-from common.np import np
+from common.np import Array, ArrayLike, np
 
 
 @elementwise
@@ -92,7 +92,7 @@ def reset_after_backward(dh, dh_prev, z, r, h_hat, m, h_prev):
     return daz, dah * m * r * (1 - r), dah, dah * r, dh_prev  # (3') (2)
 
 
-def split_blocks(a):
+def split_blocks(a: Array) -> tuple[Array, Array, Array]:
     """Return the three blocks z, r, h of (..., 3H) as views (..., H)."""
     H = a.shape[-1] // 3
     return a[..., :H], a[..., H:2 * H], a[..., 2 * H:]
@@ -110,12 +110,12 @@ class GRU(Layer):
         Whether the reset gate is applied after the matrix product.
     """
 
-    def __init__(self, Wx, Wh, b, reset_after=False):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, reset_after: bool = False) -> None:
         super().__init__(Wx, Wh, b)
         expect_recurrent_weights(self, gates=3, biases=4 if reset_after else 3)
         self.reset_after = reset_after
 
-    def forward(self, x, h_prev):
+    def forward(self, x: Array, h_prev: Array) -> Array:
         """Map x (N, D) and h_prev (N, H) to h (N, H)."""
         Wx, Wh, b = self.params
         D, H = Wx.shape[0], Wh.shape[0]
@@ -134,7 +134,7 @@ class GRU(Layer):
         self.cache = x, h_prev, z, r, h_hat, rh
         return h
 
-    def backward(self, dh):
+    def backward(self, dh: Array) -> tuple[Array, Array]:
         """Map dh (N, H) to dx (N, D) and dh_prev (N, H)."""
         Wx, Wh, b = self.params
         dWx, dWh, db = self.grads
@@ -187,17 +187,18 @@ class TimeGRU(RecurrentLayer):
 
     gates = 3
 
-    def __init__(self, Wx, Wh, b, stateful=False, reset_after=False):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False, reset_after: bool = False) -> None:
         self.biases = 4 if reset_after else 3
         self.reset_after = reset_after
         super().__init__(Wx, Wh, b, stateful)
 
     @property
-    def step(self):
+    def step(self) -> GRU:
         """One step of this layer, a `GRU` over the same weights."""
-        return GRU(*self.params, reset_after=self.reset_after)
+        Wx, Wh, b = self.params
+        return GRU(Wx, Wh, b, self.reset_after)
 
-    def forward(self, xs, lengths=None):
+    def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H).
 
         Parameters
@@ -237,7 +238,7 @@ class TimeGRU(RecurrentLayer):
             reset_after_forward(z[t], r[t], h_hat[t], m[t], h[prev], out=(h[now], z[t], r[t], h_hat[t]))  # (2) to (5)
         return zrm, h_hat
 
-    def backward(self, dhs, dh=None):
+    def backward(self, dhs: Array, dh: Array | None = None) -> Array:
         """Map the gradients of the states to those of the input.
 
         Parameters

@@ -1,8 +1,10 @@
 """Losses: the last layer of a network in training, from scores to one number."""
+from typing import Any
+
 from common.device.ids import Ids
 from common.functions import sigmoid
 from common.layers.base import Layer
-from common.np import np
+from common.np import Array, np
 
 
 class SoftmaxWithLoss(Layer):
@@ -12,12 +14,12 @@ class SoftmaxWithLoss(Layer):
     The logarithm of a probability is never taken, so no score can underflow it.
     """
 
-    ignore_label = None
+    ignore_label: int | None = None
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, x, t):
+    def forward(self, x: Array, t: Array | Ids) -> Array:
         """Compute the loss of scores against targets.
 
         Parameters
@@ -34,8 +36,7 @@ class SoftmaxWithLoss(Layer):
         """
         self.expect("x", x, (..., "V"))
         if getattr(t, "shape", None) == x.shape:
-            self._expect_array("targets", t)
-            t = t.argmax(axis=-1)
+            t = self._expect_array("targets", t).argmax(axis=-1)
         scores = x.reshape(-1, x.shape[-1])  # (n, V)
         targets, weights = targets_and_weights(self, t, x)  # (n,), (n,)
         rows = np.arange(len(targets))  # (n,)
@@ -47,7 +48,7 @@ class SoftmaxWithLoss(Layer):
         self.cache = x, rows, targets, weights, x_max, totals
         return ((np.log(totals) - target_scores) * weights).sum()
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> Array:
         """Return dx = (softmax(x) - onehot(t)) dout / number of rows that count.
 
         Parameters
@@ -64,7 +65,7 @@ class SoftmaxWithLoss(Layer):
         return dx.reshape(x.shape)
 
 
-def targets_and_weights(layer, t, x, V=None):
+def targets_and_weights(layer: Any, t: Array | Ids, x: Array, V: int | None = None) -> tuple[Array, Array]:
     """Check the targets of a softmax loss, and weigh each for the mean over those that count.
 
     Parameters
@@ -104,10 +105,10 @@ class SigmoidWithLoss(Layer):
     loss = mean of (max(x, 0) - x t + log(1 + exp(-|x|))), in nats.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, x, t):
+    def forward(self, x: Array, t: Array) -> Array:
         """Compute the loss of scores against targets.
 
         Parameters
@@ -129,7 +130,7 @@ class SigmoidWithLoss(Layer):
         self.cache = x, t
         return (np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))).mean()
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> Array:
         """Return dx = (sigmoid(x) - t) dout / number of elements."""
         x, t = self.recall()
         return scaled(sigmoid(x) - t, dout) / x.size
@@ -138,10 +139,10 @@ class SigmoidWithLoss(Layer):
 class MeanSquaredError(Layer):
     """Mean squared error: loss = mean over all elements of (y - t)^2."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, y, t):
+    def forward(self, y: Array, t: Array) -> Array:
         """Compute the loss of predictions against targets.
 
         Parameters
@@ -161,7 +162,7 @@ class MeanSquaredError(Layer):
         self.cache = y - t
         return (self.cache * self.cache).mean()
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> Array:
         """Return dy = 2 (y - t) dout / number of elements.
 
         Parameters
@@ -183,12 +184,12 @@ class OutputWithLoss(Layer):
     loss_layer : Layer
     """
 
-    def __init__(self, output, loss_layer):
+    def __init__(self, output: Layer, loss_layer: Layer) -> None:
         super().__init__()
         self.output, self.loss_layer = output, loss_layer
         self.params, self.grads = output.params, output.grads
 
-    def forward(self, xs, ts, gradients=True):
+    def forward(self, xs: Array, ts: Array | Ids, gradients: bool = True) -> Array:
         """Return the loss of targets ts given the input xs of the output layer.
 
         Parameters
@@ -201,7 +202,7 @@ class OutputWithLoss(Layer):
         self.cache = gradients or None
         return self.loss_layer.forward(self.output.forward(xs), ts)
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> Array:
         """Set the gradients of the output layer, and return dxs."""
         self.recall()
         return self.output.backward(self.loss_layer.backward(dout))
@@ -210,7 +211,7 @@ class OutputWithLoss(Layer):
         return [repr(self.output), repr(self.loss_layer)]
 
 
-def scaled(array, dout):
+def scaled(array: Array, dout: float | Array) -> Array:
     """Return array times the upstream gradient of a loss, in the dtype of `array`; for 1 the array itself.
 
     Parameters

@@ -20,7 +20,7 @@ from common.device.elementwise import elementwise
 from common.functions import add_product, sigmoid
 from common.layers.base import Layer
 from common.layers.recurrent import RecurrentLayer, expect_recurrent_weights
-from common.np import np
+from common.np import Array, ArrayLike, np
 
 
 @elementwise
@@ -60,7 +60,7 @@ def gates_backward(dh, dc, f, g, i, o, c_prev, c):
     return daf, dag, dai, dao, dc_prev
 
 
-def split_gates(a):
+def split_gates(a: Array) -> tuple[Array, Array, Array, Array]:
     """Return the four blocks f, g, i, o of (..., 4H) as views (..., H)."""
     H = a.shape[-1] // 4
     return a[..., :H], a[..., H:2 * H], a[..., 2 * H:3 * H], a[..., 3 * H:]
@@ -78,11 +78,11 @@ class LSTM(Layer):
 
     gates_forward, gates_backward = staticmethod(gates_forward), staticmethod(gates_backward)
 
-    def __init__(self, Wx, Wh, b):
+    def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         super().__init__(Wx, Wh, b)
         expect_recurrent_weights(self, gates=4, biases=4)
 
-    def forward(self, x, h_prev, c_prev):
+    def forward(self, x: Array, h_prev: Array, c_prev: Array) -> tuple[Array, Array]:
         """Map x (N, D), h_prev (N, H), c_prev (N, H) to h (N, H), c (N, H)."""
         Wx, Wh, b = self.params[:3]
         D, H = Wx.shape[0], Wh.shape[0]
@@ -94,7 +94,7 @@ class LSTM(Layer):
         self.cache = x, h_prev, c_prev, c.copy(), f, g, i, o
         return h, c
 
-    def backward(self, dh, dc):
+    def backward(self, dh: Array, dc: Array) -> tuple[Array, Array, Array]:
         """Map dh (N, H), dc (N, H) to dx (N, D), dh_prev (N, H), dc_prev (N, H)."""
         Wx, Wh, b = self.params[:3]
         dWx, dWh, db = self.grads[:3]
@@ -137,23 +137,23 @@ class TimeLSTM(RecurrentLayer):
     state_names = ("h", "c")
     gates_forward, gates_backward = staticmethod(gates_forward), staticmethod(gates_backward)
 
-    def __init__(self, Wx, Wh, b, stateful=False):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False) -> None:
         super().__init__(Wx, Wh, b, stateful)
-        self.c = None
-        self.dc = None
+        self.c: Array | None = None
+        self.dc: Array | None = None
 
     @property
-    def step(self):
+    def step(self) -> LSTM:
         """One step of this layer, an `LSTM` over the same weights."""
         return LSTM(*self.params)
 
-    def set_state(self, h, c=None):
+    def set_state(self, h: Array | None, c: Array | None = None) -> None:
         """Let the next forward start from copies of h (N, H) and c (N, H); None stands for zeros."""
         c = self._checked_state("c", c)
         super().set_state(h)
         self.c = c
 
-    def forward(self, xs, lengths=None):
+    def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H).
 
         Parameters
@@ -174,7 +174,7 @@ class TimeLSTM(RecurrentLayer):
         self.cache = packing, xs, h, c, a
         return self._end(packing, h, c)  # (N, T, H)
 
-    def backward(self, dhs, dh=None, dc=None):
+    def backward(self, dhs: Array, dh: Array | None = None, dc: Array | None = None) -> Array:
         """Map the gradients of the states to those of the input.
 
         Parameters

@@ -1,7 +1,7 @@
 """What every layer that reads a sequence shares: its state, and its products with the input."""
 from common.layers.base import Layer
 from common.layers.packing import Packing
-from common.np import np
+from common.np import Array, np
 
 
 class RecurrentLayer(Layer):
@@ -27,33 +27,33 @@ class RecurrentLayer(Layer):
     """
 
     gates = 1
-    biases = None
-    state_names = ("h",)
-    weight_names = ("Wx", "Wh", "b")
+    biases: int | None = None
+    state_names: tuple[str, ...] = ("h",)
+    weight_names: tuple[str, ...] = ("Wx", "Wh", "b")
 
-    def __init__(self, Wx, Wh, b, stateful=False):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False) -> None:
         super().__init__(Wx, Wh, b)
         expect_recurrent_weights(self, self.gates, self.biases or self.gates)
         self.stateful = stateful
-        self.h = None
-        self.dh = None
+        self.h: Array | None = None
+        self.dh: Array | None = None
 
     @property
-    def hidden_size(self):
+    def hidden_size(self) -> int:
         """H, the size of the state."""
         return self.params[1].shape[0]
 
     @property
-    def step(self):
+    def step(self) -> Layer:
         """One step of this layer over the same weights, which `common.watch` walks and traces."""
         raise NotImplementedError(f"{self._name} has no step cell for `common.watch.trace`: give it a property `step`")
 
     @property
-    def state(self):
+    def state(self) -> tuple[Array | None, ...]:
         """What `set_state` takes: (h,), of an LSTM (h, c)."""
         return tuple(getattr(self, name) for name in self.state_names)
 
-    def set_state(self, h):
+    def set_state(self, h: Array | None) -> None:
         """Let the next forward start from a copy of h (N, H); None stands for zeros.
 
         Raises
@@ -63,7 +63,7 @@ class RecurrentLayer(Layer):
         """
         self.h = self._checked_state("h", h)
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Let the next forward start from zeros."""
         for name in self.state_names:
             setattr(self, name, None)
@@ -85,7 +85,7 @@ class RecurrentLayer(Layer):
         rows : ndarray (P, D)
         """
         self.expect("xs", xs, ("N", "T", len(self.params[0])))
-        packing = Packing(*xs.shape[:2], lengths)
+        packing = Packing(xs.shape[0], xs.shape[1], lengths)
         return packing, packing.pack(xs)
 
     def _states(self, packing, memory=None):
@@ -218,7 +218,7 @@ class RecurrentLayer(Layer):
         return ["stateful"] if self.stateful else []
 
 
-def expect_recurrent_weights(layer, gates, biases):
+def expect_recurrent_weights(layer: Layer, gates: int, biases: int) -> None:
     """Check that Wx, Wh and b of a layer fit each other, and note D and H for its `repr`.
 
     Parameters

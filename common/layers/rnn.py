@@ -14,7 +14,7 @@ from common.device.elementwise import elementwise
 from common.functions import add_product, relu, sigmoid
 from common.layers.base import Layer
 from common.layers.recurrent import RecurrentLayer, expect_recurrent_weights
-from common.np import np
+from common.np import Array, ArrayLike, np
 
 
 @elementwise
@@ -54,7 +54,7 @@ ACTIVATIONS = {
 }
 
 
-def activation_functions(name):
+def activation_functions(name: str) -> tuple:
     """Return the name of phi, phi and its derivative.
 
     Raises
@@ -78,12 +78,12 @@ class RNN(Layer):
     activation : {"tanh", "relu", "sigmoid"}
     """
 
-    def __init__(self, Wx, Wh, b, activation="tanh"):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, activation: str = "tanh") -> None:
         super().__init__(Wx, Wh, b)
         expect_recurrent_weights(self, gates=1, biases=1)
         self.activation_name, self.activation, self.activation_backward = activation_functions(activation)
 
-    def forward(self, x, h_prev):
+    def forward(self, x: Array, h_prev: Array) -> Array:
         """Map x (N, D) and h_prev (N, H) to h (N, H)."""
         Wx, Wh, b = self.params
         D, H = Wx.shape
@@ -94,7 +94,7 @@ class RNN(Layer):
         self.cache = x, h_prev, h.copy()
         return h
 
-    def backward(self, dh):
+    def backward(self, dh: Array) -> tuple[Array, Array]:
         """Map dh (N, H) to dx (N, D) and dh_prev (N, H)."""
         Wx, Wh, b = self.params
         dWx, dWh, db = self.grads
@@ -127,16 +127,17 @@ class TimeRNN(RecurrentLayer):
     activation : {"tanh", "relu", "sigmoid"}
     """
 
-    def __init__(self, Wx, Wh, b, stateful=False, activation="tanh"):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False, activation: str = "tanh") -> None:
         super().__init__(Wx, Wh, b, stateful)
         self.activation_name, self.activation, self.activation_backward = activation_functions(activation)
 
     @property
-    def step(self):
+    def step(self) -> RNN:
         """One step of this layer, an `RNN` over the same weights."""
-        return RNN(*self.params, activation=self.activation_name)
+        Wx, Wh, b = self.params
+        return RNN(Wx, Wh, b, self.activation_name)
 
-    def forward(self, xs, lengths=None):
+    def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H).
 
         Parameters
@@ -156,7 +157,7 @@ class TimeRNN(RecurrentLayer):
         self.cache = packing, xs, h
         return self._end(packing, h)  # (N, T, H)
 
-    def backward(self, dhs, dh=None):
+    def backward(self, dhs: Array, dh: Array | None = None) -> Array:
         """Map the gradients of the states to those of the input.
 
         Parameters

@@ -1,4 +1,6 @@
 """Several recurrent layers on top of each other."""
+from typing import Any
+
 from common.layers.base import Layer
 from common.layers.bidirectional import TimeBidirectional
 from common.layers.dense import checked_dropout_ratio
@@ -7,7 +9,7 @@ from common.layers.initial import uniform
 from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
 from common.layers.time import TimeDropout
-from common.np import np
+from common.np import Array, ArrayLike, DTypeLike, np
 
 CELLS = {"rnn": (TimeRNN, 1), "lstm": (TimeLSTM, 4), "gru": (TimeGRU, 3)}  # layer, gate blocks
 
@@ -45,8 +47,8 @@ class TimeStack(Layer):
     Weights are drawn evenly from +-1 / sqrt(H), as PyTorch draws them.
     """
 
-    def __init__(self, cell, input_size, hidden_size, num_layers=1, bidirectional=False, dropout=0.0,
-                 batch_first=True, dtype=np.float32, **options):
+    def __init__(self, cell: str, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False,
+                 dropout: float = 0.0, batch_first: bool = True, dtype: DTypeLike = np.float32, **options: Any) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"TimeStack: cell is {cell!r}, wanted one of {', '.join(CELLS)}")
@@ -74,7 +76,8 @@ class TimeStack(Layer):
         shapes = (size, blocks * H), (H, blocks * H), (biases,)
         return time_layer(*(uniform(shape, bound, dtype) for shape in shapes), stateful=True, **options)
 
-    def forward(self, xs, h0=None, c0=None, lengths=None):
+    def forward(self, xs: Array, h0: Array | None = None, c0: Array | None = None,
+                lengths: ArrayLike | None = None) -> tuple[Array, ...]:
         """Run the stack.
 
         Parameters
@@ -111,7 +114,7 @@ class TimeStack(Layer):
         self.cache = output.shape, N, len(states)
         return output, *(self._joined([layer.state[k] for layer in self.layers]) for k in range(len(states)))
 
-    def backward(self, doutput, dh_n=None, dc_n=None):
+    def backward(self, doutput: Array, dh_n: Array | None = None, dc_n: Array | None = None) -> tuple[Array, ...]:
         """Run the stack backwards.
 
         Parameters

@@ -3,7 +3,7 @@ from common.layers.base import Layer
 from common.layers.dense import Affine, Embedding, checked_dropout_ratio
 from common.layers.losses import SigmoidWithLoss, SoftmaxWithLoss
 from common.layers.packing import checked_lengths, mask
-from common.np import np
+from common.np import Array, ArrayLike, np
 
 
 class TimeEmbedding(Embedding):
@@ -26,20 +26,20 @@ class TimeAffine(Layer):
     b : ndarray (M,)
     """
 
-    def __init__(self, W, b):
+    def __init__(self, W: Array, b: Array) -> None:
         super().__init__()
         self.affine = Affine(W, b)
         self.params, self.grads = self.affine.params, self.affine.grads
         self.sizes = dict(zip("DM", W.shape))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         """Map x (N, T, D) to y (N, T, M)."""
         D, M = self.params[0].shape
         self.expect("x", x, ("N", "T", D))
         N, T, _ = self.cache = x.shape
         return self.affine.forward(x.reshape(N * T, D)).reshape(N, T, M)  # (N, T, M)
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy (N, T, M) to dx (N, T, D)."""
         N, T, D = self.recall()
         M = self.params[0].shape[1]
@@ -63,7 +63,7 @@ class TimeDropout(Layer):
         While it is False, the layer returns its input.
     """
 
-    def __init__(self, dropout_ratio=0.5):
+    def __init__(self, dropout_ratio: float = 0.5) -> None:
         super().__init__()
         self.dropout_ratio = checked_dropout_ratio(dropout_ratio)
         self.train_flg = True
@@ -71,7 +71,7 @@ class TimeDropout(Layer):
     def _options(self):
         return [str(self.dropout_ratio)]
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Array:
         """Map xs, any shape, to xs times the scaled mask."""
         self.expect("xs", xs, (...,))
         if self.train_flg:
@@ -83,7 +83,7 @@ class TimeDropout(Layer):
         self.cache = mask, xs.shape
         return xs * mask
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy to dy times the scaled mask."""
         mask, shape = self.recall()
         self.expect("dout", dout, shape, mask.dtype)
@@ -100,10 +100,10 @@ class TimeSigmoidWithLoss(SigmoidWithLoss):
 class TimeLast(Layer):
     """Picks the last real step of each sequence."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, xs, lengths=None):
+    def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to (N, D).
 
         Parameters
@@ -119,7 +119,7 @@ class TimeLast(Layer):
         self.cache = at_last, xs.shape, xs.dtype
         return xs[at_last]  # (N, D)
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy (N, D) to dxs (N, T, D): zeros everywhere but at the last real steps."""
         at_last, (N, T, D), dtype = self.recall()
         self.expect("dout", dout, (N, D), dtype)
@@ -131,16 +131,17 @@ class TimeLast(Layer):
 class TimeMask(Layer):
     """Sets the padding behind each sequence to zero, and its gradient too."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, xs, lengths):
+    def forward(self, xs: Array, lengths: ArrayLike) -> Array:
         """Map xs (N, T, D) to xs with zeros from step lengths[n] of sequence n on."""
         self.expect("xs", xs, ("N", "T", "D"))
-        self.cache = mask(lengths, *xs.shape[:2], xs.dtype)[:, :, None], xs.shape  # (N, T, 1)
+        N, T, _ = xs.shape
+        self.cache = mask(lengths, N, T, xs.dtype)[:, :, None], xs.shape  # (N, T, 1)
         return xs * self.cache[0]
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """Map dy (N, T, D) to dy with zeros at the padding."""
         real, shape = self.recall()
         self.expect("dout", dout, shape, real.dtype)
@@ -155,4 +156,4 @@ class TimeSoftmaxWithLoss(SoftmaxWithLoss):
     none counts. `backward(dout=1)` returns (N, T, V).
     """
 
-    ignore_label = -1
+    ignore_label: int | None = -1

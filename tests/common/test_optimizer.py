@@ -169,11 +169,6 @@ def test_lists_of_another_length_are_refused():
             optimizer.update([np.zeros(2)] * params, [np.zeros(2)] * grads)
 
 
-def test_an_optimizer_without_a_formula():
-    with pytest.raises(NotImplementedError):
-        optimizer.Optimizer(LR).update([np.zeros(2)], [np.zeros(2)])
-
-
 def test_every_optimizer_can_be_chosen_by_name():
     assert OPTIMIZERS == {
         "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam}
