@@ -1,5 +1,7 @@
 """What every model shares: its parameters, and keeping them in a file."""
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -7,7 +9,8 @@ from common.cli.tables import format_table
 from common.errors import InputError
 from common.files.arrays import read_arrays, write_arrays
 from common.files.pickles import read_pickle
-from common.np import np
+from common.layers.base import Layer
+from common.np import Array, np
 from common.training.clip import how_shared, unique_params
 
 
@@ -23,29 +26,33 @@ class BaseModel:
         Restarts the random generators, from which a subclass then draws its weights.
     """
 
-    def __init__(self, seed=None):
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    loss_layer: Layer
+
+    def __init__(self, seed: int | None = None) -> None:
         if seed is not None:
             np.seed(seed)
-        self.params = []
-        self.grads = []
-        self.layers = []
+        self.params: list[Array] = []
+        self.grads: list[Array] = []
+        self.layers: list[Any] = []
 
-    def collect_params(self):
+    def collect_params(self) -> None:
         """Put the parameters and gradients of all `layers` into `params` and `grads`."""
         self.params = [param for layer in self.layers for param in layer.params]
         self.grads = [grad for layer in self.layers for grad in layer.grads]
 
-    def count_params(self):
+    def count_params(self) -> int:
         """Return the number of parameters, each shared one counted once."""
         return sum(param.size for param in unique_params(self.params))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Show the layers and their numbers of parameters as a table; what is shared counts where it comes first."""
-        counted = []
+        counted: list[Array] = []
         rows = [(type(self).__name__, "parameters"), *self._rows(counted)]
         return format_table([*rows, ("total", f"{sum(param.size for param in counted):,}")])
 
-    def _rows(self, counted, indent=""):
+    def _rows(self, counted: list[Array], indent: str = "") -> Iterator[tuple[str, str]]:
         """Yield a row for each layer, inner models indented, and each parameter of none; put what counts in `counted`.
 
         A subclass that skips `__init__` may lack a list.
@@ -61,11 +68,11 @@ class BaseModel:
         for param in _count(getattr(self, "params", []), counted):
             yield f"{indent}weights {shapes_text([param.shape])}", f"{param.size:,}"
 
-    def forget(self):
+    def forget(self) -> None:
         """Let `backward` raise until the next `forward`, as the layers now keep another input than the loss."""
         self.loss_layer.cache = None
 
-    def save_params(self, file_name=None):
+    def save_params(self, file_name: str | Path | None = None) -> None:
         """Write the parameters to a .npz file, each shared one once.
 
         Parameters
@@ -78,7 +85,7 @@ class BaseModel:
         arrays = {f"param_{i}": np.to_cpu(param) for i, param in enumerate(unique_params(self.params))}
         write_arrays(path, arrays)
 
-    def load_params(self, file_name=None):
+    def load_params(self, file_name: str | Path | None = None) -> None:
         """Read parameters, in place, that `save_params` wrote or that the book publishes.
 
         Parameters
@@ -120,7 +127,7 @@ class BaseModel:
         if not isinstance(arrays, (list, tuple)) or not all(isinstance(array, numpy.ndarray) for array in arrays):
             raise InputError(f"{source} holds no list of arrays")
         self._expect_shapes(self.params, arrays, source)
-        firsts = []  # places in params where a memory comes up first
+        firsts: list[int] = []  # places in params where a memory comes up first
         for i, param in enumerate(self.params):
             for first in firsts:
                 sharing = how_shared(self.params[first], param)
@@ -135,7 +142,7 @@ class BaseModel:
                 firsts.append(i)
         return [arrays[i] for i in firsts]
 
-    def assign_params(self, arrays, source):
+    def assign_params(self, arrays: list[numpy.ndarray], source: str | Path) -> None:
         """Write arrays into the parameters, in the parameters' dtype.
 
         Parameters
@@ -168,19 +175,19 @@ class BaseModel:
                 f"it holds {shapes_text(got)}, wanted {shapes_text(wanted)}")
 
 
-def _count(params, counted):
+def _count(params: list[Array], counted: list[Array]) -> list[Array]:
     """Return the parameters that share no memory with those counted, and add them there."""
     new = unique_params([*counted, *params])[len(counted):]
     counted += new
     return new
 
 
-def npz_path(file_name):
+def npz_path(file_name: str | Path) -> Path:
     """Return the .npz file that stands for a name of a file of parameters."""
     name = str(file_name)
     return Path(name if name.endswith(".npz") else name.removesuffix(".pkl") + ".npz")
 
 
-def shapes_text(shapes):
+def shapes_text(shapes: Iterable[tuple[int, ...]]) -> str:
     """Return shapes as one short text."""
     return ", ".join("x".join(map(str, shape)) for shape in shapes) or "no arrays"

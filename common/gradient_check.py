@@ -36,7 +36,7 @@ class Settings(cli.Settings):
     tolerance: float = setting(TOLERANCE, "largest relative error allowed", cli.positive_float)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Check every layer of `common` and print a table.
 
     Parameters

@@ -2,8 +2,10 @@
 import itertools
 import time
 
-from common.device.ids import ids_array
-from common.np import np
+from common.base_model import BaseModel
+from common.device.ids import Ids, ids_array
+from common.np import Array, np
+from common.optimizer import Optimizer
 from common.training.batches import ExampleBatches, StripBatches
 from common.training.clip import remove_duplicate
 from common.training.epochs import RunningMean, train_epochs, training_step
@@ -28,12 +30,12 @@ class BaseTrainer:
         Iterations between two reports and two points of the curve.
     """
 
-    def __init__(self, model, optimizer):
+    def __init__(self, model: BaseModel, optimizer: Optimizer) -> None:
         self.model = model
         self.optimizer = optimizer
         self.current_epoch = 0
         self.eval_interval = None
-        self.curve = []
+        self.curve: list[float] = []
 
     def _fit(self, batches, max_epoch, max_grad, eval_interval, report):
         """Train for `max_epoch` epochs, each one pass over `batches`.
@@ -84,11 +86,12 @@ class Trainer(BaseTrainer):
     """
 
     @property
-    def loss_list(self):
+    def loss_list(self) -> list[float]:
         """Mean loss of each interval, in nats."""
         return self.curve
 
-    def fit(self, x, t, max_epoch=10, batch_size=32, max_grad=None, eval_interval=20):
+    def fit(self, x: Array, t: Array, max_epoch: int = 10, batch_size: int = 32, max_grad: float | None = None,
+            eval_interval: int | None = 20) -> None:
         """Train, and print the loss every `eval_interval` iterations.
 
         Parameters
@@ -107,7 +110,7 @@ class Trainer(BaseTrainer):
         self._fit(ExampleBatches(x, t, batch_size, drop_last=True), max_epoch, max_grad, eval_interval,
                   lambda loss: (loss, f"loss {loss:.4f}"))
 
-    def plot(self, ylim=None):
+    def plot(self, ylim: tuple[float, float] | None = None) -> None:
         """Show the curve of the loss."""
         self._plot("loss", ylim)
 
@@ -125,24 +128,25 @@ class RnnlmTrainer(BaseTrainer):
         Perplexity of each interval: exp of the mean loss.
     """
 
-    def __init__(self, model, optimizer):
+    def __init__(self, model: BaseModel, optimizer: Optimizer) -> None:
         super().__init__(model, optimizer)
         self.time_idx = 0
 
     @property
-    def ppl_list(self):
+    def ppl_list(self) -> list[float]:
         """Perplexity of each interval."""
         return self.curve
 
-    def get_batch(self, x, t, batch_size, time_size):
+    def get_batch(self, x: Array | Ids, t: Array | Ids, batch_size: int, time_size: int) -> tuple[Array, Array]:
         """Return the next batch: two new arrays of ids, xs and ts, of shape (batch_size, time_size)."""
         batches = StripBatches(x, t, batch_size, time_size)
         batches.position = self.time_idx
-        batch = batches.next_batch()
+        xs, ts = batches.next_batch()
         self.time_idx = batches.position
-        return tuple(ids_array(ids).copy() for ids in batch)
+        return ids_array(xs).copy(), ids_array(ts).copy()
 
-    def fit(self, xs, ts, max_epoch=10, batch_size=20, time_size=35, max_grad=None, eval_interval=20):
+    def fit(self, xs: Array | Ids, ts: Array | Ids, max_epoch: int = 10, batch_size: int = 20, time_size: int = 35,
+            max_grad: float | None = None, eval_interval: int | None = 20) -> None:
         """Train, and print the perplexity every `eval_interval` iterations.
 
         Parameters
@@ -171,6 +175,6 @@ class RnnlmTrainer(BaseTrainer):
         finally:
             self.time_idx = batches.position
 
-    def plot(self, ylim=None):
+    def plot(self, ylim: tuple[float, float] | None = None) -> None:
         """Show the curve of the perplexity."""
         self._plot("perplexity", ylim)

@@ -4,11 +4,15 @@ Each takes the class, a name for the variant, the weights by the names of the co
 inputs, and options for the constructor; a case for anything else is a `Case` written by hand.
 All floating arrays are float64.
 """
-from common.gradients.checker import Case, check
-from common.np import np
+from collections.abc import Callable
+from typing import Any
+
+from common.gradients.checker import Case, Result, check
+from common.np import Array, np
 
 
-def layer_case(layer, variant, weights, x, forward_options=None, **options):
+def layer_case(layer: Callable[..., Any], variant: str, weights: dict[str, Array], x: Array,
+               forward_options: dict[str, Any] | None = None, **options: Any) -> Case:
     """Return the case of a plain layer: `forward(x) -> y`, `backward(dy) -> dx`.
 
     Parameters
@@ -37,7 +41,8 @@ def layer_case(layer, variant, weights, x, forward_options=None, **options):
     return _case(layer, variant, weights, options, {"x": x}, forward, backward)
 
 
-def loss_case(layer, variant, weights, x, t, single_backward=False, **options):
+def loss_case(layer: Callable[..., Any], variant: str, weights: dict[str, Array], x: Array, t: Array,
+              single_backward: bool = False, **options: Any) -> Case:
     """Return the case of a loss layer: `forward(x, t) -> loss`, `backward(dout) -> dx`.
 
     Parameters
@@ -67,7 +72,7 @@ def loss_case(layer, variant, weights, x, t, single_backward=False, **options):
     return case
 
 
-def step_case(layer, variant, weights, x, **states):
+def step_case(layer: Callable[..., Any], variant: str, weights: dict[str, Array], x: Array, **states: Array) -> Case:
     """Return the case of one step of a recurrent network.
 
     `forward(x, *states)` returns the new states, `backward(*dstates)` dx and the gradients of
@@ -98,7 +103,9 @@ def step_case(layer, variant, weights, x, **states):
     return _case(layer, variant, weights, {}, {"x": x} | states, forward, backward)
 
 
-def sequence_case(layer, variant, weights, xs, states=None, final=("h",), forward_options=None, **options):
+def sequence_case(layer: Callable[..., Any], variant: str, weights: dict[str, Array], xs: Array,
+                  states: dict[str, Array] | None = None, final: tuple[str, ...] = ("h",),
+                  forward_options: dict[str, Any] | None = None, **options: Any) -> Case:
     """Return the case of a recurrent layer over a sequence.
 
     `forward(xs) -> hs`; `backward(dhs, dh=..., dc=...) -> dxs`, with a gradient for each final
@@ -138,7 +145,8 @@ def sequence_case(layer, variant, weights, xs, states=None, final=("h",), forwar
     return _case(layer, variant, weights, options, {"xs": xs} | initial, forward, backward)
 
 
-def stack_case(layer, variant, sizes, xs, states, lengths=None, **options):
+def stack_case(layer: type, variant: str, sizes: tuple[Any, ...], xs: Array, states: dict[str, Array],
+               lengths: list[int] | None = None, **options: Any) -> Case:
     """Return the case of a `TimeStack`: `forward(xs, *initial) -> output, *final`, `backward(doutput, *dfinal)`.
 
     Parameters
@@ -174,7 +182,8 @@ def stack_case(layer, variant, sizes, xs, states, lengths=None, **options):
     return Case(layer.__name__, variant, build, {"xs": xs} | initial, forward, backward)
 
 
-def model_case(name, variant, build, xs, ts, states=None, single_backward=False):
+def model_case(name: str, variant: str, build: Callable[[], Any], xs: Array, ts: Array,
+               states: list[Any] | None = None, single_backward: bool = False) -> Case:
     """Return the case of a whole model: `forward(xs, ts) -> loss`, `backward(dout)`.
 
     Parameters
@@ -207,7 +216,7 @@ def model_case(name, variant, build, xs, ts, states=None, single_backward=False)
     return Case(name, variant, build, {"xs": xs, "ts": ts}, forward, backward, single_backward=single_backward)
 
 
-def check_model(model, xs, ts, seed=0):
+def check_model(model: Any, xs: Array, ts: Array, seed: int = 0) -> Result:
     """Check all gradients of a model, as `check` does; its state is zeros then.
 
     Parameters

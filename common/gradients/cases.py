@@ -6,6 +6,8 @@ for a layer that has none. Sizes are tiny and all different, so that no two axes
 import dataclasses
 import functools
 import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy
 
@@ -31,20 +33,21 @@ from common.layers.time import (
     TimeSigmoidWithLoss,
     TimeSoftmaxWithLoss,
 )
-from common.np import np
+from common.np import Array, DTypeLike, np
 
 N, T, D, H, V = 2, 3, 4, 5, 7  # batch, time steps, input, hidden, vocabulary
 
-MAKERS = []  # functions of a `Draw` that yield the cases of a layer
+Maker: TypeAlias = "Callable[[Draw], Iterator[Case]]"  # yields the cases of a layer
+MAKERS: list[Maker] = []
 
 
-def layer(maker):
+def layer(maker: Maker) -> Maker:
     """Register a function that takes a `Draw` and yields cases."""
     MAKERS.append(maker)
     return maker
 
 
-def layer_cases(seed=0, dtype=np.float64):
+def layer_cases(seed: int = 0, dtype: DTypeLike = np.float64) -> list[Case]:
     """Build the cases of all layers.
 
     Parameters
@@ -71,27 +74,27 @@ class Draw:
         Of all numbers that are not ids.
     """
 
-    def __init__(self, seed, dtype=np.float64):
+    def __init__(self, seed: int | list[int], dtype: DTypeLike = np.float64) -> None:
         self.rng = numpy.random.default_rng(seed)
         self.dtype = dtype
 
-    def normal(self, *shape, std=1.0):
+    def normal(self, *shape: int, std: float = 1.0) -> Array:
         """Return normal numbers."""
         return np.to_device((std * self.rng.standard_normal(shape)).astype(self.dtype))
 
-    def strided(self, *shape):
+    def strided(self, *shape: int) -> Array:
         """Return normal numbers that lie in memory in reverse, with gaps, the first axis fastest."""
         return self.normal(*(2 * size for size in reversed(shape)))[tuple(slice(None, None, -2) for _ in shape)].T
 
-    def ids(self, *shape, size=V):
+    def ids(self, *shape: int, size: int = V) -> Array:
         """Return integers from 0 to size - 1."""
         return np.to_device(self.rng.integers(0, size, shape))
 
-    def one_hot(self, *shape, size=V):
+    def one_hot(self, *shape: int, size: int = V) -> Array:
         """Return a row of zeros with a single 1 for each of `shape`."""
         return np.eye(size, dtype=int)[self.ids(*shape, size=size)]  # (*shape, size)
 
-    def recurrent(self, gates, biases=None, vectors=()):
+    def recurrent(self, gates: int, biases: int | None = None, vectors: Sequence[str] = ()) -> dict[str, Array]:
         """Return the weights of a recurrent layer by name: Wx (D, gates H), Wh (H, gates H), b (biases H,).
 
         And by the names in `vectors` further weights (H,).
@@ -101,11 +104,11 @@ class Draw:
             "b": self.normal((biases or gates) * H, std=0.5),
         } | {name: self.normal(H, std=0.5) for name in vectors}
 
-    def two_recurrent(self, gates, biases=None):
+    def two_recurrent(self, gates: int, biases: int | None = None) -> dict[str, Array]:
         """Return the weights of a bidirectional layer by name: Wx1, Wh1, b1, Wx2, Wh2, b2."""
         return {name + reader: weight for reader in "12" for name, weight in self.recurrent(gates, biases).items()}
 
-    def recurrent_off_kinks(self):
+    def recurrent_off_kinks(self) -> dict[str, Array]:
         """Return weights as `recurrent(1)` whose pre-activations keep away from 0, and from the kink of relu.
 
         Each unit's bias is 3 or -3. The rest stays within 1.6 of it: inputs and initial states
@@ -114,7 +117,7 @@ class Draw:
         b = np.to_device(numpy.resize([3, -3], H).astype(self.dtype))
         return {"Wx": 0.1 * self.bounded(D, H), "Wh": 0.04 * self.bounded(H, H), "b": b}
 
-    def bounded(self, *shape):
+    def bounded(self, *shape: int) -> Array:
         """Return numbers from -1 to 1."""
         return np.to_device(self.rng.uniform(-1, 1, shape).astype(self.dtype))
 
@@ -285,7 +288,8 @@ def stack(draw):
                      {"h": draw.normal(2, N, H)}, num_layers=2, dtype=draw.dtype, reset_after=True)
 
 
-def sequences(draw, layer, gates, states, biases=None, vectors=(), **options):
+def sequences(draw: Draw, layer: Callable[..., Any], gates: int, states: Sequence[str], biases: int | None = None,
+              vectors: Sequence[str] = (), **options: Any) -> Iterator[Case]:
     """Yield the cases that every recurrent layer over a sequence has.
 
     Parameters

@@ -19,11 +19,12 @@ directions and element by element::
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy
 
 from common.cli.tables import format_table
-from common.np import np
+from common.np import Array, np
 from common.training.clip import remove_duplicate
 
 STENCIL = ((1, 8 / 12), (2, -1 / 12))  # (steps to either side, weight)
@@ -89,11 +90,11 @@ class Row:
     backward: numpy.ndarray
 
     @property
-    def error(self):
+    def error(self) -> float:
         """Relative error of the two arrays."""
         return relative_error(self.numerical, self.backward)
 
-    def __str__(self):
+    def __str__(self) -> str:
         worst = numpy.unravel_index(numpy.argmax(abs(self.numerical - self.backward)), self.numerical.shape)
         where = f"direction {worst[0]}" if self.kind == "direction" else f"element {tuple(map(int, worst))}"
         return (f"{self.array}: relative error {self.error:.1e} by {self.kind}, worst at {where}: "
@@ -120,36 +121,36 @@ class Result:
     rows: list = field(default_factory=list)
     faults: list = field(default_factory=list)
 
-    def __str__(self):
+    def __str__(self) -> str:
         error = f"largest relative error {self.largest_error:.1e}"
         return f"{self.case.layer}: {self.arrays} arrays, {error}, {self.verdict()}"
 
     @property
-    def arrays(self):
+    def arrays(self) -> int:
         """The number of arrays whose gradients were compared."""
         return len({row.array for row in self.rows})
 
     @property
-    def largest_error(self):
+    def largest_error(self) -> float:
         """The largest relative error of all rows; NaN when one is NaN."""
         return float(numpy.max([row.error for row in self.rows], initial=0.0))
 
-    def verdict(self, tolerance=TOLERANCE):
+    def verdict(self, tolerance: float = TOLERANCE) -> str:
         """Return "ok", or "FAILED" where there are faults or an error is above the tolerance."""
         return "ok" if self.passed(tolerance) else "FAILED"
 
-    def passed(self, tolerance=TOLERANCE):
+    def passed(self, tolerance: float = TOLERANCE) -> bool:
         """Whether there are no faults and no error is above the tolerance."""
         return not self.faults and self.largest_error <= tolerance  # False for NaN
 
-    def report(self, tolerance=TOLERANCE):
+    def report(self, tolerance: float = TOLERANCE) -> str:
         """Say in a few lines what failed and how to see it again."""
         wrong = [str(row) for row in self.rows if not row.error <= tolerance]
         title = f"{self.case.layer} ({self.case.variant}): tolerance {tolerance:g}, repeat with seed {self.seed}"
         return "\n    ".join([title, *self.faults, *wrong])
 
 
-def relative_error(numerical, backward):
+def relative_error(numerical: numpy.ndarray, backward: numpy.ndarray) -> float:
     """Return ||n - b|| / max(||n||, ||b||), and 0 where both are exactly zero.
 
     Parameters
@@ -169,7 +170,8 @@ def relative_error(numerical, backward):
     return float(norm(numerical - backward) / numpy.maximum(norm(numerical), norm(backward)))
 
 
-def numerical_gradient(function, array, upstream=1.0, step=STEP):
+def numerical_gradient(function: Callable[[], Any], array: Array, upstream: float | Array = 1.0,
+                       step: float = STEP) -> numpy.ndarray:
     """Return the gradient of a function with respect to an array, by central differences of each element.
 
     Parameters
@@ -202,7 +204,7 @@ def numerical_gradient(function, array, upstream=1.0, step=STEP):
     return gradient
 
 
-def first_order_change(function, array, index, step):
+def first_order_change(function: Callable[[], Any], array: Array, index: Any, step: float | Array) -> Any:
     """Return by how much what a function returns changes, to first order, when `step` is added to array[index]."""
     start = array[index].copy()
     slope = 0
@@ -218,7 +220,7 @@ def first_order_change(function, array, index, step):
     return slope
 
 
-def check(case, seed=0, directions=2, elements=True):
+def check(case: Case, seed: int = 0, directions: int = 2, elements: bool = True) -> Result:
     """Compare the gradients of a case with central differences, and see that the layer keeps its contract.
 
     Parameters
@@ -248,7 +250,7 @@ def check(case, seed=0, directions=2, elements=True):
         np.set_random_state(random_state)
 
 
-def assert_gradients(case, tolerance=TOLERANCE, seed=0, elements=True):
+def assert_gradients(case: Case, tolerance: float = TOLERANCE, seed: int = 0, elements: bool = True) -> None:
     """Check a case as `check` does.
 
     Parameters
@@ -399,17 +401,17 @@ class _Check:
         return np.concatenate([np.asarray(arrays[name]).reshape(-1) for name in self.upstream])
 
 
-def copies(arrays):
+def copies(arrays: dict[str, Array]) -> dict[str, Array]:
     """Return a dict with a copy of each array."""
     return {name: array.copy() for name, array in arrays.items()}
 
 
-def changed(arrays, before):
+def changed(arrays: dict[str, Array], before: dict[str, Array]) -> list[str]:
     """Return the names of the arrays that are not equal, NaN counting as equal to itself."""
     return [name for name, array in arrays.items() if not np.array_equal(array, before[name], equal_nan=True)]
 
 
-def table(results, tolerance=TOLERANCE):
+def table(results: list[Result], tolerance: float = TOLERANCE) -> str:
     """Return results as a table: layer, variant, number of arrays, largest relative error, verdict.
 
     Parameters

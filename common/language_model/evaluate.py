@@ -1,15 +1,18 @@
 """How well a language model predicts a text, and how often a sequence-to-sequence model is right."""
 import inspect
 import math
+from typing import Any
 
-from common.device.ids import known_ids
-from common.np import np
+from common.base_model import BaseModel
+from common.device.ids import Ids, known_ids
+from common.language_model.model import LanguageModel
+from common.np import Array, np
 from common.training.batches import StripBatches
 
 STEPS_AT_ONCE = 500
 
 
-def perplexity(model, corpus):
+def perplexity(model: LanguageModel, corpus: Array | Ids) -> float:
     """Predict every token of a text but the first exactly once, and return the perplexity.
 
     The text is read as one strip, the state carried from its beginning to its end. The state
@@ -36,12 +39,12 @@ def perplexity(model, corpus):
     return safe_exp(float(nats) / (len(corpus) - 1))
 
 
-def safe_exp(nats):
+def safe_exp(nats: float) -> float:
     """exp, or infinity where that is too large for a float."""
     return math.exp(nats) if not nats > 700 else math.inf
 
 
-def eval_perplexity(model, corpus, batch_size=10, time_size=35):
+def eval_perplexity(model: BaseModel, corpus: Array | Ids, batch_size: int = 10, time_size: int = 35) -> float:
     """Return the perplexity in the book's way.
 
     The text is cut into `batch_size` strips, (n - 1) // batch_size tokens apart, and
@@ -72,7 +75,8 @@ def eval_perplexity(model, corpus, batch_size=10, time_size=35):
     return float(np.exp(total / len(batches)))
 
 
-def eval_seq2seq(model, question, correct, id_to_char, verbose=False, is_reverse=False):
+def eval_seq2seq(model: Any, question: Array, correct: Array, id_to_char: dict[int, str], verbose: bool = False,
+                 is_reverse: bool = False) -> int:
     """Let a sequence-to-sequence model answer one question, greedily, and say whether all of it is right.
 
     Parameters
@@ -97,8 +101,8 @@ def eval_seq2seq(model, question, correct, id_to_char, verbose=False, is_reverse
     guess = [int(char_id) for char_id in model.generate(question, start_id, len(answer))]
     is_right = guess == answer
     if verbose:
-        asked = np.to_cpu(question).reshape(-1).tolist()
+        question = np.to_cpu(question).reshape(-1)
         asked, wanted, given = ("".join(id_to_char[char_id] for char_id in ids)
-                                for ids in (asked[::-1] if is_reverse else asked, answer, guess))
+                                for ids in ((question[::-1] if is_reverse else question).tolist(), answer, guess))
         print(f"Q {asked}\nT {wanted}\n{'O' if is_right else 'X'} {given}\n---")
     return 1 if is_right else 0

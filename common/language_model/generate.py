@@ -1,11 +1,15 @@
 """Sampling text from a language model."""
+from collections.abc import Sequence
+
 import numpy
 
+from common.language_model.model import LanguageModel
 from common.np import np
 
 
-def generate(model, prompt, length, temperature=1.0, top_k=None, top_p=None, greedy=False,
-             banned=(), samples=1, rng=None):
+def generate(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray, length: int, temperature: float = 1.0,
+             top_k: int | None = None, top_p: float | None = None, greedy: bool = False, banned: Sequence[int] = (),
+             samples: int = 1, rng: numpy.random.Generator | None = None) -> numpy.ndarray:
     """Continue a prompt, token by token, each drawn from the model's prediction.
 
     The prompt is read from a state of zeros; the state that the model has from training is put
@@ -55,7 +59,8 @@ def generate(model, prompt, length, temperature=1.0, top_k=None, top_p=None, gre
     return generated
 
 
-def next_probabilities(scores, temperature=1.0, top_k=None, top_p=None, banned=()):
+def next_probabilities(scores: numpy.ndarray, temperature: float = 1.0, top_k: int | None = None,
+                       top_p: float | None = None, banned: Sequence[int] = ()) -> numpy.ndarray:
     """Turn scores into the probabilities to draw from.
 
     Parameters
@@ -111,7 +116,7 @@ def next_probabilities(scores, temperature=1.0, top_k=None, top_p=None, banned=(
     return probabilities
 
 
-def draw(probabilities, rng):
+def draw(probabilities: numpy.ndarray, rng: numpy.random.Generator) -> numpy.ndarray:
     """Draw one id from each row.
 
     Parameters

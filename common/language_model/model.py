@@ -1,9 +1,14 @@
 """What every language model shares: a stack of layers from ids to scores, and a loss on top."""
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 from common.base_model import BaseModel
+from common.device.ids import Ids
+from common.layers.base import Layer
 from common.layers.losses import OutputWithLoss
 from common.layers.time import TimeDropout, TimeSoftmaxWithLoss
+from common.np import Array
 
 
 class LanguageModel(BaseModel):
@@ -20,11 +25,11 @@ class LanguageModel(BaseModel):
         Restarts the random generators, from which weights and dropout masks are drawn; None leaves them alone.
     """
 
-    def __init__(self, vocab_size, seed=None):
+    def __init__(self, vocab_size: int, seed: int | None = None) -> None:
         super().__init__(seed)
         self.vocab_size = vocab_size
 
-    def compose(self, layers):
+    def compose(self, layers: list[Layer]) -> None:
         """Take the layers, from ids to scores, and a loss for the scores.
 
         Parameters
@@ -36,11 +41,11 @@ class LanguageModel(BaseModel):
         self.head = OutputWithLoss(layers[-1], TimeSoftmaxWithLoss())
         self.collect_params()
 
-    def forget(self):
+    def forget(self) -> None:
         """Let `backward` raise until the next `forward`, as the layers now keep another input than the loss."""
         self.head.cache = None
 
-    def predict(self, xs, train_flg=False):
+    def predict(self, xs: Array | Ids, train_flg: bool = False) -> Array:
         """Map ids xs (N, T) to the scores (N, T, V) of each next token; `backward` needs a new `forward` after it.
 
         Parameters
@@ -52,7 +57,7 @@ class LanguageModel(BaseModel):
         self.forget()
         return self._through(self.layers, xs, train_flg)
 
-    def forward(self, xs, ts, train_flg=True, gradients=True):
+    def forward(self, xs: Array | Ids, ts: Array | Ids, train_flg: bool = True, gradients: bool = True) -> Array:
         """Return the mean cross entropy, in nats, of targets ts (N, T) after ids xs (N, T).
 
         Parameters
@@ -66,7 +71,7 @@ class LanguageModel(BaseModel):
         """
         return self.head.forward(self._through(self.layers[:-1], xs, train_flg), ts, gradients)
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> None:
         """Set all gradients of the last forward, times dout."""
         dout = self.head.backward(dout)
         for layer in reversed(self.layers[:-1]):
@@ -80,26 +85,26 @@ class LanguageModel(BaseModel):
         return xs
 
     @property
-    def recurrent_layers(self):
+    def recurrent_layers(self) -> list[Any]:
         """The layers that carry a state."""
         return [layer for layer in self.layers if hasattr(layer, "reset_state")]
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Let the next forward start from zeros."""
         for layer in self.recurrent_layers:
             layer.reset_state()
 
-    def get_state(self):
+    def get_state(self) -> list[tuple[Array | None, ...]]:
         """Return the carried states: for each recurrent layer a tuple, (h,) or (h, c)."""
         return [layer.state for layer in self.recurrent_layers]
 
-    def set_state(self, states):
+    def set_state(self, states: list[tuple[Array | None, ...]]) -> None:
         """Put states that `get_state` returned back."""
         for layer, state in zip(self.recurrent_layers, states, strict=True):
             layer.set_state(*state)
 
     @contextlib.contextmanager
-    def fresh_state(self):
+    def fresh_state(self) -> Iterator[None]:
         """Within the block the state starts from zeros; after it the old one is back.
 
         A `backward` then needs a new `forward`.

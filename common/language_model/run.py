@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -46,6 +47,7 @@ class TrainingRun:
         self.model, self.optimizer, self.corpus = model, optimizer, corpus
         train = known_ids(corpus.train)
         self.valid = known_ids(corpus.valid)
+        self.batches: StripBatches | WindowBatches
         if settings.windows:
             self.batches = WindowBatches(
                 train, settings.time_size, settings.batch_size, settings.shuffle, settings.seed)
@@ -56,7 +58,7 @@ class TrainingRun:
         self.singular_values = []  # of Wh before training and after each epoch
         self.batch = 0  # batches of the current epoch that are done
         self.tokens = 0  # that they predicted
-        self.nats = 0.0  # sum of the losses of these tokens
+        self.nats: Any = 0.0  # sum of the losses of these tokens
         self.seconds = 0.0  # that they took
         self.stop_asked = False
 

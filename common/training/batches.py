@@ -5,11 +5,14 @@ Whatever is iterated over once for each epoch serves `train_epochs`; a list of b
 On a GPU the batches are `common.device.ids.Ids`: the corpus goes up once, and what the gradient of an
 embedding needs of a batch is found once an epoch, so that a training step waits for nothing.
 """
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy
 
-from common.device.ids import Ids, known_ids
+from common.device.ids import Ids, ids_array, known_ids
 from common.errors import InputError
-from common.np import np
+from common.np import Array, ArrayLike, np
 
 
 class StripBatches:
@@ -49,7 +52,7 @@ class StripBatches:
         A size is below 1, `xs` and `ts` differ in shape, or the corpus is shorter than one batch.
     """
 
-    def __init__(self, xs, ts, batch_size, time_size):
+    def __init__(self, xs: Array | Ids, ts: Array | Ids, batch_size: int, time_size: int) -> None:
         if batch_size < 1 or time_size < 1:
             raise InputError(f"batch_size and time_size must be at least 1, got {batch_size} and {time_size}")
         if xs.ndim != 1 or xs.shape != ts.shape:
@@ -65,18 +68,18 @@ class StripBatches:
         self.position = 0
         self._n, self._strip = n, n // batch_size  # ids, and ids from the start of a strip to that of the next
         self._xs, self._ts = _twice(known_ids(xs)), _twice(known_ids(ts))  # (2n,): no strip has to go over the end
-        self._orders = {}  # from positions of an epoch to rows of (batches, N * T)
+        self._orders: dict[int, Array] = {}  # from positions of an epoch to rows of (batches, N * T)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The number of batches in an epoch, n // (N * T)."""
         return self._n // (self.batch_size * self.time_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Array | Ids, Array | Ids]]:
         """Deal an epoch, as many batches as `len` says, from where the last one ended."""
         for _ in range(len(self)):
             yield self.next_batch()
 
-    def next_batch(self):
+    def next_batch(self) -> tuple[Array | Ids, Array | Ids]:
         """Return the next T steps of every strip and move on.
 
         Returns
@@ -142,18 +145,18 @@ class WindowPairs:
         `window` is below 1 or the corpus has no more than `window` ids.
     """
 
-    def __init__(self, corpus, window=5):
+    def __init__(self, corpus: ArrayLike, window: int = 5) -> None:
         corpus = numpy.asarray(corpus)  # (n,)
         _check_window(corpus, window)
         windows = numpy.lib.stride_tricks.sliding_window_view(corpus, window)  # (n - W + 1, W)
         self.xs = windows[:-1]  # (n - W, W)
         self.ts = windows[1:]   # (n - W, W)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The number of pairs, n - W."""
         return len(self.xs)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return pair i, `x` (W,) and `t` (W,); IndexError past the last, which ends a for loop."""
         return self.xs[i], self.ts[i]
 
@@ -185,7 +188,8 @@ class WindowBatches:
         A size is below 1 or the corpus has no more than `window` ids.
     """
 
-    def __init__(self, corpus, window=5, batch_size=128, shuffle=False, seed=None):
+    def __init__(self, corpus: Array | Ids, window: int = 5, batch_size: int = 128, shuffle: bool = False,
+                 seed: int | None = None) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         _check_window(corpus, window)
@@ -196,18 +200,20 @@ class WindowBatches:
         self.seed = numpy.random.SeedSequence().entropy if seed is None else seed
         self.position = 0
         self._steps = np.arange(window)  # (W,)
-        self._epoch, self._starts, self._orders = None, None, []
+        self._epoch: int | None = None
+        self._starts: Array  # set by _begin
+        self._orders: list[Array] = []
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The number of batches in an epoch."""
         return -(-self.pairs // self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Array | Ids, Array | Ids]]:
         """Deal what is left of the epoch, all of it at first."""
         for _ in range(len(self) - self.position % len(self)):
             yield self.next_batch()
 
-    def next_batch(self):
+    def next_batch(self) -> tuple[Array | Ids, Array | Ids]:
         """Return the next batch and move on, into the next epoch after the last.
 
         Returns
@@ -241,7 +247,7 @@ class WindowBatches:
         """Return the orders that sort the batches of windows at these places: rows of (batches, B * W)."""
         if len(starts) == 0:
             return []
-        xs = self.corpus.array[starts[:, None] + self._steps]  # (pairs, W)
+        xs = ids_array(self.corpus)[starts[:, None] + self._steps]  # (pairs, W)
         return np.argsort(xs.reshape(len(starts) // batch_size, -1), axis=1, kind="stable")  # (batches, B * W)
 
 
@@ -263,18 +269,18 @@ class ExampleBatches:
         There is not one batch, or `xs` and `ts` differ in length.
     """
 
-    def __init__(self, xs, ts, batch_size, drop_last=False):
+    def __init__(self, xs: Array | Ids, ts: Array | Ids, batch_size: int, drop_last: bool = False) -> None:
         if len(xs) != len(ts):
             raise InputError(f"there must be a target for each example, got {len(xs)} examples and {len(ts)} targets")
         if not 1 <= batch_size or len(xs) < (batch_size if drop_last else 1):
             raise InputError(f"batch_size must be from 1 to the number of examples, got {batch_size} for {len(xs)}")
         self.xs, self.ts, self.batch_size, self.drop_last = xs, ts, batch_size, drop_last
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The number of batches in an epoch."""
         return len(self.xs) // self.batch_size if self.drop_last else -(-len(self.xs) // self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Array | Ids, Array | Ids]]:
         order = np.to_device(np.host_rng.permutation(len(self.xs)))  # (n,)
         for i in range(len(self)):
             chosen = order[i * self.batch_size:(i + 1) * self.batch_size]  # (N,)
@@ -292,14 +298,14 @@ class DrawnBatches:
         How many of them are an epoch.
     """
 
-    def __init__(self, draw, batches):
+    def __init__(self, draw: Callable[[], Any], batches: int) -> None:
         self.draw, self.batches = draw, batches
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The number of batches in an epoch."""
         return self.batches
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         for _ in range(self.batches):
             yield self.draw()
 

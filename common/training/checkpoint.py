@@ -1,17 +1,22 @@
 """What a training run needs to go on exactly where it stopped."""
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy
 
+from common.base_model import BaseModel
 from common.errors import InputError
 from common.files.arrays import read_arrays, write_arrays
-from common.np import np
+from common.np import Array, np
+from common.optimizer import Optimizer
+from common.text.vocabulary import Vocabulary
 from common.training.clip import unique_params
 
 FORMAT = 1
 
 
-def save_checkpoint(path, model, facts, optimizer=None):
+def save_checkpoint(path: str | Path, model: Any, facts: dict[str, Any], optimizer: Optimizer | None = None) -> None:
     """Write a model, and what else is given, to a .npz file.
 
     Parameters
@@ -37,12 +42,13 @@ def save_checkpoint(path, model, facts, optimizer=None):
     write_arrays(path, arrays | {"facts": numpy.array(json.dumps(facts))})
 
 
-def param_arrays(model):
+def param_arrays(model: BaseModel) -> dict[str, Array]:
     """Return the parameters of a model by the names that they have in a checkpoint."""
     return {f"param_{i}": param for i, param in enumerate(unique_params(model.params))}
 
 
-def read_checkpoint(path, model_name, vocabulary):
+def read_checkpoint(path: str | Path, model_name: str,
+                    vocabulary: Vocabulary) -> tuple[dict[str, numpy.ndarray], dict[str, Any]]:
     """Read a checkpoint, and see that it is of the model and the vocabulary at hand.
 
     Parameters
@@ -78,7 +84,7 @@ def read_checkpoint(path, model_name, vocabulary):
     return arrays, facts
 
 
-def restore_params(path, arrays, model):
+def restore_params(path: str | Path, arrays: dict[str, numpy.ndarray], model: BaseModel) -> None:
     """Put the parameters of a checkpoint into a model.
 
     Raises
@@ -90,7 +96,8 @@ def restore_params(path, arrays, model):
     model.assign_params([arrays[f"param_{i}"] for i in range(count)], path)
 
 
-def restore(path, arrays, facts, model, optimizer, batch_size):
+def restore(path: str | Path, arrays: dict[str, numpy.ndarray], facts: dict[str, Any], model: Any,
+            optimizer: Optimizer, batch_size: int | None) -> None:
     """Put everything of a checkpoint back: parameters, carried states and the optimizer.
 
     Parameters
@@ -111,10 +118,10 @@ def restore(path, arrays, facts, model, optimizer, batch_size):
     """
     params = param_arrays(model)
     memories = {f"memory_{i}_{j}": param for i, param in enumerate(params.values()) for j in range(optimizer.memories)}
-    states = {}
+    states: dict[str, Array] = {}
     carrying = [] if batch_size is None else model.recurrent_layers
     for i, layer in enumerate(carrying):
-        shape = (batch_size, layer.hidden_size)
+        shape: tuple[Any, ...] = (batch_size, layer.hidden_size)
         states |= {f"state_{i}_{j}": np.zeros(shape, dtype=layer.params[0].dtype) for j in range(len(layer.state))}
     at_start = facts.get("steps") == 0  # before the first step there are neither memories nor states
     expect_arrays(path, arrays, params if at_start else params | memories | states)
@@ -130,7 +137,7 @@ def restore(path, arrays, facts, model, optimizer, batch_size):
             layer.set_state(*(np.to_device(arrays[f"state_{i}_{j}"]) for j in range(len(layer.state))))
 
 
-def expect_arrays(path, arrays, wanted):
+def expect_arrays(path: str | Path, arrays: dict[str, numpy.ndarray], wanted: dict[str, Array]) -> None:
     """Raise an InputError unless `arrays` has the names, shapes and dtypes of `wanted`."""
     for name in sorted(wanted.keys() | arrays.keys()):
         have, want = (f"{array.dtype} of shape {array.shape}" if array is not None else "nothing"

@@ -1,8 +1,8 @@
 """Gradients of shared weights, and clipping by the global norm."""
-from common.np import np
+from common.np import Array, np
 
 
-def remove_duplicate(params, grads):
+def remove_duplicate(params: list[Array], grads: list[Array]) -> tuple[list[Array], list[Array]]:
     """Merge parameters that are the same memory, and add up their gradients.
 
     "The same memory" means the same start address and dtype, and shape and strides equal, or
@@ -24,7 +24,8 @@ def remove_duplicate(params, grads):
     ValueError
         Two parameters overlap in any other way.
     """
-    kept_params, kept_grads = [], []
+    kept_params: list[Array] = []
+    kept_grads: list[Array] = []
     for param, grad in zip(params, grads, strict=True):
         for kept_param, kept_grad in zip(kept_params, kept_grads):
             sharing = how_shared(kept_param, param)
@@ -40,16 +41,16 @@ def remove_duplicate(params, grads):
     return kept_params, kept_grads
 
 
-def unique_params(params):
+def unique_params(params: list[Array]) -> list[Array]:
     """Return each memory of `params` once, in order of first appearance."""
-    kept = []
+    kept: list[Array] = []
     for param in params:
         if all(how_shared(other, param) is None for other in kept):
             kept.append(param)
     return kept
 
 
-def how_shared(a, b):
+def how_shared(a: Array, b: Array) -> str | None:
     """Say how two arrays share memory.
 
     Returns
@@ -77,7 +78,7 @@ def how_shared(a, b):
     return None
 
 
-def memory_bounds(array):
+def memory_bounds(array: Array) -> tuple[int, int]:
     """Return the first address of an array's elements and the one after its last."""
     start = array.data.ptr if hasattr(array.data, "ptr") else array.ctypes.data
     if array.size == 0:
@@ -88,12 +89,12 @@ def memory_bounds(array):
     return low, high
 
 
-def global_norm(grads):
+def global_norm(grads: list[Array]) -> Array:
     """Return the Euclidean norm of all gradients taken as one vector."""
     return np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
 
 
-def clip_grads(grads, max_norm):
+def clip_grads(grads: list[Array], max_norm: float) -> Array:
     """Scale all gradients in place so that their global norm is at most `max_norm`. Pascanu et al. 2013.
 
     Parameters

@@ -1,13 +1,18 @@
 """The training loop: forward, backward, clipping and update, batch after batch and epoch after epoch."""
 import itertools
 import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+from common.device.ids import Ids
 from common.errors import InputError
-from common.np import np
+from common.np import Array, np
+from common.optimizer import Optimizer
 from common.training.clip import clip_grads, remove_duplicate
 
 
-def training_step(model, optimizer, xs, ts, max_grad=None, before_update=None, **options):
+def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array | Ids, max_grad: float | None = None,
+                  before_update: Callable[..., None] | None = None, **options: Any) -> Array:
     """Forward, backward and one update on one batch.
 
     Parameters
@@ -39,7 +44,8 @@ def training_step(model, optimizer, xs, ts, max_grad=None, before_update=None, *
     return loss
 
 
-def train_epochs(model, optimizer, batches, epochs, max_grad=None, before_update=None):
+def train_epochs(model: Any, optimizer: Optimizer, batches: Iterable[Any], epochs: int, max_grad: float | None = None,
+                 before_update: Callable[..., None] | None = None) -> Iterator[float]:
     """Train, and yield the mean loss of each epoch.
 
     Between two epochs the caller is free to evaluate, to set `optimizer.lr`, or to stop::
@@ -92,10 +98,10 @@ class RunningMean:
     On a GPU the sum stays there until its value is asked for, so that no training step waits for it.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.total, self.weight = 0.0, 0
 
-    def add(self, number, weight=1):
+    def add(self, number: Any, weight: int = 1) -> None:
         """Take one more number: a float, or a 0-d array."""
         if hasattr(number, "astype"):
             number = number.astype(np.float64)
@@ -103,12 +109,12 @@ class RunningMean:
         self.weight += weight
 
     @property
-    def value(self):
+    def value(self) -> float:
         """The mean of the numbers so far, as a float."""
         return float(self.total) / self.weight
 
 
-def expect_finite(value, name):
+def expect_finite(value: float, name: str) -> float:
     """Return a number that training reached, if it is finite.
 
     Parameters
@@ -127,7 +133,7 @@ def expect_finite(value, name):
     return value
 
 
-def linear_decay(optimizer, steps):
+def linear_decay(optimizer: Optimizer, steps: int) -> Callable[..., None]:
     """Return a `before_update` that lets the learning rate fall evenly, update by update, to 0 behind the last.
 
     Parameters

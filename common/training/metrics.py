@@ -1,8 +1,10 @@
 """Measures: how well a classifier does, from its confusion matrix, and how far a recurrent matrix can stretch."""
 import numpy
 
+from common.np import ArrayLike
 
-def confusion_matrix(ts, ys, classes):
+
+def confusion_matrix(ts: numpy.ndarray, ys: numpy.ndarray, classes: int) -> numpy.ndarray:
     """Count how often each class was taken for each.
 
     Parameters
@@ -20,12 +22,12 @@ def confusion_matrix(ts, ys, classes):
     return numpy.bincount(ts * classes + ys, minlength=classes**2).reshape(classes, classes)  # (K, K)
 
 
-def accuracy(matrix):
+def accuracy(matrix: numpy.ndarray) -> float:
     """Return the share of right predictions in a confusion matrix (K, K)."""
     return float(matrix.trace() / matrix.sum())
 
 
-def macro_f1(matrix):
+def macro_f1(matrix: numpy.ndarray) -> float:
     """Return the mean over the classes of F1 = 2 TP / (2 TP + FP + FN); van Rijsbergen 1979.
 
     Parameters
@@ -38,7 +40,7 @@ def macro_f1(matrix):
     return float((2 * right / numpy.maximum(occurred_and_predicted, 1)).mean())
 
 
-def singular_values(Wh):
+def singular_values(Wh: ArrayLike) -> numpy.ndarray:
     """Return the singular values of a recurrent matrix Wh (H, G), the largest first; (H,).
 
     The largest is the most by which Wh can lengthen a state, and the gradient on its way back (Pascanu et al. 2013).

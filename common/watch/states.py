@@ -8,15 +8,16 @@ measures on another, and compares with `chance_correlation`.
 import numpy
 
 from common.device.ids import known_ids
+from common.language_model.model import LanguageModel
 from common.layers.time import TimeDropout
-from common.np import np
+from common.np import ArrayLike, np
 
 LINE_WIDTH = 80  # characters, at which the position in a line stops growing
 _QUOTES = {'"': '"', "«": "»", "\u201c": "\u201d"}
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
 
-def recorded_states(model, ids):
+def recorded_states(model: LanguageModel, ids: ArrayLike) -> list[dict[str, numpy.ndarray]]:
     """Let a language model read a text, from a state of zeros, and keep all states.
 
     Parameters
@@ -59,7 +60,7 @@ def _replay(layer, xs):
 # Signals of a text
 
 
-def position_in_line(text):
+def position_in_line(text: str) -> numpy.ndarray:
     """Return how many characters of its line stand before each character, as a share of 80, 1 at most; (T,)."""
     signal, position = numpy.zeros(len(text)), 0  # (T,)
     for t, character in enumerate(text):
@@ -68,7 +69,7 @@ def position_in_line(text):
     return signal
 
 
-def inside_quotes(text):
+def inside_quotes(text: str) -> numpy.ndarray:
     """Return 1 from an opening double quote on, up to but not with the closing one, else 0; (T,).
 
     A quote that does not end before the next empty line is taken for none: one stray mark would turn the rest of
@@ -77,7 +78,7 @@ def inside_quotes(text):
     return _inside(text, _QUOTES)
 
 
-def inside_brackets(text):
+def inside_brackets(text: str) -> numpy.ndarray:
     """Return 1 from an opening bracket on, up to but not with its closing one, else 0; (T,).
 
     Brackets may stand within each other; one that is not closed before the next empty line is taken for none.
@@ -87,7 +88,7 @@ def inside_brackets(text):
 
 def _inside(text, closing):
     signal = numpy.zeros(len(text))  # (T,)
-    opened = []  # (where, what closes it)
+    opened: list[tuple[int, str]] = []  # (where, what closes it)
     for t, character in enumerate(text):
         if text.startswith("\n\n", t):
             opened.clear()
@@ -98,7 +99,7 @@ def _inside(text, closing):
     return signal
 
 
-def inside_capitals(text):
+def inside_capitals(text: str) -> numpy.ndarray:
     """Return 1 at the letters of words of two capitals or more, from the second letter on, else 0; (T,)."""
     signal = numpy.zeros(len(text))  # (T,)
     for t in range(1, len(text)):
@@ -106,7 +107,7 @@ def inside_capitals(text):
     return signal
 
 
-def line_indent(text):
+def line_indent(text: str) -> numpy.ndarray:
     """Return the number of spaces at the beginning of each character's line, as far as they are read; (T,)."""
     signal = numpy.zeros(len(text))  # (T,)
     spaces, leading = 0, True
@@ -131,7 +132,7 @@ SIGNALS = {
 # Cells that follow a signal
 
 
-def correlations(states, signal):
+def correlations(states: numpy.ndarray, signal: numpy.ndarray) -> numpy.ndarray:
     """Return Pearson's correlation of each cell with a signal.
 
     Parameters

@@ -106,7 +106,8 @@ class UnrolledNetwork:
             Nats, summed over the characters.
         shown : list of Shown
         """
-        loss, shown, state = 0.0, [], self._zeros()
+        shown: list[Shown] = []
+        loss, state = 0.0, self._zeros()
         for t in range(self.T):
             run = functools.partial(self._run, "forward", shown, t, replace or {})
             x = run("embedding", ("x",), idx=self.ids[t])  # (1, D)
@@ -123,7 +124,8 @@ class UnrolledNetwork:
         -------
         list of Shown
         """
-        shown, dstate = [], self._zeros()
+        shown: list[Shown] = []
+        dstate = self._zeros()
         for t in reversed(range(self.T)):
             run = functools.partial(self._run, "backward", shown, t, {})
             dscores = run("loss", ("dx",))  # (1, V)

@@ -15,6 +15,8 @@ it.
 import contextlib
 import inspect
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy
 
@@ -25,7 +27,7 @@ from common.layers.base import Layer
 from common.layers.packing import checked_lengths
 from common.layers.recurrent import RecurrentLayer
 from common.np import np
-from common.watch.walk import walk
+from common.watch.walk import Line, walk
 
 _WEIGHT = re.compile(r"d?(W[a-z]{0,2}|b)")  # weights, their blocks and gradients: W, Wxz, dWh, db
 
@@ -58,31 +60,36 @@ class LayerTrace:
         Of a recurrent layer: the formula and the line of source of each array.
     """
 
-    def __init__(self, path, layer):
+    def __init__(self, path: str, layer: Layer) -> None:
         self.path, self.layer = path, type(layer).__name__
-        self.T, self.in_time = None, set()
-        self.arrays, self.grads, self.grad_norms, self.lines = {}, {}, {}, {}
+        self.T: int | None = None
+        self.in_time: set[str] = set()
+        self.arrays: dict[str, numpy.ndarray] = {}
+        self.grads: dict[str, numpy.ndarray] = {}
+        self.grad_norms: dict[str, numpy.ndarray] = {}
+        self.lines: dict[str, Line] = {}
 
-    def at(self, t):
+    def at(self, t: int) -> dict[str, numpy.ndarray]:
         """Return the arrays of time step t, (N, ...) each, by name."""
-        self._expect_steps()
-        if not 0 <= t < self.T:
-            raise ValueError(f"{self.path} has the time steps 0 to {self.T - 1}, got {t}")
+        T = self._steps()
+        if not 0 <= t < T:
+            raise ValueError(f"{self.path} has the time steps 0 to {T - 1}, got {t}")
         return {name: array[:, t] for name, array in self.arrays.items() if name in self.in_time}
 
-    def norms(self, name):
+    def norms(self, name: str) -> numpy.ndarray:
         """Return the norm of an array over the batch at each time step, (T,)."""
-        self._expect_steps()
+        T = self._steps()
         if name in self.grad_norms:
             return self.grad_norms[name]
         if name not in self.in_time:
             steps = [name for name in self.arrays if name in self.in_time]
             raise ValueError(f"{self.path} has no {name!r} with time steps, but {', '.join(steps)}")
-        return numpy.array([numpy.linalg.norm(self.arrays[name][:, t]) for t in range(self.T)])
+        return numpy.array([numpy.linalg.norm(self.arrays[name][:, t]) for t in range(T)])
 
-    def _expect_steps(self):
+    def _steps(self) -> int:
         if self.T is None:
             raise ValueError(f"{self.path}, {self.layer}, has no time axis")
+        return self.T
 
 
 class Trace:
@@ -94,10 +101,10 @@ class Trace:
         In the order of their forward passes; a layer that ran twice is there twice.
     """
 
-    def __init__(self):
-        self.layers = []
+    def __init__(self) -> None:
+        self.layers: list[LayerTrace] = []
 
-    def __getitem__(self, path):
+    def __getitem__(self, path: str) -> LayerTrace:
         """Return the last pass of the layer at a path."""
         for layer in reversed(self.layers):
             if layer.path == path:
@@ -105,11 +112,11 @@ class Trace:
         raise KeyError(f"{path!r} was not recorded, but {', '.join(dict.fromkeys(each.path for each in self.layers))}")
 
     @property
-    def recurrent(self):
+    def recurrent(self) -> list[LayerTrace]:
         """The passes of recurrent layers."""
         return [layer for layer in self.layers if layer.lines]
 
-    def table(self, steps=6):
+    def table(self, steps: int = 6) -> str:
         """Lay out all arrays: shape, norm over all time steps, and norm at some of them.
 
         Parameters
@@ -143,7 +150,7 @@ def _shape(array):
 
 
 @contextlib.contextmanager
-def trace(model):
+def trace(model: BaseModel | Layer) -> Iterator[Trace]:
     """Record what the layers of a model compute within the block.
 
     Parameters
@@ -161,7 +168,7 @@ def trace(model):
         The model has no layers, or is being traced already.
     """
     record = Trace()
-    layers = dict(_layers_of(model))
+    layers: dict[str, Layer] = dict(_layers_of(model))
     if not layers:
         raise ValueError(f"trace: {type(model).__name__} has no layers to watch")
     if any("forward" in vars(layer) for layer in layers.values()):
@@ -214,7 +221,7 @@ class _Watch:
         self.record, self.path, self.layer = record, path, layer
         self.run_forward, self.run_backward = layer.forward, layer.backward
         layer.forward, layer.backward = self.forward, self.backward
-        self.pass_ = None
+        self.pass_: Any = None
 
     def forward(self, *args, **options):
         self.before_forward()

@@ -13,9 +13,11 @@ import inspect
 import pathlib
 import re
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from common.np import np
+from common.np import Array, np
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Line:
     equations: str
 
 
-def walk(function, *args, names=(), replace=None):
+def walk(function: Callable[..., Any], *args: Any, names: tuple[str | None, ...] = (),
+         replace: dict[str, Array] | None = None) -> tuple[Any, list[Line]]:
     """Call a function of straight-line code and record its lines.
 
     Parameters
@@ -173,7 +176,7 @@ class _Walker:
 
     def descend(self, function, arguments, scope, source, targets):
         parameters = iter(_source(function).parameters)
-        args = []
+        args: list[Any] = []
         for argument in arguments:
             starred = isinstance(argument, ast.Starred)
             value = argument.value if starred else argument
@@ -229,14 +232,15 @@ class _Source:
             tree = ast.parse(textwrap.dedent("".join(lines)))
         except (TypeError, OSError, SyntaxError):
             tree = ast.Module([], [])
-        if not (inspect.isfunction(function) and tree.body and isinstance(tree.body[0], ast.FunctionDef)):
+        definition = tree.body[0] if tree.body else None
+        if not (inspect.isfunction(function) and isinstance(definition, ast.FunctionDef)):
             raise ValueError(f"walk: {function!r} is not a function written with def")
-        (definition,) = ast.increment_lineno(tree, first - 1).body
-        self.path = inspect.getsourcefile(function)
+        ast.increment_lineno(tree, first - 1)
+        self.path = str(inspect.getsourcefile(function))
         self.file = _path_in_package(pathlib.Path(self.path))
         self.signature = inspect.signature(function)
         self.parameters = list(self.signature.parameters)
-        self.globals = function.__globals__ | inspect.getclosurevars(function).nonlocals
+        self.globals = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
         self.equations = {first + k: " ".join(re.findall(r"\(\d'?\)", line.partition("#")[2]))
                           for k, line in enumerate(lines)}
         self.code = {}
