@@ -3,7 +3,7 @@ from common.language_model.model import LanguageModel
 from common.layers.initial import embedding_weight, recurrent_weights
 from common.layers.lstm import TimeLSTM
 from common.layers.time import TimeAffine, TimeDropout, TimeEmbedding
-from common.np import np
+from common.np import DTypeLike, np
 
 
 class BetterRnnlm(LanguageModel):
@@ -32,8 +32,8 @@ class BetterRnnlm(LanguageModel):
         wordvec_size and hidden_size differ, or dropout_ratio is not in [0, 1).
     """
 
-    def __init__(self, vocab_size=10000, wordvec_size=650, hidden_size=650, dropout_ratio=0.5,
-                 seed=None, dtype=np.float32):
+    def __init__(self, vocab_size: int = 10000, wordvec_size: int = 650, hidden_size: int = 650,
+                 dropout_ratio: float = 0.5, seed: int | None = None, dtype: DTypeLike = np.float32) -> None:
         if wordvec_size != hidden_size:
             raise ValueError(
                 f"BetterRnnlm shares the embedding with the output layer: wordvec_size ({wordvec_size}) "

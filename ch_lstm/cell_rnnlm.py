@@ -3,7 +3,7 @@ from common.language_model.model import LanguageModel
 from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
 from common.layers.stack import CELLS
 from common.layers.time import TimeAffine, TimeEmbedding
-from common.np import np
+from common.np import DTypeLike, np
 
 
 class CellRnnlm(LanguageModel):
@@ -20,7 +20,8 @@ class CellRnnlm(LanguageModel):
         float32 to train, float64 to check gradients.
     """
 
-    def __init__(self, cell, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32):
+    def __init__(self, cell: str, vocab_size: int, wordvec_size: int, hidden_size: int, seed: int | None = None,
+                 dtype: DTypeLike = np.float32) -> None:
         super().__init__(vocab_size, seed)
         time_layer, gates = CELLS[cell]
         self.compose([

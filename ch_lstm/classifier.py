@@ -1,11 +1,12 @@
 """A classifier of sequences: embedding, recurrent layer, its last real state into an affine layer."""
 from common.base_model import BaseModel
+from common.device.ids import Ids
 from common.layers.dense import Affine
 from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
 from common.layers.losses import SoftmaxWithLoss
 from common.layers.stack import CELLS
 from common.layers.time import TimeDropout, TimeEmbedding, TimeLast
-from common.np import np
+from common.np import Array, ArrayLike, DTypeLike, np
 
 
 class SequenceClassifier(BaseModel):
@@ -40,8 +41,8 @@ class SequenceClassifier(BaseModel):
         No such cell, or dropout_ratio is not in [0, 1).
     """
 
-    def __init__(self, vocab_size, wordvec_size, hidden_size, classes, cell="lstm", dropout_ratio=0.0,
-                 seed=None, dtype=np.float32):
+    def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int, classes: int, cell: str = "lstm",
+                 dropout_ratio: float = 0.0, seed: int | None = None, dtype: DTypeLike = np.float32) -> None:
         super().__init__(seed)
         if cell not in CELLS:
             raise ValueError(f"SequenceClassifier: cell is {cell!r}, wanted one of {', '.join(CELLS)}")
@@ -57,7 +58,7 @@ class SequenceClassifier(BaseModel):
             self.embedding, self.input_dropout, self.recurrent, self.last, self.output_dropout, self.affine]
         self.collect_params()
 
-    def predict(self, xs, lengths=None, train_flg=False):
+    def predict(self, xs: Array | Ids, lengths: ArrayLike | None = None, train_flg: bool = False) -> Array:
         """Map ids to the scores of each class; `backward` needs a new `forward` after it.
 
         Parameters
@@ -80,11 +81,12 @@ class SequenceClassifier(BaseModel):
         h = self.output_dropout.forward(self.last.forward(hs, lengths))  # (N, H)
         return self.affine.forward(h)  # (N, K)
 
-    def forward(self, xs, ts, lengths=None, train_flg=True):
+    def forward(self, xs: Array | Ids, ts: Array | Ids, lengths: ArrayLike | None = None,
+                train_flg: bool = True) -> Array:
         """Return the mean cross entropy, in nats, of classes ts (N,) given sequences xs (N, T)."""
         return self.loss_layer.forward(self.predict(xs, lengths, train_flg), ts)
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> None:
         """Set all gradients of the last forward, times dout."""
         dout = self.loss_layer.backward(dout)
         for layer in reversed(self.layers):

@@ -14,6 +14,7 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -29,7 +30,7 @@ from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_matrix
-from common.text.tokenizers import tokenize_words
+from common.text.tokenizers import UNKNOWN, tokenize_words
 from common.text.vocabulary import Vocabulary
 from common.training.epochs import linear_decay, train_epochs
 from common.training.metrics import accuracy, confusion_matrix, macro_f1
@@ -40,7 +41,7 @@ def _name_characters(name):
     return list(names.normalize(name))
 
 
-TASKS = {
+TASKS: dict[str, dict[str, Any]] = {
     "names": {"load": names.load_data, "classes": names.LANGUAGES, "tokenize": _name_characters},
     "reviews": {"load": reviews.load_data, "classes": reviews.SENTIMENTS, "tokenize": tokenize_words},
 }
@@ -206,16 +207,16 @@ def _folders(out, task, cells):
 
 def _train_and_save(settings, parts, folder):
     """Train a model, save it, and return its row of the table."""
-    classes, tokenize = settings.classes, TASKS[settings.task]["tokenize"]
+    tokenize = TASKS[settings.task]["tokenize"]
     vocabulary = Vocabulary.build(token for text, _ in parts[0] for token in tokenize(text))
-    training, valid, test = (Sequences(*zip(*part), tokenize, vocabulary, classes) for part in parts)
+    training, valid, test = (_sequences(part, settings, vocabulary) for part in parts)
     model = _build(settings, vocabulary, dropout_ratio=settings.dropout, seed=settings.seed)
     print(f"{settings.cell.upper()} ({model.count_params():,} parameters); run in {folder}", flush=True)
     start = time.perf_counter()
     train(model, Adam(settings.lr), training, valid, settings.epochs, settings.batch_size, settings.max_grad,
-          settings.unknown, vocabulary.word_to_id[vocabulary.unknown])
+          settings.unknown, vocabulary.word_to_id[UNKNOWN])
     seconds = time.perf_counter() - start
-    matrix = evaluate(model, test, len(classes))  # (K, K)
+    matrix = evaluate(model, test, len(settings.classes))  # (K, K)
     _save(folder, settings, vocabulary, model, matrix)
     return {"name": settings.cell.upper(), "matrix": matrix, "parameters": model.count_params(), "seconds": seconds}
 
@@ -246,7 +247,7 @@ def train(model, optimizer, training, valid, epochs, batch_size, max_grad, unkno
     classes = model.affine.params[1].size
     batches = WordDropoutBatches(training, batch_size, unknown, unknown_id, np.host_rng.integers(2**63))
     before_update = linear_decay(optimizer, epochs * len(batches))
-    best, best_params = -1.0, None
+    best, best_params = -1.0, []
     losses = train_epochs(model, optimizer, batches, epochs, max_grad, before_update)
     for epoch, loss in enumerate(losses, start=1):
         result = accuracy(evaluate(model, valid, classes))
@@ -373,10 +374,14 @@ def load_run(folder):
 
 def confusion_on_test(settings, vocabulary, model):
     """Return the confusion matrix (K, K) of a trained classifier on the test part of its task, as training left it."""
-    task = TASKS[settings.task]
-    test = task["load"](seed=settings.seed)[2]
-    return evaluate(model, Sequences(*zip(*test), task["tokenize"], vocabulary, settings.classes),
-                    len(settings.classes))
+    test = TASKS[settings.task]["load"](seed=settings.seed)[2]
+    return evaluate(model, _sequences(test, settings, vocabulary), len(settings.classes))
+
+
+def _sequences(part, settings, vocabulary):
+    """Return the texts and labels of a part as ids."""
+    texts, labels = zip(*part)
+    return Sequences(texts, labels, TASKS[settings.task]["tokenize"], vocabulary, settings.classes)
 
 
 if __name__ == "__main__":

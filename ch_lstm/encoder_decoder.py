@@ -4,12 +4,15 @@ Sutskever et al. 2014 (arXiv:1409.3215); with the encoding shown to the decoder 
 Cho et al. 2014 (arXiv:1406.1078), which the book calls peeky; with attention, Bahdanau et al. 2015
 (`common.layers.attention`). They are the models of the book's chapters 7 and 8.
 """
+from typing import Any
+
 from common.base_model import BaseModel
+from common.device.ids import Ids
 from common.layers.attention import TimeAttention
 from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
 from common.layers.lstm import TimeLSTM
 from common.layers.time import TimeAffine, TimeEmbedding, TimeLast, TimeSoftmaxWithLoss
-from common.np import np
+from common.np import Array, DTypeLike, np
 
 
 class Encoder(BaseModel):
@@ -22,7 +25,7 @@ class Encoder(BaseModel):
     dtype : dtype
     """
 
-    def __init__(self, vocab_size, wordvec_size, hidden_size, dtype=np.float32):
+    def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int, dtype: DTypeLike = np.float32) -> None:
         super().__init__()
         self.embed = TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype))
         self.lstm = TimeLSTM(*recurrent_weights(wordvec_size, hidden_size, 4, dtype))
@@ -30,11 +33,11 @@ class Encoder(BaseModel):
         self.layers = [self.embed, self.lstm, self.last]
         self.collect_params()
 
-    def forward(self, xs):
+    def forward(self, xs: Array | Ids) -> Array:
         """Map ids xs (N, T) to the last state h (N, H)."""
         return self.last.forward(self.lstm.forward(self.embed.forward(xs)))
 
-    def backward(self, dh):
+    def backward(self, dh: Array) -> None:
         """Set all gradients, given dh (N, H)."""
         self.embed.backward(self.lstm.backward(self.last.backward(dh)))
 
@@ -42,11 +45,11 @@ class Encoder(BaseModel):
 class AttentionEncoder(Encoder):
     """Reads a question and encodes it as all states of an LSTM."""
 
-    def forward(self, xs):
+    def forward(self, xs: Array | Ids) -> Array:
         """Map ids xs (N, T) to the states hs (N, T, H)."""
         return self.lstm.forward(self.embed.forward(xs))
 
-    def backward(self, dhs):
+    def backward(self, dhs: Array) -> None:
         """Set all gradients, given dhs (N, T, H)."""
         self.embed.backward(self.lstm.backward(dhs))
 
@@ -64,7 +67,7 @@ class Decoder(BaseModel):
     dtype : dtype
     """
 
-    def __init__(self, vocab_size, wordvec_size, hidden_size, dtype=np.float32):
+    def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int, dtype: DTypeLike = np.float32) -> None:
         super().__init__()
         lstm_input, affine_input = self.input_sizes(wordvec_size, hidden_size)
         self.embed = TimeEmbedding(embedding_weight(vocab_size, wordvec_size, dtype))
@@ -74,29 +77,29 @@ class Decoder(BaseModel):
         self.collect_params()
 
     @staticmethod
-    def input_sizes(D, H):
+    def input_sizes(D: int, H: int) -> tuple[int, int]:
         """Return the input sizes of the LSTM and of the affine layer."""
         return D, H
 
-    def start(self, encoded):
+    def start(self, encoded: Array) -> None:
         """Let the next `scores` begin an answer to what the encoder read."""
         self.lstm.set_state(encoded)
 
-    def scores(self, xs):
+    def scores(self, xs: Array | Ids) -> Array:
         """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
         return self.affine.forward(self.lstm.forward(self.embed.forward(xs)))
 
-    def forward(self, xs, encoded):
+    def forward(self, xs: Array | Ids, encoded: Array) -> Array:
         """Map ids xs (N, U) and the encoder's output to the scores (N, U, V) of each next character."""
         self.start(encoded)
         return self.scores(xs)
 
-    def backward(self, dscores):
+    def backward(self, dscores: Array) -> Any:
         """Set all gradients, given dscores (N, U, V); return that of the encoder's output."""
         self.embed.backward(self.lstm.backward(self.affine.backward(dscores)))
         return self.lstm.dh  # (N, H)
 
-    def generate(self, encoded, start_id, sample_size):
+    def generate(self, encoded: Array, start_id: int, sample_size: int) -> Array:
         """Write answers greedily: each character is the likeliest one, and the input of the next step.
 
         Parameters
@@ -123,23 +126,23 @@ class PeekyDecoder(Decoder):
     """A decoder whose LSTM and affine layer see the encoding h at every step, beside their own input."""
 
     @staticmethod
-    def input_sizes(D, H):
+    def input_sizes(D: int, H: int) -> tuple[int, int]:
         """Return the input sizes of the LSTM and of the affine layer."""
         return H + D, H + H
 
-    def start(self, encoded):
+    def start(self, encoded: Array) -> None:
         """Let the next `scores` begin an answer to what the encoder read, h (N, H)."""
         super().start(encoded)
         self.h = encoded
 
-    def scores(self, xs):
+    def scores(self, xs: Array | Ids) -> Array:
         """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
         N, U = xs.shape
         h = np.broadcast_to(self.h[:, None, :], (N, U, self.h.shape[1]))  # (N, U, H)
         hs = self.lstm.forward(np.concatenate((h, self.embed.forward(xs)), axis=2))  # (N, U, H)
         return self.affine.forward(np.concatenate((h, hs), axis=2))  # (N, U, V)
 
-    def backward(self, dscores):
+    def backward(self, dscores: Array) -> Any:
         """Set all gradients, given dscores (N, U, V); return that of h (N, H)."""
         H = self.h.shape[1]
         daffine_input = self.affine.backward(dscores)  # (N, U, H + H)
@@ -157,27 +160,27 @@ class AttentionDecoder(Decoder):
         Its `attention_weights` (N, U, T) are those of the last steps.
     """
 
-    def __init__(self, vocab_size, wordvec_size, hidden_size, dtype=np.float32):
+    def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int, dtype: DTypeLike = np.float32) -> None:
         super().__init__(vocab_size, wordvec_size, hidden_size, dtype)
         self.attention = TimeAttention()
 
     @staticmethod
-    def input_sizes(D, H):
+    def input_sizes(D: int, H: int) -> tuple[int, int]:
         """Return the input sizes of the LSTM and of the affine layer."""
         return D, H + H
 
-    def start(self, encoded):
+    def start(self, encoded: Array) -> None:
         """Let the next `scores` begin an answer to what the encoder read, hs (N, T, H)."""
         super().start(encoded[:, -1])
         self.hs_enc = encoded
 
-    def scores(self, xs):
+    def scores(self, xs: Array | Ids) -> Array:
         """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
         hs = self.lstm.forward(self.embed.forward(xs))  # (N, U, H)
         cs = self.attention.forward(self.hs_enc, hs)  # (N, U, H)
         return self.affine.forward(np.concatenate((cs, hs), axis=2))  # (N, U, V)
 
-    def backward(self, dscores):
+    def backward(self, dscores: Array) -> Any:
         """Set all gradients, given dscores (N, U, V); return that of hs (N, T, H)."""
         H = self.lstm.hidden_size
         daffine_input = self.affine.backward(dscores)  # (N, U, H + H)
@@ -200,10 +203,11 @@ class Seq2seq(BaseModel):
         float32 to train, float64 to check gradients.
     """
 
-    encoder_class = Encoder
-    decoder_class = Decoder
+    encoder_class: type[Encoder] = Encoder
+    decoder_class: type[Decoder] = Decoder
 
-    def __init__(self, vocab_size, wordvec_size, hidden_size, seed=None, dtype=np.float32):
+    def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int, seed: int | None = None,
+                 dtype: DTypeLike = np.float32) -> None:
         super().__init__(seed)
         self.encoder = self.encoder_class(vocab_size, wordvec_size, hidden_size, dtype)
         self.decoder = self.decoder_class(vocab_size, wordvec_size, hidden_size, dtype)
@@ -211,7 +215,7 @@ class Seq2seq(BaseModel):
         self.layers = [self.encoder, self.decoder]
         self.collect_params()
 
-    def forward(self, xs, ts):
+    def forward(self, xs: Array | Ids, ts: Array | Ids) -> Array:
         """Return the mean cross entropy, in nats, of the characters of the right answers.
 
         Parameters
@@ -225,16 +229,16 @@ class Seq2seq(BaseModel):
         scores = self.decoder.forward(ts[:, :-1], self.encoder.forward(xs))  # (N, U, V)
         return self.loss_layer.forward(scores, ts[:, 1:])
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> None:
         """Set all gradients of the last forward, times dout."""
         self.encoder.backward(self.decoder.backward(self.loss_layer.backward(dout)))
 
-    def answer(self, xs, start_id, sample_size):
+    def answer(self, xs: Array | Ids, start_id: int, sample_size: int) -> Array:
         """Answer questions xs (N, T) greedily, by ids (N, sample_size); `backward` needs a new `forward` after it."""
         self.forget()
         return self.decoder.generate(self.encoder.forward(xs), start_id, sample_size)
 
-    def generate(self, question, start_id, sample_size):
+    def generate(self, question: Array | Ids, start_id: int, sample_size: int) -> list[int]:
         """Answer one question (1, T) greedily, by a list of sample_size ids."""
         return self.answer(question, start_id, sample_size)[0].tolist()
 
@@ -250,8 +254,9 @@ class AttentionSeq2seq(Seq2seq):
 
     encoder_class = AttentionEncoder
     decoder_class = AttentionDecoder
+    decoder: AttentionDecoder
 
-    def attention_map(self, xs, ts):
+    def attention_map(self, xs: Array | Ids, ts: Array | Ids) -> Any:
         """Return the weight (N, U, T) of each character of questions xs (N, T) as each of ts[:, 1:] is predicted."""
         self.forget()
         self.decoder.forward(ts[:, :-1], self.encoder.forward(xs))

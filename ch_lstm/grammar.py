@@ -155,7 +155,7 @@ def verbs_by_distance(verbs):
     dict of (bool, int) to list of int
         Whether there is an attractor, and the distance from the subject, to the places of the verbs; in order.
     """
-    groups = {}
+    groups: dict[tuple[bool, int], list[int]] = {}
     for verb in verbs:
         groups.setdefault((verb.attractor, verb.distance), []).append(verb.verb)
     return dict(sorted(groups.items()))

@@ -16,6 +16,7 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -95,8 +96,8 @@ def _run(task, settings):
     """Train each cell at each length, print a row for each, and return the rows of norms."""
     cells = list(CELLS) if settings.cell == "all" else [settings.cell]
     lengths = settings.lengths
-    errors = {cell: [] for cell in cells}
-    norms = {"initial": {}, "trained": {}}  # weights -> cell -> what state_gradient_norms returns
+    errors: dict[str, list[float]] = {cell: [] for cell in cells}
+    norms: dict[str, dict[str, Any]] = {"initial": {}, "trained": {}}  # by weights and cell: state_gradient_norms
     for length in lengths:
         for cell in cells:
             model, training, held_out = build(task, cell, length, settings)

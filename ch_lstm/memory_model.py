@@ -2,12 +2,13 @@
 import numpy
 
 from common.base_model import BaseModel
+from common.layers.base import Layer
 from common.layers.gru import split_blocks
 from common.layers.initial import affine_weights, recurrent_weights
 from common.layers.lstm import split_gates
 from common.layers.stack import CELLS
 from common.layers.time import TimeAffine
-from common.np import np
+from common.np import Array, DTypeLike, np
 
 
 class MemoryModel(BaseModel):
@@ -32,8 +33,9 @@ class MemoryModel(BaseModel):
     dtype : dtype
     """
 
-    def __init__(self, cell, input_size, hidden_size, output_size, answer_steps, loss_layer,
-                 memory_bias=0.0, seed=None, dtype=np.float32):
+    def __init__(self, cell: str, input_size: int, hidden_size: int, output_size: int, answer_steps: int,
+                 loss_layer: Layer, memory_bias: float = 0.0, seed: int | None = None,
+                 dtype: DTypeLike = np.float32) -> None:
         super().__init__(seed)
         time_layer, gates = CELLS[cell]
         Wx, Wh, b = recurrent_weights(input_size, hidden_size, gates, dtype)
@@ -52,12 +54,12 @@ class MemoryModel(BaseModel):
         self.layers = [self.recurrent, self.affine]
         self.collect_params()
 
-    def forward(self, xs, ts):
+    def forward(self, xs: Array, ts: Array) -> Array:
         """Return the loss of the answers to xs (N, T, D) against targets ts."""
         self.hs = self.recurrent.forward(xs)  # (N, T, H)
         return self.loss_layer.forward(self.affine.forward(self.hs[:, -self.answer_steps:]), ts)
 
-    def backward(self, dout=1):
+    def backward(self, dout: float | Array = 1) -> None:
         """Set all gradients of the last forward, times dout."""
         self.recurrent.backward(self._read_out_backward(dout))
 
@@ -67,7 +69,7 @@ class MemoryModel(BaseModel):
         dhs[:, -self.answer_steps:] = self.affine.backward(self.loss_layer.backward(dout))
         return dhs
 
-    def state_gradients(self, xs, ts):
+    def state_gradients(self, xs: Array, ts: Array) -> Array:
         """Return dL/dh_t, the gradient of the loss with respect to the hidden state after each step.
 
         The layer is unrolled into a copy for each step, all over the same weights. Backwards, each copy leaves in
@@ -95,7 +97,7 @@ class MemoryModel(BaseModel):
             step.forward(xs[:, t:t + 1])
             state = step.state
             steps.append(step)
-        dstate = ()
+        dstate: list[Array] = []
         for t, step in reversed(list(enumerate(steps))):
             step.backward(dhs[:, t:t + 1], *dstate)
             dstate = [getattr(step, name) for name in ("dh", "dc")[:len(state)]]

@@ -134,7 +134,8 @@ def train(model, optimizer, training, test, epochs, batch_size, max_grad):
         the test questions after it) and "seconds" (training and test).
     """
     history = []
-    batches = ExampleBatches(*map(known_ids, training), batch_size)
+    x, t = training
+    batches = ExampleBatches(known_ids(x), known_ids(t), batch_size)
     print("epoch    loss  accuracy  seconds", flush=True)
     start = time.perf_counter()
     for epoch, loss in enumerate(train_epochs(model, optimizer, batches, epochs, max_grad), start=1):

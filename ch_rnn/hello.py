@@ -20,6 +20,7 @@ import collections
 import dataclasses
 import math
 import sys
+from typing import Any
 
 import numpy
 
@@ -82,11 +83,11 @@ class HelloRNN(BaseModel):
         self.flat = Flat(self, flat, flat_grad)
         self.params, self.grads = _views(flat, shapes), _views(flat_grad, shapes)
         Wx, Wh, *self.biases = self.params
-        b = self.biases[0] if biases == 1 else sum(self.biases)  # (H,)
+        b = sum(self.biases[1:], self.biases[0])  # (H,)
         self.rnn = TimeRNN(Wx, Wh, b)
         self.rnn.grads = self.grads[:3]
         self.loss_layer = TimeSoftmaxWithLoss()
-        self.scores = None
+        self.scores: Any = None
 
     def forward(self, xs, ts):
         """Return the cross entropy in nats, summed over T, of targets ts (N, T) given xs (N, T, D)."""
@@ -199,7 +200,7 @@ def print_many(settings):
     biases = "one bias" if settings.biases == 1 else "two biases"
     print(f"{settings.seeds} networks with {biases}, {settings.optimizer} with learning rate {settings.lr:g}\n",
           flush=True)
-    results = {epoch: [] for epoch in milestones}  # of each network: its states (T, H) and its loss
+    results: dict[int, list[Any]] = {epoch: [] for epoch in milestones}  # of each network: states (T, H) and loss
     for seed in range(settings.seeds):
         model, optimizer = _network(settings, seed)
         for epoch, loss in enumerate(train(model, optimizer, settings.epochs), start=1):

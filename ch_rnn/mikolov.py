@@ -1,10 +1,11 @@
 """The recurrent language model of Mikolov et al. (2010), "Recurrent neural network based language model"."""
+from common.device.ids import Ids
 from common.language_model.model import LanguageModel
 from common.layers.base import Layer
 from common.layers.initial import uniform
 from common.layers.rnn import TimeRNN
 from common.layers.time import TimeAffine
-from common.np import np
+from common.np import Array, DTypeLike, np
 from common.text.word_vectors import one_hot
 
 
@@ -19,18 +20,18 @@ class TimeOneHot(Layer):
         Of the vectors.
     """
 
-    def __init__(self, vocab_size, dtype=np.float32):
+    def __init__(self, vocab_size: int, dtype: DTypeLike = np.float32) -> None:
         super().__init__()
         self.sizes = {"V": vocab_size}
         self.vocab_size = vocab_size
         self.dtype = dtype
 
-    def forward(self, ids):
+    def forward(self, ids: Array | Ids) -> Array:
         """Map ids (N, T) to vectors (N, T, V)."""
         ids = self.expect_ids("ids", ids, ids.shape, self.vocab_size)
         return one_hot(ids, self.vocab_size, self.dtype)  # (N, T, V)
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> None:
         """Return None: ids have no gradient."""
 
 
@@ -59,7 +60,8 @@ class MikolovRnnlm(LanguageModel):
     Weights and biases are drawn evenly from +-1 / sqrt(numbers that a unit reads), as torch.nn.Linear draws them.
     """
 
-    def __init__(self, vocab_size, hidden_size=128, seed=None, dtype=np.float32):
+    def __init__(self, vocab_size: int, hidden_size: int = 128, seed: int | None = None,
+                 dtype: DTypeLike = np.float32) -> None:
         super().__init__(vocab_size, seed)
         V, H = vocab_size, hidden_size
         hidden_bound, output_bound = (V + H)**-0.5, H**-0.5
@@ -71,7 +73,7 @@ class MikolovRnnlm(LanguageModel):
             TimeAffine(W, c),
         ])
 
-    def draw_state(self):
+    def draw_state(self) -> None:
         """Let the next forward, on a single text (N = 1), start from 0.1 times standard normal numbers."""
         b = self.layers[1].params[2]  # (H,)
         h = (0.1 * np.host_rng.standard_normal((1, len(b)))).astype(b.dtype)  # (1, H)

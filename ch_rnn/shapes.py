@@ -81,7 +81,8 @@ def _print_windows(ids, batches, vocabulary):
     """Print all pairs of windows over ids (n,), then one epoch of batches."""
     print(f"\n2. Windows of {WINDOW} over the ids {_joined(ids)}\n")
     print(f"The target t is the window x one step later. {len(ids)} ids have {len(ids)} - {WINDOW} such pairs:\n")
-    for x, t in WindowPairs(ids, WINDOW):
+    pairs = WindowPairs(ids, WINDOW)
+    for x, t in zip(pairs.xs, pairs.ts):
         words = f"{_joined(vocabulary.decode(x))} -> {_joined(vocabulary.decode(t))}"
         print(f"x = {_joined(x)}   t = {_joined(t)}   {words}")
     print(f"\nShuffled and in batches (N, T) of N = {BATCH_SIZE}, the last one holding what is left:\n")

@@ -97,7 +97,7 @@ def print_season(model):
         model.predict(xs)
         probabilities = softmax(model.predict(xs))[0]  # (6, 3)
     print("\nA season by the rule, and the RNN's forecast for each next day:\n")
-    rows = [("today", *weather.WEATHER)]
+    rows: list[tuple[str, ...]] = [("today", *weather.WEATHER)]
     for today, forecast in zip(season.tolist(), probabilities.tolist()):
         rows.append((weather.WEATHER[today], *(f"{probability:.1%}" for probability in forecast)))
     print(format_table(rows))

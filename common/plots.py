@@ -404,18 +404,20 @@ def _label_offsets(points, labels, figure):
     height = _FONT_SIZE * pixels
     between = numpy.linspace(0, 1, 20)[:, None, None]  # (20, 1, 1)
     path = (points[:-1] + between * (points[1:] - points[:-1])).reshape(-1, 2)  # (20 (T - 1), 2)
-    centres, sizes, offsets = [], [], []
+    centres: list[numpy.ndarray] = []
+    sizes: list[numpy.ndarray] = []
+    offsets = []
     for t, (point, label) in enumerate(zip(points, labels)):
         size = numpy.array([0.62 * height * len(label), height])
         gap = (7 if t in (0, len(points) - 1) else 4.5) * pixels  # the first and the last have a larger mark
-        best = None
+        best = numpy.inf, point, point  # cost, centre, offset
         for distance, angle in itertools.product((1, 1.7), numpy.linspace(0, 2 * numpy.pi, 12, endpoint=False)):
             offset = distance * (size / 2 + gap) * (numpy.cos(angle + 0.8), numpy.sin(angle + 0.8))
             centre = point + offset
             cost = sum(_overlap(centre, size, *other) for other in zip(centres, sizes))
             cost += 8 * height * (numpy.abs(points - centre) < size / 2 + 2 * pixels).all(axis=1).sum()
             cost += height * (numpy.abs(path - centre) < size / 2).all(axis=1).sum() + distance
-            if best is None or cost < best[0]:
+            if cost < best[0]:
                 best = cost, centre, offset
         centres.append(best[1])
         sizes.append(size)

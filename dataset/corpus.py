@@ -31,7 +31,7 @@ class Corpus:
     """
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """SHA-256 of all ids, in hexadecimal: two equal texts have the same."""
         digest = hashlib.sha256()
         for split in SPLITS:
@@ -46,7 +46,8 @@ class Corpus:
     test: numpy.ndarray
 
 
-def load_corpus(name, unit="word", min_freq=None, max_tokens=None):
+def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | None = None,
+                max_tokens: int | None = None) -> Corpus:
     """Load a corpus by its name.
 
     Parameters
@@ -95,7 +96,7 @@ def load_corpus(name, unit="word", min_freq=None, max_tokens=None):
     return Corpus(str(name), tokenizer, vocabulary, *map(vocabulary.encode, (train, valid, test)))
 
 
-def tokenizer_of(name, unit):
+def tokenizer_of(name: str | pathlib.Path, unit: str) -> str:
     """Return the key of `common.text.tokenizers.TOKENIZERS` by which a corpus of this name and unit is split."""
     return "ptb" if name == "ptb" and unit == "word" else UNITS[unit]
 
@@ -113,7 +114,7 @@ def _read_parts(name):
     return ["".join(part) for part in (pieces[:first], pieces[first:second], pieces[second:])]
 
 
-def read_text_file(path):
+def read_text_file(path: str | pathlib.Path) -> str:
     """Return the text of a UTF-8 file, its line ends as ``\\n`` and without a byte order mark.
 
     Parameters

@@ -264,7 +264,8 @@ def agreements(words):
     list of Agreement
     """
     found = []
-    nouns, in_relative_clause = [], False
+    nouns: list[int] = []
+    in_relative_clause = False
     for i, word in enumerate(words):
         if word == END_OF_SENTENCE:
             nouns = []

@@ -37,13 +37,13 @@ class AddingProblem:
     answer_steps = 1
     error_ignoring_input = 1 / 6
 
-    def __init__(self, length, seed=0):
+    def __init__(self, length: int, seed: int = 0) -> None:
         if length < 2:
             raise ValueError(f"AddingProblem: length is {length}, wanted at least 2")
         self.length = length
         self.rng = numpy.random.default_rng(seed)
 
-    def batch(self, size):
+    def batch(self, size: int) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Draw sequences.
 
         Parameters
@@ -88,7 +88,7 @@ class CopyTask:
         Cross entropy of a guess, ln S nats for each symbol.
     """
 
-    def __init__(self, length, seed=0, symbols=8, answer_steps=3):
+    def __init__(self, length: int, seed: int = 0, symbols: int = 8, answer_steps: int = 3) -> None:
         self.length = length
         self.symbols = self.output_size = symbols
         self.answer_steps = answer_steps
@@ -96,7 +96,7 @@ class CopyTask:
         self.error_ignoring_input = float(numpy.log(symbols))
         self.rng = numpy.random.default_rng(seed)
 
-    def batch(self, size):
+    def batch(self, size: int) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Draw sequences.
 
         Parameters

@@ -12,6 +12,8 @@ import unicodedata
 
 from common.errors import InputError
 
+Examples = list[tuple[str, str]]  # names and their languages
+
 # Faker's locales for each language.
 LOCALES = {
     "Azerbaijani": ("az_AZ",),
@@ -38,7 +40,7 @@ LANGUAGES = tuple(LOCALES)
 _NAME_LIST = re.compile(r"(first|last)_names(?!_without_suffix)")
 
 
-def load_data(seed=0):
+def load_data(seed: int = 0) -> tuple[Examples, Examples, Examples]:
     """Return the names that only one language has, as many of each, split 80/10/10.
 
     Parameters
@@ -69,7 +71,7 @@ def load_data(seed=0):
     return train, valid, test
 
 
-def names_of_one_language():
+def names_of_one_language() -> dict[str, list[str]]:
     """Return the normalized names that the lists of one language have and those of the others have not.
 
     A name of several languages, as Anna, has no right answer: whichever it was given, the same name
@@ -91,7 +93,7 @@ def names_of_one_language():
             for language, found in names.items()}
 
 
-def names_of_locale(locale):
+def names_of_locale(locale: str) -> set[str]:
     """Return the set of normalized names that one locale of Faker lists; errors as in `load_data`."""
     try:
         import faker  # noqa: F401
@@ -109,6 +111,6 @@ def names_of_locale(locale):
     return names
 
 
-def normalize(name):
+def normalize(name: str) -> str:
     """Return a name case-folded (ß becomes ss), its accents composed (NFC), with single spaces only."""
     return " ".join(unicodedata.normalize("NFC", name.casefold()).split())

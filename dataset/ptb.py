@@ -27,7 +27,7 @@ SHA256 = {
 }
 
 
-def load_data(split="train"):
+def load_data(split: str = "train") -> tuple[numpy.ndarray, dict[str, int], dict[int, str]]:
     """Return a part of the Penn Treebank as word ids.
 
     Parameters
@@ -57,7 +57,7 @@ def load_data(split="train"):
     return numpy.array(corpus, dtype=numpy.int32), word_to_id, id_to_word  # (n,)
 
 
-def load_vocab():
+def load_vocab() -> tuple[dict[str, int], dict[int, str]]:
     """Return the words of the training text and their ids.
 
     Returns
@@ -79,7 +79,7 @@ def _vocabulary(path):
     return tuple(dict.fromkeys(tokenize_ptb(_read(path))))  # a dict keeps the order of first appearance
 
 
-def read_text(split="train"):
+def read_text(split: str = "train") -> str:
     """Return a part of the Penn Treebank as text, one sentence a line.
 
     Parameters
@@ -107,7 +107,7 @@ def _read(path):
         raise InputError(f"{path} is not UTF-8 at byte {error.start}: the PTB files are ASCII") from None
 
 
-def find_file(split="train"):
+def find_file(split: str = "train") -> pathlib.Path:
     """Return the path of a part of the Penn Treebank, downloaded if need be.
 
     Parameters
@@ -149,7 +149,7 @@ def _file_name(split):
     return f"ptb.{split}.txt"
 
 
-def data_folder():
+def data_folder() -> pathlib.Path | None:
     """Return the folder of RNN_DATA_DIR that holds the training text, or None; all parts come from this one place."""
     data_dir = os.environ.get("RNN_DATA_DIR")
     if not data_dir:
@@ -158,7 +158,7 @@ def data_folder():
     return next((folder for folder in folders if os.path.isfile(folder / _file_name("train"))), None)
 
 
-def cache_folder():
+def cache_folder() -> pathlib.Path:
     """Return the folder for downloads, by the custom of the operating system."""
     import platformdirs  # here, since who gives RNN_DATA_DIR does without it
 

@@ -18,7 +18,7 @@ _HYPHENATION = re.compile(r"(?<=\w-)\n\s*(?=\w)")  # built-<line end>in
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2})(\w(?:[^*]*[\w:.)])?)\1(?!\w)")  # *object*, **PEP 8**; not *args
 
 
-def load_text(split="train"):
+def load_text(split: str = "train") -> str:
     """Return a part of the topics as text, one paragraph a line and an empty line after each topic.
 
     Parameters
@@ -50,10 +50,10 @@ def _splits():
     texts = _distinct_texts(topics)
     # Largest first, each to the part that is furthest from full: the small ones even out the shares.
     total = sum(map(len, texts.values()))
-    names = {split: [] for split in _SHARES}
+    names: dict[str, list[str]] = {split: [] for split in _SHARES}
     missing = {split: share * total for split, share in _SHARES.items()}
     for name in sorted(texts, key=lambda name: (-len(texts[name]), name)):
-        split = max(missing, key=missing.get)
+        split = max(missing, key=missing.__getitem__)
         names[split].append(name)
         missing[split] -= len(texts[name])
     return {split: "".join(texts[name] + "\n" for name in sorted(names[split])) for split in _SHARES}

@@ -14,6 +14,7 @@ import random
 
 from common.errors import InputError
 
+Examples = list[tuple[str, str]]  # reviews and their sentiments
 SENTIMENTS = ("negative", "positive")
 
 # A review is one of each.
@@ -52,7 +53,7 @@ ENDINGS = (
 )
 
 
-def load_data(seed=0, pairs=1500):
+def load_data(seed: int = 0, pairs: int = 1500) -> tuple[Examples, ...]:
     """Generate pairs of reviews with the same words and opposite sentiment, split 80/10/10.
 
     Parameters

@@ -17,6 +17,7 @@ import numpy
 
 from common.errors import InputError
 
+Pair = tuple[numpy.ndarray, numpy.ndarray]
 QUESTIONS = 50_000
 TRAIN_SHARE = 0.9
 
@@ -38,7 +39,7 @@ _LAST_DAY = datetime.date(2019, 12, 31).toordinal()
 _loaded = None
 
 
-def load_data(file_name="addition.txt", seed=1984):
+def load_data(file_name: str = "addition.txt", seed: int = 1984) -> tuple[Pair, Pair]:
     """Generate a task, shuffle it and split it 90/10.
 
     Parameters
@@ -72,7 +73,7 @@ def load_data(file_name="addition.txt", seed=1984):
     return (x[:split], t[:split]), (x[split:], t[split:])
 
 
-def get_vocab():
+def get_vocab() -> tuple[dict[str, int], dict[int, str]]:
     """Return the characters of the task that was loaded last, and their ids.
 
     Returns
@@ -95,7 +96,7 @@ def get_vocab():
 def _distinct_pairs(make_pair):
     # Python's generator rather than NumPy's: its numbers stay the same over versions.
     rng = random.Random(1984)
-    pairs = {}  # question -> answer
+    pairs: dict[str, str] = {}  # question -> answer
     while len(pairs) < QUESTIONS:
         question, answer = make_pair(rng)
         pairs[question] = answer

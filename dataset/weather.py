@@ -36,7 +36,7 @@ def forecast(days):
     return (today + 1) % len(WEATHER) if is_over else today
 
 
-def generate(days, noise=NOISE, seed=0):
+def generate(days: int, noise: float = NOISE, seed: int = 0) -> numpy.ndarray:
     """Draw days of weather, the first ones from the stationary distribution.
 
     Parameters

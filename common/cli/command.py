@@ -4,7 +4,9 @@ import dataclasses
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from common.errors import InputError
 from common.np import np
@@ -26,7 +28,7 @@ class Number:
     """
 
     kind: type
-    allowed: object
+    allowed: Callable[[Any], bool]
     wanted: str
 
     def __call__(self, text):

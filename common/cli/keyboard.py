@@ -26,7 +26,7 @@ def single_keys():
     except ImportError:  # Windows
         import msvcrt
 
-        yield lambda: _windows_key(msvcrt.getwch)
+        yield lambda: _windows_key(msvcrt.getwch)  # type: ignore[attr-defined]  # known on Windows only
         return
     terminal = sys.stdin.fileno()
     settings = termios.tcgetattr(terminal)

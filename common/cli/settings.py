@@ -3,6 +3,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from common.cli.command import Parser, add_device, use_device
 from common.errors import InputError
@@ -144,7 +145,7 @@ def add_settings(parser, settings_class, presets=None, choices=None):
     settings_class, presets, choices
         As for `SettingsParser`.
     """
-    groups = {}
+    groups: dict[str, Any] = {}
     for field in dataclasses.fields(settings_class):
         if not field.metadata.get("flag", True):
             continue
@@ -165,7 +166,7 @@ def _argument(field, presets, choices):
     if isinstance(field.default, bool):
         return {"action": "store_true"}
     choices = choices or shape["choices"]
-    options = {"choices": list(choices)} if choices else {"type": shape["kind"]}
+    options: dict[str, Any] = {"choices": list(choices)} if choices else {"type": shape["kind"]}
     if "metavar" in shape:
         options["metavar"] = shape["metavar"]
     if shape.get("positional"):
@@ -182,7 +183,7 @@ def _argument(field, presets, choices):
 def _help(field, presets):
     """Return the help of a flag, with its default, or its default in each preset."""
     text = field.metadata["help"].replace("%", "%%")
-    presets_of = {}  # value, in words -> names
+    presets_of: dict[str, list[str]] = {}  # value, in words -> names
     for name, preset in (presets or {None: {}}).items():
         presets_of.setdefault(_words(preset.get(field.name, field.default)), []).append(name)
     if len(presets_of) > 1:

@@ -1,7 +1,8 @@
 """Tables in plain text, for terminals."""
+from collections.abc import Sequence
 
 
-def format_table(rows, left=1):
+def format_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Lay rows out in columns.
 
     Parameters

@@ -1,11 +1,14 @@
 """Arrays in .npz files."""
+from pathlib import Path
+from typing import Any
+
 import numpy
 
 from common.errors import InputError
 from common.files.atomic import replacing
 
 
-def write_arrays(path, arrays):
+def write_arrays(path: str | Path, arrays: dict[str, Any]) -> None:
     """Write arrays to a .npz file.
 
     Parameters
@@ -17,7 +20,7 @@ def write_arrays(path, arrays):
         numpy.savez(file, **arrays)
 
 
-def read_arrays(path):
+def read_arrays(path: str | Path) -> dict[str, numpy.ndarray]:
     """Read all arrays of a .npz file; nothing in it is run.
 
     Parameters

@@ -1,13 +1,15 @@
 """Writing files: a crash while writing leaves the old one whole."""
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from common.errors import InputError
 
 
 @contextlib.contextmanager
-def replacing(path, mode="w"):
+def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` that takes its place once it is complete.
 
     Parameters
@@ -28,11 +30,12 @@ def replacing(path, mode="w"):
         The file cannot be written.
     """
     path = Path(path)
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+            with open(temporary, mode, **text) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

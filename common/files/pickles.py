@@ -9,7 +9,9 @@ file's arguments, for they trust them (a dtype, say, with fields that lie outsid
 import io
 import pickle
 import pickletools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -19,7 +21,7 @@ NUMBER_FORMATS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u
 PLAIN_VALUES = (str, bytes, int, float, bool, type(None))
 
 
-def read_pickle(path):
+def read_pickle(path: str | Path) -> Any:
     """Read a pickle of arrays, as the book publishes its trained weights; nothing in it is run.
 
     Parameters
@@ -57,7 +59,7 @@ class _Refused(Exception):
 def _expect_small_memo(content):
     """Refuse a file that numbers an object higher than it has bytes: the unpickler would make room for so many."""
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
             raise ValueError(f"it numbers an object {argument}")
 
 
@@ -121,7 +123,7 @@ def _encode(text, encoding):
     return text.encode("latin1")
 
 
-_STAND_INS = {
+_STAND_INS: dict[str, Callable[..., Any]] = {
     "numpy.ndarray": lambda: None,  # only named, as the type to make
     "numpy.dtype": lambda code, *_: _NumberFormat(code),
     "_codecs.encode": _encode,  # bytes in the protocols 0 to 2

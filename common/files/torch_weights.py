@@ -29,11 +29,14 @@ Training is another matter: PyTorch updates both of its biases, so that with SGD
 as far as our one, and both count in the norm that gradients are clipped by. To train alike, hold
 PyTorch's bias_hh fast (requires_grad_(False)); for a GRU this goes for the rows of r and z.
 """
+from pathlib import Path
+from typing import Any
+
 import numpy
 
 from common.errors import InputError
 from common.files.atomic import replacing
-from common.np import np
+from common.np import Array, np
 
 __all__ = [
     "recurrent_from_torch", "recurrent_to_torch", "embedding_from_torch", "embedding_to_torch",
@@ -45,7 +48,7 @@ BLOCKS = {"rnn": ("h", "h"), "lstm": ("ifgo", "fgio"), "gru": ("rzh", "zrh")}  #
 WEIGHTS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
 
-def recurrent_from_torch(cell, state, prefix=""):
+def recurrent_from_torch(cell: str, state: dict[str, Any], prefix: str = "") -> list[Array]:
     """Turn the weights of torch.nn.RNN, LSTM, GRU, or of one of their Cell classes, into our parameters.
 
     Parameters
@@ -94,7 +97,8 @@ def recurrent_from_torch(cell, state, prefix=""):
     return _recurrent_params(cell, _checked(arrays, shapes, prefix), suffixes)
 
 
-def recurrent_to_torch(cell, params, bidirectional=False, one_step=False, prefix=""):
+def recurrent_to_torch(cell: str, params: list[Array], bidirectional: bool = False, one_step: bool = False,
+                       prefix: str = "") -> dict[str, numpy.ndarray]:
     """Turn parameters of ours into the weights of torch.nn.RNN, LSTM, GRU, or of one of their Cell classes.
 
     Parameters
@@ -131,27 +135,27 @@ def recurrent_to_torch(cell, params, bidirectional=False, one_step=False, prefix
         whole = "one reader" if one_step else "both readers of each layer" if bidirectional else "each layer"
         raise ValueError(f"torch weights: {len(params)} parameters, wanted Wx, Wh, b of {whole}")
     suffixes = _suffixes(len(params) // (3 * readers), bidirectional, one_step)
-    state = {}
+    state: dict[str, numpy.ndarray] = {}
     for i, suffix in enumerate(suffixes):
         arrays = _reader_to_torch(cell, *(np.to_cpu(param) for param in params[3 * i:3 * i + 3]))
         state |= {prefix + weight + suffix: array for weight, array in zip(WEIGHTS, arrays)}
     return state
 
 
-def embedding_from_torch(state, prefix=""):
+def embedding_from_torch(state: dict[str, Any], prefix: str = "") -> list[Array]:
     """Turn the weight of torch.nn.Embedding into [W], W (V, D); arguments and errors as in `linear_from_torch`."""
     arrays = _named(state, ["weight"], prefix)
     _expect_shape(f"{prefix}weight", arrays["weight"], ("V", "D"))
     return [np.to_device(_checked(arrays, {"weight": arrays["weight"].shape}, prefix)["weight"])]
 
 
-def embedding_to_torch(params, prefix=""):
+def embedding_to_torch(params: list[Array], prefix: str = "") -> dict[str, numpy.ndarray]:
     """Turn [W], W (V, D), into the state of torch.nn.Embedding: a new array `weight` (V, D)."""
     (W,) = params
     return {f"{prefix}weight": np.to_cpu(W).copy()}
 
 
-def linear_from_torch(state, prefix=""):
+def linear_from_torch(state: dict[str, Any], prefix: str = "") -> list[Array]:
     """Turn the weights of torch.nn.Linear into those of `Affine`, `TimeAffine` or, without a bias, of `MatMul`.
 
     Parameters
@@ -180,14 +184,14 @@ def linear_from_torch(state, prefix=""):
     return [np.to_device(array) for array in ((W, arrays["bias"]) if has_bias else (W,))]
 
 
-def linear_to_torch(params, prefix=""):
+def linear_to_torch(params: list[Array], prefix: str = "") -> dict[str, numpy.ndarray]:
     """Turn [W, b] or [W], W (D, M) and b (M,), into the state of torch.nn.Linear: `weight` (M, D), `bias` (M,)."""
     W, *bias = (np.to_cpu(param) for param in params)
     state = {f"{prefix}weight": numpy.array(W.T, order="C")}  # (M, D)
     return state | {f"{prefix}bias": b.copy() for b in bias}
 
 
-def load_torch_stack(stack, state, prefix=""):
+def load_torch_stack(stack: Any, state: dict[str, Any], prefix: str = "") -> None:
     """Write the weights of a torch.nn.RNN, LSTM or GRU into a stack of the same sizes.
 
     Parameters
@@ -214,7 +218,7 @@ def load_torch_stack(stack, state, prefix=""):
         param[...] = weight
 
 
-def torch_state_of_stack(stack, prefix=""):
+def torch_state_of_stack(stack: Any, prefix: str = "") -> dict[str, numpy.ndarray]:
     """Return the weights of a stack as the state of a torch.nn.RNN, LSTM or GRU of the same sizes.
 
     Parameters
@@ -237,7 +241,7 @@ def torch_state_of_stack(stack, prefix=""):
     return recurrent_to_torch(_cell(stack), stack.params, stack.bidirectional, prefix=prefix)
 
 
-def read_safetensors(path):
+def read_safetensors(path: str | Path) -> dict[str, numpy.ndarray]:
     """Read all arrays of a `.safetensors` file; nothing in it is run.
 
     Parameters
@@ -264,7 +268,7 @@ def read_safetensors(path):
         raise InputError(f"{path} cannot be read, it is damaged or no .safetensors file ({reason})") from None
 
 
-def write_safetensors(path, arrays):
+def write_safetensors(path: str | Path, arrays: dict[str, Array]) -> None:
     """Write arrays to a `.safetensors` file, which safetensors.torch.load_file reads too.
 
     Parameters
@@ -288,7 +292,7 @@ def _safetensors():
     try:
         import safetensors.numpy
     except ModuleNotFoundError as error:
-        if error.name.split(".")[0] != "safetensors":
+        if str(error.name).split(".")[0] != "safetensors":
             raise
         raise InputError(
             "a .safetensors file needs the package safetensors, which is not installed: "
@@ -326,7 +330,7 @@ def _torch_shapes(cell, input_size, hidden_size, suffixes, bidirectional):
     """Return the shape of each array in the state of a torch.nn.RNN, LSTM or GRU, by its name."""
     directions = 2 if bidirectional else 1
     rows = len(BLOCKS[cell][0]) * hidden_size
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for i, suffix in enumerate(suffixes):
         size = input_size if i < directions else directions * hidden_size
         shapes |= zip([weight + suffix for weight in WEIGHTS], [(rows, size), (rows, hidden_size), (rows,), (rows,)])

@@ -4,6 +4,7 @@
 """
 import re
 import warnings
+from collections.abc import Iterable
 
 from common.errors import InputError
 
@@ -23,7 +24,7 @@ _CLOSING = frozenset(".,;:!?%)]}”’…") | {"..."}    # no space before
 _QUOTES = frozenset("\"'")                         # the first opens, the next closes
 
 
-def tokenize_words(text):
+def tokenize_words(text: str) -> list[str]:
     """Split prose into lower-case words and punctuation marks.
 
     Contractions, hyphenated words and decimal numbers stay whole, as do the markers
@@ -40,7 +41,7 @@ def tokenize_words(text):
     return _WORD.findall(text.lower())
 
 
-def tokenize_lines(text):
+def tokenize_lines(text: str) -> list[str]:
     """Split prose as `tokenize_words` does, with ``<eos>`` for each line end.
 
     Parameters
@@ -54,7 +55,7 @@ def tokenize_lines(text):
     return tokenize_words(text.replace("\n", f" {END_OF_SENTENCE} "))
 
 
-def tokenize_ptb(text):
+def tokenize_ptb(text: str) -> list[str]:
     """Split text in the format of the Penn Treebank files: white space, ``<eos>`` per line end.
 
     Parameters
@@ -68,7 +69,7 @@ def tokenize_ptb(text):
     return text.replace("\n", f" {END_OF_SENTENCE} ").split()
 
 
-def tokenize_characters(text):
+def tokenize_characters(text: str) -> list[str]:
     """Split text into its characters, white space and line ends included.
 
     Parameters
@@ -82,7 +83,7 @@ def tokenize_characters(text):
     return list(text)
 
 
-def tokenize_chinese(text):
+def tokenize_chinese(text: str) -> list[str]:
     """Split Chinese text into words with jieba; marks, spaces and line ends are tokens too.
 
     Parameters
@@ -117,7 +118,7 @@ TOKENIZERS = {
 }
 
 
-def join_tokens(tokens, tokenizer_name):
+def join_tokens(tokens: Iterable[str], tokenizer_name: str) -> str:
     """Put tokens together to readable text, the way back from a tokenizer.
 
     Parameters
@@ -149,7 +150,7 @@ def join_tokens(tokens, tokenizer_name):
 def _join_prose(tokens):
     pieces = []
     attach = True      # whether the next token follows without a space
-    quoted = set()     # straight quotes that wait for their partner
+    quoted: set[str] = set()  # straight quotes that wait for their partner
     for token in tokens:
         if token == END_OF_SENTENCE:
             pieces.append("\n")

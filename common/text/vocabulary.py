@@ -1,14 +1,18 @@
 """The words of a corpus and their ids, which are NumPy arrays on the host, whatever the backend."""
+from __future__ import annotations
+
 import collections
 import difflib
 import hashlib
 import json
 import pathlib
+from collections.abc import Iterable, Sequence
 
 import numpy
 
 from common.errors import InputError
 from common.files.atomic import replacing
+from common.np import ArrayLike
 from common.text.tokenizers import UNKNOWN
 
 
@@ -40,7 +44,8 @@ class Vocabulary:
         No words, a word twice, or `unknown` is not among them.
     """
 
-    def __init__(self, words, frequencies=None, unknown=None):
+    def __init__(self, words: Sequence[str], frequencies: dict[str, int] | None = None,
+                 unknown: str | None = None) -> None:
         self.word_to_id = {word: i for i, word in enumerate(words)}
         self.id_to_word = dict(enumerate(words))
         self.frequencies = dict(frequencies or {})
@@ -53,7 +58,8 @@ class Vocabulary:
             raise InputError(f"the unknown word {unknown!r} is not one of the words of the vocabulary")
 
     @classmethod
-    def build(cls, tokens, min_freq=1, unknown=UNKNOWN, max_size=None):
+    def build(cls, tokens: Iterable[str], min_freq: int = 1, unknown: str | None = UNKNOWN,
+              max_size: int | None = None) -> Vocabulary:
         """Build the vocabulary of a corpus, ids in the order of first appearance.
 
         Parameters
@@ -95,7 +101,7 @@ class Vocabulary:
             frequencies[unknown] += left_out
         return cls(words, frequencies, unknown)
 
-    def encode(self, tokens):
+    def encode(self, tokens: Iterable[str]) -> numpy.ndarray:
         """Return the ids of tokens.
 
         Parameters
@@ -125,11 +131,11 @@ class Vocabulary:
                 raise InputError(f"{word!r} is not one of the {self.size} tokens of the vocabulary: {hint}") from None
         return numpy.array(ids, dtype=numpy.int32)  # (n,)
 
-    def missing(self, tokens):
+    def missing(self, tokens: Iterable[str]) -> list[str]:
         """Return the tokens that are outside the vocabulary, each once, in order of first appearance."""
         return [token for token in dict.fromkeys(tokens) if token not in self]
 
-    def encode_known(self, tokens, origin):
+    def encode_known(self, tokens: Iterable[str], origin: str) -> numpy.ndarray:
         """Return the ids of tokens that must all be in the vocabulary.
 
         Parameters
@@ -154,7 +160,7 @@ class Vocabulary:
             raise InputError(f"{origin} has {', '.join(faults)}, which the training text never has")
         return self.encode(tokens)
 
-    def decode(self, ids):
+    def decode(self, ids: ArrayLike) -> list[str]:
         """Return the tokens of ids.
 
         Parameters
@@ -178,38 +184,36 @@ class Vocabulary:
         except KeyError as error:
             raise InputError(f"{error.args[0]} is not an id: the ids are 0 to {self.size - 1}") from None
 
-    def near(self, word):
+    def near(self, word: str) -> list[str]:
         """Return up to three words of the vocabulary that are spelled like `word`, nearest first."""
         return (difflib.get_close_matches(word, self.word_to_id)
                 or difflib.get_close_matches(word.lower(), self.word_to_id))
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of words, V."""
         return len(self.id_to_word)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.size
 
-    def __contains__(self, word):
+    def __contains__(self, word: object) -> bool:
         return word in self.word_to_id
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:  # and no hash, since its dicts can be changed
         if not isinstance(other, Vocabulary):
             return NotImplemented
         return self.id_to_word == other.id_to_word and self.unknown == other.unknown
 
-    __hash__ = None  # its dicts can be changed
-
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Vocabulary({self.size} words, unknown={self.unknown!r})"
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """SHA-256, in hex, of the words in the order of their ids: equal where the ids mean the same."""
         return hashlib.sha256(json.dumps(list(self.word_to_id)).encode()).hexdigest()
 
-    def save(self, path):
+    def save(self, path: str | pathlib.Path) -> None:
         """Write the vocabulary as JSON; a file that is there is replaced as a whole or not at all.
 
         Parameters
@@ -231,7 +235,7 @@ class Vocabulary:
             json.dump(content, file, ensure_ascii=False)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | pathlib.Path) -> Vocabulary:
         """Read a vocabulary that `save` wrote.
 
         Parameters

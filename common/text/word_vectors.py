@@ -1,8 +1,8 @@
 """Small texts as ids, and questions to word vectors: which words are near, and how they relate."""
-from common.np import np
+from common.np import Array, DTypeLike, np
 
 
-def preprocess(text):
+def preprocess(text: str) -> tuple[Array, dict[str, int], dict[int, str]]:
     """Turn a small text into ids: lower case, full stops on their own, words by order of first appearance.
 
     `common.text.vocabulary` has tokenizers for real texts.
@@ -24,7 +24,7 @@ def preprocess(text):
     return corpus, word_to_id, {i: word for word, i in word_to_id.items()}
 
 
-def convert_one_hot(corpus, vocab_size):
+def convert_one_hot(corpus: Array, vocab_size: int) -> Array:
     """Write each id as a row with a single 1.
 
     Parameters
@@ -49,12 +49,12 @@ def convert_one_hot(corpus, vocab_size):
     return one_hot(corpus, vocab_size, np.int32)
 
 
-def one_hot(ids, size, dtype):
+def one_hot(ids: Array, size: int, dtype: DTypeLike) -> Array:
     """Write ids of any shape, all known to be from 0 to size - 1, as rows (..., size) with a single 1."""
     return (ids[..., None] == np.arange(size)).astype(dtype)  # (..., size)
 
 
-def cos_similarity(x, y, eps=1e-8):
+def cos_similarity(x: Array, y: Array, eps: float = 1e-8) -> Array:
     """Cosine of the angle between two vectors: x . y / ((|x| + eps) (|y| + eps)).
 
     Parameters
@@ -73,7 +73,7 @@ def cos_similarity(x, y, eps=1e-8):
     return (x / (_length(x) + eps)) @ (y / (_length(y) + eps))
 
 
-def normalize(x):
+def normalize(x: Array) -> Array:
     """Scale vectors to length 1; a vector of zeros stays one.
 
     Parameters
@@ -89,7 +89,8 @@ def normalize(x):
     return x / (length + (length == 0))
 
 
-def most_similar(query, word_to_id, id_to_word, word_matrix, top=5):
+def most_similar(query: str, word_to_id: dict[str, int], id_to_word: dict[int, str], word_matrix: Array,
+                 top: int = 5) -> list[tuple[str, float]]:
     """Print and return the words whose vectors are nearest to that of a word, by their cosine.
 
     Parameters
@@ -113,7 +114,8 @@ def most_similar(query, word_to_id, id_to_word, word_matrix, top=5):
     return _printed(nearest(query, word_to_id, id_to_word, word_matrix, top))
 
 
-def nearest(query, word_to_id, id_to_word, word_matrix, top=8):
+def nearest(query: str, word_to_id: dict[str, int], id_to_word: dict[int, str], word_matrix: Array,
+            top: int = 8) -> list[tuple[str, float]]:
     """Return the words whose vectors are nearest to that of a word, by their cosine.
 
     Parameters
@@ -134,7 +136,8 @@ def nearest(query, word_to_id, id_to_word, word_matrix, top=8):
     return _best(cos_similarity(word_matrix, word_matrix[word_to_id[query]]), id_to_word, {query}, top)
 
 
-def analogy(a, b, c, word_to_id, id_to_word, word_matrix, top=5, answer=None):
+def analogy(a: str, b: str, c: str, word_to_id: dict[str, int], id_to_word: dict[int, str], word_matrix: Array,
+            top: int = 5, answer: str | None = None) -> list[tuple[str, float]]:
     """Ask "a is to b as c is to ...": print and return the words nearest to vec(b) - vec(a) + vec(c).
 
     Mikolov et al. 2013. Scores are products of the words' vectors, as they are, with that sum

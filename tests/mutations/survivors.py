@@ -211,7 +211,7 @@ EXPLAINED = {
      "return self.answer(question, start_id, sample_size)[0].tolist()",
      "return self.answer(question, start_id, sample_size)[-1].tolist()"): _ONE_ROW,
     ("ch_lstm/classify.py", "train",
-     "best, best_params = -1.0, None", "best, best_params = -2.0, None"):
+     "best, best_params = -1.0, []", "best, best_params = -2.0, []"):
         "every accuracy is above both",
     ("ch_lstm/classify.py", "WordDropoutBatches.__iter__",
      "xs = numpy.where(self.rng.random(xs.shape) < self.unknown, self.unknown_id, xs) # (N, T)",
