@@ -62,6 +62,7 @@ train-better: .venv/installed-download
 
 lint: .venv/installed-dev
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 test: lint
 	$(BIN)/python -m pytest $(ALL_CORES)

@@ -11,7 +11,8 @@ so far determine the state, and every sentence has a single derivation.
 """
 import itertools
 import random
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -49,7 +50,7 @@ NUMBER_OF_VERB = {verb: number for number in NUMBERS for verb in VERBS[number]}
 OTHER_FORM = dict(zip(VERBS["singular"] + VERBS["plural"], VERBS["plural"] + VERBS["singular"]))
 
 
-def agreement_rules():
+def agreement_rules() -> dict[str, Any]:
     """Return the rules of the language.
 
     A sentence is a subject, up to two modifiers, perhaps an adverb, and a verb with or without an
@@ -121,7 +122,7 @@ class Grammar:
         leads elsewhere than to the first state.
     """
 
-    def __init__(self, rules):
+    def __init__(self, rules: dict[str, Any]) -> None:
         self.states = list(rules)
         self.vocabulary = Vocabulary(list(dict.fromkeys(
             word for choices in rules.values() for _, words, _ in choices for word in words)))
@@ -143,7 +144,7 @@ class Grammar:
             raise ValueError(f"{END_OF_SENTENCE} must lead to the first state, {self.states[0]!r}")
 
     @property
-    def visits(self):
+    def visits(self) -> numpy.ndarray:
         """How often a sentence is expected to pass through each state, (S,).
 
         With Q (S, S) the probabilities of going from state to state within a sentence, the visits
@@ -157,7 +158,7 @@ class Grammar:
         return numpy.linalg.solve(numpy.eye(S) - Q.T, numpy.eye(S)[0])  # (S,)
 
     @property
-    def entropy(self):
+    def entropy(self) -> float:
         """Entropy in nats per word, ``<eos>`` counted; its exp is the perplexity of a perfect model.
 
         The entropy of the next word in each state, weighted by how often the state is visited
@@ -167,7 +168,7 @@ class Grammar:
         of_state = -(p * numpy.log(p, where=p > 0, out=numpy.zeros_like(p))).sum(axis=1)  # (S,)
         return float(self.visits @ of_state / self.visits.sum())
 
-    def generate(self, length, seed=0):
+    def generate(self, length: int, seed: int | str = 0) -> numpy.ndarray:
         """Draw a text.
 
         Parameters
@@ -192,7 +193,7 @@ class Grammar:
             state = next_states[state][word]
         return numpy.array(ids, dtype=numpy.int32)  # (length,)
 
-    def read(self, ids):
+    def read(self, ids: numpy.ndarray) -> numpy.ndarray:
         """Return the state after each word of a text.
 
         Parameters
@@ -219,11 +220,11 @@ class Grammar:
                 raise InputError(f"{self.vocabulary.id_to_word[word]!r} cannot be word {len(states)} of this text")
         return numpy.array(states)  # (n,)
 
-    def next_probabilities(self, ids):
+    def next_probabilities(self, ids: numpy.ndarray) -> numpy.ndarray:
         """Return the true distribution (V,) of the word that follows a text; parameters as in `read`."""
         return self.probabilities[self.read(ids)[-1]]  # (V,)
 
-    def cross_entropy(self, ids):
+    def cross_entropy(self, ids: numpy.ndarray) -> float:
         """Return what a perfect model reaches on a text: nats per word, for all words but the first.
 
         Parameters as in `read`, n >= 2. It comes near `entropy` as the text gets longer.
@@ -247,12 +248,12 @@ class Agreement(NamedTuple):
     attractor: bool
 
     @property
-    def distance(self):
+    def distance(self) -> int:
         """How many words back the subject is, from 1 to 10."""
         return self.verb - self.subject
 
 
-def agreements(words):
+def agreements(words: Sequence[str]) -> list[Agreement]:
     """Find the verbs of a text in the language of `agreement_rules`, and their subjects.
 
     Parameters

@@ -8,6 +8,7 @@ So the weather is a Markov chain of third order. From its stationary distributio
 follows how often the best forecast is right that sees the last three days, or fewer.
 """
 import itertools
+from collections.abc import Sequence
 
 import numpy
 
@@ -19,7 +20,7 @@ ORDER = max(SPELLS)
 NOISE = 0.1
 
 
-def forecast(days):
+def forecast(days: Sequence[int] | numpy.ndarray) -> int:
     """Return the kind of weather that the rule gives for the day after `days`.
 
     Parameters
@@ -70,7 +71,7 @@ def generate(days: int, noise: float = NOISE, seed: int = 0) -> numpy.ndarray:
     return numpy.array(weather[:days], dtype=numpy.int32)  # (n,)
 
 
-def next_day(noise=NOISE):
+def next_day(noise: float = NOISE) -> numpy.ndarray:
     """Return the probability of each kind of weather after every three days.
 
     Parameters
@@ -97,7 +98,7 @@ def next_day(noise=NOISE):
     return probabilities
 
 
-def stationary(noise=NOISE):
+def stationary(noise: float = NOISE) -> numpy.ndarray:
     """Return the share of every three consecutive days in endless weather.
 
     It solves p(b, c, d) = sum over a of p(a, b, c) P(d | a, b, c).
@@ -124,7 +125,7 @@ def stationary(noise=NOISE):
     return shares.clip(0).reshape((kinds,) * ORDER)  # rounding may leave a 0 below 0
 
 
-def best_accuracy(seen, noise=NOISE):
+def best_accuracy(seen: int, noise: float = NOISE) -> float:
     """Return how often the best forecast is right that sees only the last days.
 
     Parameters

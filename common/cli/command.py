@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from common.errors import InputError
 from common.np import np
@@ -40,7 +40,7 @@ class Number:
             raise argparse.ArgumentTypeError(f"{text!r} is not {self.wanted}")
         return value
 
-    def accepts(self, value):
+    def accepts(self, value: object) -> bool:
         """Tell whether a value, of any type, is one of these numbers."""
         return type(value) is self.kind and self.allowed(value)
 
@@ -56,21 +56,21 @@ at_least_one = Number(float, lambda value: 1 <= value < math.inf, "a number of a
 class Parser(argparse.ArgumentParser):
     """An argument parser that says what was wrong in one line; `--help` has the usage."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")
 
 
-def add_device(parser):
+def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device to a parser."""
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu needs CuPy and an NVIDIA card")
 
 
-def use_device(device):
+def use_device(device: str) -> None:
     """Move `np` to the device of the flag --device."""
     np.use("cupy" if device == "gpu" else "numpy")
 
 
-def free_folder(name):
+def free_folder(name: str) -> Path:
     """Return runs/<name>-1, or with the first number that is free."""
     number = 1
     while (folder := Path("runs") / f"{name}-{number}").exists():
@@ -78,7 +78,7 @@ def free_folder(name):
     return folder
 
 
-def new_folder(path):
+def new_folder(path: Path) -> None:
     """Make the folder of the flag --out.
 
     Raises
@@ -92,7 +92,7 @@ def new_folder(path):
         raise InputError(f"cannot make the folder {path} ({error.strerror}): choose a new one for --out") from None
 
 
-def run(prog, script, argv=None):
+def run(prog: str, script: Callable[[list[str]], int | None], argv: list[str] | None = None) -> int:
     """Run `script(argv)`; an InputError becomes one line on stderr and exit code 2.
 
     Parameters

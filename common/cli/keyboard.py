@@ -2,6 +2,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 
 
 def _windows_key(read):
@@ -12,7 +13,7 @@ def _windows_key(read):
 
 
 @contextlib.contextmanager
-def single_keys():
+def single_keys() -> Iterator[Callable[[], str]]:
     """Within the block, keys reach the program one by one, and are not shown.
 
     Yields

@@ -2,6 +2,7 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from common.files.atomic import replacing
 REQUIRED = dataclasses.MISSING  # the default of a setting without one
 
 
-def setting(default, help, kind=str, choices=None, **shape):
+def setting(default: Any, help: str, kind: Callable[[str], Any] = str, choices: Iterable[str] | None = None,
+            **shape: Any) -> Any:
     """Declare one setting, as a field of a subclass of `Settings`.
 
     Parameters
@@ -97,9 +99,11 @@ class SettingsParser(Parser):
         Values of settings whose class does not know them.
     """
 
-    def __init__(self, prog, description, settings_class, smoke=None, presets=None, chosen_by=None, choices=None):
+    def __init__(self, prog: str, description: str, settings_class: type[Settings],
+                 smoke: dict[str, Any] | None = None, presets: dict[Any, dict[str, Any]] | None = None,
+                 chosen_by: str | None = None, choices: dict[str, Iterable[str]] | None = None) -> None:
         super().__init__(prog=prog, description=description, argument_default=argparse.SUPPRESS)
-        self.settings_class, self.smoke = settings_class, smoke
+        self.settings_class, self.smoke = settings_class, smoke or {}
         self.presets, self.chosen_by = presets or {None: {}}, chosen_by
         add_settings(self, settings_class, self.presets, choices)
         if smoke is not None:
@@ -107,7 +111,7 @@ class SettingsParser(Parser):
                               help="a tiny run of a few seconds, to see that everything works")
         add_device(self)
 
-    def given(self, argv):
+    def given(self, argv: list[str]) -> dict[str, Any]:
         """Return what a command line sets, by name and without defaults; np is on its device then.
 
         Parameters
@@ -118,7 +122,7 @@ class SettingsParser(Parser):
         use_device(given.pop("device"))
         return given
 
-    def fill(self, given):
+    def fill(self, given: dict[Any, Any]) -> Any:
         """Return the settings of a command line: what is given, before what --smoke sets, the preset and the defaults.
 
         Parameters
@@ -131,12 +135,14 @@ class SettingsParser(Parser):
         names = {field.name for field in dataclasses.fields(self.settings_class)}
         return self.settings_class(**{name: value for name, value in values.items() if name in names})
 
-    def settings(self, argv):
+    def settings(self, argv: list[str]) -> Any:
         """Return the settings that a command line makes."""
         return self.fill(self.given(argv))
 
 
-def add_settings(parser, settings_class, presets=None, choices=None):
+def add_settings(parser: argparse.ArgumentParser, settings_class: type[Settings],
+                 presets: dict[Any, dict[str, Any]] | None = None,
+                 choices: dict[str, Iterable[str]] | None = None) -> None:
     """Add a flag to a parser for each setting of a class; those that are not given are None or absent in the end.
 
     Parameters
@@ -149,7 +155,8 @@ def add_settings(parser, settings_class, presets=None, choices=None):
     for field in dataclasses.fields(settings_class):
         if not field.metadata.get("flag", True):
             continue
-        owner, group = parser, field.metadata.get("one_of")
+        group = field.metadata.get("one_of")
+        owner: Any = parser
         if group is not None:
             owner = groups[group] = groups.get(group) or parser.add_mutually_exclusive_group()
         options = _argument(field, presets or {}, (choices or {}).get(field.name)) | {"help": _help(field, presets)}
@@ -203,7 +210,7 @@ def _words(value):
 # config.json
 
 
-def save_settings(folder, settings, script):
+def save_settings(folder: Path, settings: Settings, script: str) -> None:
     """Write the settings of a run to its config.json.
 
     Parameters
@@ -217,7 +224,7 @@ def save_settings(folder, settings, script):
         json.dump({"script": script} | dataclasses.asdict(settings), file, indent=2)
 
 
-def read_settings(folder, settings_class, script):
+def read_settings(folder: Path, settings_class: type[Settings], script: str) -> Any:
     """Read the settings of a run.
 
     A setting that is newer than the run has its default.
@@ -282,7 +289,7 @@ def _script_of(config):
     return None
 
 
-def newest_run(script, **wanted):
+def newest_run(script: str, **wanted: Any) -> Path:
     """Return the folder under runs/ of the newest run of a script.
 
     Parameters

@@ -137,7 +137,7 @@ for _core in ("numpy.core", "numpy._core"):  # of NumPy 1 and of NumPy 2
     }
 
 
-def resolved(value, done=None):
+def resolved(value: Any, done: dict[int, Any] | None = None) -> Any:
     """Return what was unpickled with its arrays in place, or refuse it.
 
     Parameters

@@ -421,7 +421,7 @@ def attention(draw):
     yield case(TimeAttention, "one step of the decoder", hs_enc=draw.normal(N, T, H), hs_dec=draw.normal(N, 1, H))
 
 
-def some_ignored(draw):
+def some_ignored(draw: Draw) -> Array:
     """Return targets (N, T), two of them -1."""
     ts = draw.ids(N, T)
     ts[0, 0] = ts[N - 1, 1] = -1

@@ -5,12 +5,14 @@ A chapter gives its models and recipes; everything else is the same for all.
 import dataclasses
 import inspect
 from pathlib import Path
+from typing import Any
 
 from common import cli
 from common.errors import InputError
 from common.fast import speed_up
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate
+from common.language_model.model import LanguageModel
 from common.language_model.run import TrainingRun
 from common.language_model.settings import EvaluateSettings, GenerateSettings, TrainSettings
 from common.np import np
@@ -18,13 +20,13 @@ from common.optimizer import OPTIMIZERS
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
 from common.training.checkpoint import read_checkpoint, restore_params
-from dataset.corpus import load_corpus, read_text_file, tokenizer_of
+from dataset.corpus import Corpus, load_corpus, read_text_file, tokenizer_of
 
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
 MAY_CHANGE_ON_RESUME = {"epochs"}
 
 
-def train(prog, models, recipes, argv=None):
+def train(prog: str, models: dict[str, Any], recipes: dict[str, dict[str, Any]], argv: list[str] | None = None) -> int:
     """Run the command train.
 
     Parameters
@@ -83,7 +85,7 @@ def _whole(recipes, models):
     return {name: {"model": next(iter(models))} | recipe for name, recipe in recipes.items()}
 
 
-def script_of(models):
+def script_of(models: dict[str, Any]) -> str:
     """Return the name of the script that trains the models of a chapter, "ch_lstm.train"."""
     chapter, _, _ = next(iter(models.values())).__module__.partition(".")
     return f"{chapter}.train"
@@ -118,7 +120,7 @@ def _resumed(given, models):
     return dataclasses.replace(settings, **given), folder
 
 
-def read_run_settings(folder, models):
+def read_run_settings(folder: Path, models: dict[str, Any]) -> TrainSettings:
     """Read the settings of a training run.
 
     Parameters
@@ -142,7 +144,8 @@ def read_run_settings(folder, models):
     return settings
 
 
-def build_model(models, settings, vocab_size, seed=None):
+def build_model(models: dict[str, Any], settings: TrainSettings, vocab_size: int,
+                seed: int | None = None) -> LanguageModel:
     """Make the model that a run's settings describe."""
     model = models[settings.model]
     options = {"dropout_ratio": settings.dropout} if "dropout_ratio" in inspect.signature(model).parameters else {}
@@ -176,7 +179,8 @@ def _as_text(ids, vocabulary, tokenizer):
     return join_tokens(vocabulary.decode(ids), tokenizer)
 
 
-def load_run(folder, models, checkpoint="best"):
+def load_run(folder: Path | None, models: dict[str, Any],
+             checkpoint: str = "best") -> tuple[TrainSettings, Vocabulary, LanguageModel]:
     """Load a trained model.
 
     Parameters
@@ -210,12 +214,12 @@ def load_run(folder, models, checkpoint="best"):
     return settings, vocabulary, model
 
 
-def evaluate(prog, models, argv=None):
+def evaluate(prog: str, models: dict[str, Any], argv: list[str] | None = None) -> int:
     """Run the command evaluate; parameters as in `train`."""
     return cli.run(prog, lambda args: _evaluate(prog, models, args), argv)
 
 
-def corpus_of_run(settings, vocabulary):
+def corpus_of_run(settings: TrainSettings, vocabulary: Vocabulary) -> Corpus:
     """Load the corpus that a run was trained on.
 
     Parameters
@@ -260,12 +264,12 @@ def _tokenizer(settings):
     return tokenizer_of(settings.corpus, settings.unit)
 
 
-def tokens_of(text, settings):
+def tokens_of(text: str, settings: TrainSettings) -> list[str]:
     """Return the tokens of a text as the run with these settings splits it."""
     return TOKENIZERS[_tokenizer(settings)](text)
 
 
-def generate_text(prog, models, argv=None):
+def generate_text(prog: str, models: dict[str, Any], argv: list[str] | None = None) -> int:
     """Run the command generate; parameters as in `train`."""
     return cli.run(prog, lambda args: _generate(prog, models, args), argv)
 

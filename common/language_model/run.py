@@ -16,11 +16,14 @@ from common.device.ids import known_ids
 from common.errors import InputError
 from common.files.atomic import replacing
 from common.language_model.evaluate import perplexity, safe_exp
+from common.language_model.model import LanguageModel
 from common.np import np
+from common.optimizer import Optimizer
 from common.training import checkpoint
 from common.training.batches import StripBatches, WindowBatches
 from common.training.epochs import expect_finite, training_step
 from common.training.metrics import singular_values
+from dataset.corpus import Corpus
 
 REPORT_EVERY = 20  # batches between two readings of the loss
 
@@ -42,7 +45,8 @@ class TrainingRun:
     corpus : dataset.corpus.Corpus
     """
 
-    def __init__(self, folder, settings, script, model, optimizer, corpus):
+    def __init__(self, folder: Path, settings: Any, script: str, model: LanguageModel, optimizer: Optimizer,
+                 corpus: Corpus) -> None:
         self.folder, self.settings, self.script = folder, settings, script
         self.model, self.optimizer, self.corpus = model, optimizer, corpus
         train = known_ids(corpus.train)
@@ -53,9 +57,9 @@ class TrainingRun:
                 train, settings.time_size, settings.batch_size, settings.shuffle, settings.seed)
         else:
             self.batches = StripBatches(train[:-1], train[1:], settings.batch_size, settings.time_size)
-        self.history = []
-        self.timing = []
-        self.singular_values = []  # of Wh before training and after each epoch
+        self.history: list[dict[str, Any]] = []
+        self.timing: list[dict[str, Any]] = []
+        self.singular_values: list[Any] = []  # of Wh before training and after each epoch
         self.batch = 0  # batches of the current epoch that are done
         self.tokens = 0  # that they predicted
         self.nats: Any = 0.0  # sum of the losses of these tokens
@@ -63,11 +67,11 @@ class TrainingRun:
         self.stop_asked = False
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """The number of complete epochs."""
         return len(self.history)
 
-    def begin(self):
+    def begin(self) -> None:
         """Make the folder, which must be new or empty, and save the run as it is before its first step."""
         try:
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
@@ -80,7 +84,7 @@ class TrainingRun:
         self._note_singular_values()
         self._save_last()
 
-    def resume(self):
+    def resume(self) -> None:
         """Go on from last.npz, in the middle of an epoch if need be."""
         path = self.folder / "last.npz"
         arrays, facts = checkpoint.read_checkpoint(path, self.settings.model, self.corpus.vocabulary)
@@ -114,7 +118,7 @@ class TrainingRun:
         self.batches.position = position
         save_settings(self.folder, self.settings, self.script)
 
-    def train(self):
+    def train(self) -> bool:
         """Train until the epochs of the configuration are done, or Ctrl-C.
 
         Returns
@@ -229,14 +233,14 @@ class TrainingRun:
         write_csv(self.folder / "history.csv", self.history)
         write_csv(self.folder / "timing.csv", self.timing)
 
-    def finish(self):
+    def finish(self) -> float:
         """Put the best parameters into the model and return their perplexity on the test text."""
         path = self.folder / "best.npz"
         arrays, _ = checkpoint.read_checkpoint(path, self.settings.model, self.corpus.vocabulary)
         checkpoint.restore_params(path, arrays, self.model)
         return self.test_perplexity()
 
-    def test_perplexity(self):
+    def test_perplexity(self) -> float:
         """Return the perplexity of the parameters in the model on the test text."""
         return perplexity(self.model, self.corpus.test)
 
@@ -244,7 +248,7 @@ class TrainingRun:
 class Progress:
     """Shows how an epoch goes on: a bar on a terminal, a few plain lines elsewhere."""
 
-    def __init__(self, epoch, epochs, batches, done):
+    def __init__(self, epoch: int, epochs: int, batches: int, done: int) -> None:
         self.title, self.batches = f"epoch {epoch}/{epochs}", batches
         self.bar = None
         if sys.stdout.isatty():
@@ -262,7 +266,7 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def show(self, batch, recent_perplexity, tokens_per_second):
+    def show(self, batch: int, recent_perplexity: float, tokens_per_second: float) -> None:
         """Show the perplexity of the last batches and the tokens per second of this epoch."""
         words = f"perplexity {recent_perplexity:.2f}, {tokens_per_second:,.0f} tokens/s"
         if self.bar is not None:
@@ -273,7 +277,7 @@ class Progress:
             self.next_line += self.batches / 4
 
 
-def write_csv(path, rows):
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write dicts as the rows of a CSV file; without rows nothing is written."""
     if rows:
         with replacing(path) as file:

@@ -162,7 +162,7 @@ def correlations(states: numpy.ndarray, signal: numpy.ndarray) -> numpy.ndarray:
     return (signal @ states) / numpy.where(lengths == 0, 1, lengths) * ~constant
 
 
-def following_cells(states, signal, top=None):
+def following_cells(states: numpy.ndarray, signal: numpy.ndarray, top: int | None = None) -> list[tuple[int, float]]:
     """Rank the cells by how closely they follow a signal.
 
     Parameters
@@ -182,7 +182,8 @@ def following_cells(states, signal, top=None):
     return [(int(cell), float(found[cell])) for cell in order]
 
 
-def chance_correlation(states, signal, trials=100, share=0.95, seed=0):
+def chance_correlation(states: numpy.ndarray, signal: numpy.ndarray, trials: int = 100, share: float = 0.95,
+                       seed: int = 0) -> float:
     """Return how large the best of the cells' correlations with a signal is by chance.
 
     The signal is turned round in time by a random part of its length, so that it keeps its own rhythm and loses
@@ -212,7 +213,7 @@ def chance_correlation(states, signal, trials=100, share=0.95, seed=0):
 # The shape of the states
 
 
-def principal_components(states, count=2):
+def principal_components(states: numpy.ndarray, count: int = 2) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Project states onto the directions in which they vary most.
 
     Parameters
