@@ -71,6 +71,8 @@ def assert_lint(copy, part):
     files = dict.fromkeys(file for _, file, _, _ in BLOCK.findall(part) if file)
     lint = run(copy, f"python -m ruff check --config {ROOT / 'ruff.toml'} {' '.join(files)}")
     assert lint.returncode == 0, lint.stdout
+    annotated = run(copy, "python -m pytest tests/test_types.py")
+    assert annotated.returncode == 0, annotated.stdout
 
 
 def test_six_steps_lead_to_a_layer(copy):

@@ -13,8 +13,9 @@ PICTURES_AND_PAGES = "plots", "pictures", "step", "notebook"  # that nobody buil
 MODULES = sorted(str(path.relative_to(ROOT)) for package in ("common", "dataset")
                  for path in ROOT.glob(f"{package}/**/*.py")
                  if not {path.stem, path.parent.name} & set(PICTURES_AND_PAGES)) + MODELS
-# Formulas run on whatever cupy.fuse hands them too, and all functions under @layer have the type of the first.
+# Formulas, also as methods, run on what cupy.fuse hands them too; all functions under @layer have one type.
 WITHOUT = {"elementwise", "layer"}
+FORMULAS = "_forward", "_backward"
 
 
 def public_functions(body, prefix=""):
@@ -30,7 +31,7 @@ def missing(source):
     """Return what has no annotation: functions, of their result, and their arguments."""
     found = []
     for name, node in public_functions(ast.parse(source).body):
-        if WITHOUT & {ast.unparse(decorator) for decorator in node.decorator_list}:
+        if WITHOUT & {ast.unparse(decorator) for decorator in node.decorator_list} or name.endswith(FORMULAS):
             continue
         given = node.args
         arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
