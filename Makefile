@@ -16,7 +16,7 @@ help:
 	@echo 'make microscope       one page that shows a trained LSTM at work: TEXT="a sentence"'
 	@echo 'make test             lint and all quick tests'
 	@echo 'make check-gradients  every layer against numerical derivatives'
-	@echo 'make notebooks        run all notebooks and store their outputs'
+	@echo 'make notebooks        run all notebooks and their solutions, and store the outputs'
 	@echo 'make test-notebooks   every notebook from a clean start, and its exercises'
 	@echo 'make docs             the documentation, as a site that needs no network'
 	@echo 'make test-browser     the page of make microscope and the documentation in Chromium'

@@ -1,7 +1,10 @@
-"""Run the notebooks from clean kernels and store what they print and draw: `python notebooks/execute.py [01 ...]`.
+"""Run the notebooks from clean kernels and store their outputs: `python notebooks/execute.py [01 ...]`.
 
-`make notebooks` runs them all. The tests then hold what is stored against a run of their own.
+`make notebooks` runs them all. A notebook in solved/ is the one beside that folder with an answer in each exercise; the
+answers are written there, and everything else is taken over from the other anew. The tests compare stored outputs with
+those of a run of their own.
 """
+import copy
 import sys
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ from common import cli
 from common.errors import InputError
 
 FOLDER = Path(__file__).parent
+SOLVED = FOLDER / "solved"
 
 
 def notebook_paths():
@@ -21,19 +25,39 @@ def notebook_paths():
     return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
-def clean_client(path):
-    """Read a notebook without its outputs.
+def exercises(notebook):
+    """Return the cells of a notebook that are to be filled in, in order."""
+    return [cell for cell in notebook.cells if "exercise" in cell.metadata.get("tags", ())]
+
+
+def with_answers(notebook, answers):
+    """Return a copy of a notebook, said to be solved in its title, with a source in each exercise."""
+    notebook = copy.deepcopy(notebook)
+    title, *text = notebook.cells[0].source.splitlines(keepends=True)
+    notebook.cells[0].source = "".join([title.rstrip("\n") + ", solved" + "\n" * title.endswith("\n"), *text])
+    for cell, answer in zip(exercises(notebook), answers, strict=True):
+        cell.source = answer
+    return notebook
+
+
+def solved(path):
+    """Return the notebook of a path with the answers that its namesake in solved/ has."""
+    answers = [cell.source for cell in exercises(nbformat.read(SOLVED / path.name, as_version=4))]
+    return with_answers(nbformat.read(path, as_version=4), answers)
+
+
+def clean_client(notebook):
+    """Take the outputs off a notebook.
 
     Parameters
     ----------
-    path : Path
+    notebook : nbformat.NotebookNode
 
     Returns
     -------
     nbclient.NotebookClient
         Its kernel starts with `setup_kernel()` or `execute()`; `.nb` is the notebook.
     """
-    notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -73,19 +97,20 @@ def _execute(argv):
     for number in args.numbers:
         if number not in paths:
             raise InputError(f"there is no notebook {number}, but {', '.join(paths)}")
-    for number in args.numbers or paths:
-        client = clean_client(paths[number])
-        start = time.perf_counter()
-        try:
-            client.execute()
-        except CellExecutionError as error:
-            print(error, file=sys.stderr)
-            return 1
-        print(f"{paths[number].name}: {time.perf_counter() - start:.1f} seconds", flush=True)
-        if not args.dry_run:
-            merge_prints(client.nb)
-            client.nb.metadata.language_info.pop("version", None)  # that of the Python it ran on
-            nbformat.write(client.nb, paths[number])
+    for path in (paths[number] for number in args.numbers or paths):
+        for target, notebook in ((path, nbformat.read(path, as_version=4)), (SOLVED / path.name, solved(path))):
+            client = clean_client(notebook)
+            start = time.perf_counter()
+            try:
+                client.execute()
+            except CellExecutionError as error:
+                print(error, file=sys.stderr)
+                return 1
+            print(f"{target.relative_to(FOLDER)}: {time.perf_counter() - start:.1f} seconds", flush=True)
+            if not args.dry_run:
+                merge_prints(client.nb)
+                client.nb.metadata.language_info.pop("version", None)  # that of the Python it ran on
+                nbformat.write(client.nb, target)
 
 
 if __name__ == "__main__":

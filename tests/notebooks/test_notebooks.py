@@ -1,19 +1,15 @@
-"""Every notebook, from a clean kernel: it runs, its stored outputs are those of this run, its checks tell right from
-wrong. `answers_NN.py` has a right answer and at least one wrong answer to each exercise of notebook NN, in order:
-
-    ANSWERS = [(right source, wrong source, ...), ...]
-
-Where a check prints several verdicts, the wrong answers together must turn each of them to "Not yet".
+"""Every notebook, from a clean kernel: it runs, its stored outputs are those of this run, its checks tell the right
+answers, which stand in notebooks/solved, from the wrong ones of `wrong_answers`.
 """
 import ast
 import re
-import runpy
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from execute import clean_client, merge_prints, notebook_paths
+from execute import SOLVED, clean_client, exercises, merge_prints, notebook_paths, solved
+from wrong_answers import WRONG
 
 PROJECT = ("common", "ch_rnn", "ch_lstm", "dataset")
 ROOT = Path(__file__).parents[2]
@@ -33,7 +29,8 @@ class Run:
     def __init__(self, path):
         self.number = path.name[:2]
         self.stored = nbformat.read(path, as_version=4)
-        self.client = clean_client(path)
+        self.client = clean_client(nbformat.read(path, as_version=4))
+        self.solved = nbformat.read(SOLVED / path.name, as_version=4)
 
     def cells(self, tag=None):
         """Return the indices of the code cells, or of those with a tag."""
@@ -134,18 +131,42 @@ def test_same_line(stored, fresh, same):
 
 
 def test_each_exercise_has_a_check_and_answers(run):
-    exercises, checks = run.cells("exercise"), run.cells("check")
-    assert len(exercises) >= 3
+    tagged, checks = run.cells("exercise"), run.cells("check")
+    assert len(tagged) >= 3
     code = run.cells()
-    assert [code[code.index(index) + 1] for index in exercises] == checks
-    assert len(answers(run)) == len(exercises)
-    assert all(len(each) >= 2 for each in answers(run))
+    assert [code[code.index(index) + 1] for index in tagged] == checks
+    assert len(WRONG[run.number]) == len(tagged)
+    assert all(WRONG[run.number])
     by_gradients = [index for index in checks if "check_gradient(" in run.stored.cells[index].source]
     assert len(by_gradients) >= 3, f"notebook {run.number} has exercises of gradients in {by_gradients}"
 
 
 def answers(run):
-    return runpy.run_path(str(Path(__file__).with_name(f"answers_{run.number}.py")))["ANSWERS"]
+    """Yield for each exercise its right answer and its wrong ones."""
+    for cell, wrong in zip(exercises(run.solved), WRONG[run.number], strict=True):
+        yield cell.source, *(changed(cell.source, pairs) for pairs in wrong)
+
+
+def changed(right, pairs):
+    """Return a right answer in which some parts are replaced, each of which stands there once or twice."""
+    for old, new in pairs:
+        assert 1 <= right.count(old) <= 2, f"{old!r} stands {right.count(old)} times in\n{right}"
+        right = right.replace(old, new)
+    return right
+
+
+def test_a_solved_notebook_is_the_other_with_answers(run):
+    path = next(path for path in notebook_paths() if path.name.startswith(run.number))
+    made = solved(path)
+    assert [cell.source for cell in run.solved.cells] == [cell.source for cell in made.cells], "run `make notebooks`"
+    stubs = exercises(run.stored)
+    assert not {stub.source for stub in stubs} & {answer.source for answer in exercises(run.solved)}
+    for index in run.cells("check"):
+        verdicts = printed(run.solved.cells[index]).splitlines()
+        assert verdicts and all(verdict.startswith("Right") for verdict in verdicts), verdicts
+    for index in set(run.cells()) - {*run.cells("check"), *run.cells("exercise")}:
+        stored, other = run.stored.cells[index], run.solved.cells[index]
+        assert all(map(same_line, lines(stored), lines(other))) and kinds(stored) == kinds(other), stored.source
 
 
 def test_checks_tell_right_from_wrong(run):
@@ -237,7 +258,7 @@ def imported(source):
 @pytest.mark.parametrize("part", ["train", "valid", "test"])
 def test_no_penn_treebank_text_is_stored(ptb_dir, part):
     runs = {}
-    for path in notebook_paths():
+    for path in (*notebook_paths(), *SOLVED.glob("*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
             for text in (cell.source, *texts_shown(cell)):
                 runs |= dict.fromkeys(runs_of_words(text), path.name)
@@ -264,5 +285,26 @@ def runs_of_words(text, length=8):
     return (" ".join(words[k:k + length]) for k in range(len(words) - length + 1))
 
 
+TEACHING = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+KINDS = {"check_values": "values", "check_gradient": "gradients", "check_number": "number"}
+
+
+def test_the_page_for_teachers_lists_every_exercise_and_its_check():
+    rows = re.findall(r"^\| (\d\d) \| (\d+: .+?) \| .+? \| (.+?) \| \d+ \|$", TEACHING, re.MULTILINE)
+    assert len(rows) == 37 and "37 exercises" in TEACHING
+    assert rows == [(path.name[:2], *each) for path in notebook_paths() for each in titles_and_checks(path)]
+
+
+def titles_and_checks(path):
+    """Yield the title of each exercise of a notebook, and how its checks compare."""
+    title = None
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            (title,) = re.findall(r"^### Exercise (\d+: .+)$", cell.source, re.MULTILINE) or [title]
+        if "check" in cell.metadata.get("tags", ()):
+            kinds = dict.fromkeys(re.findall("|".join(KINDS), re.sub(r"^from .*$", "", cell.source, flags=re.MULTILINE)))
+            yield title, ", ".join(KINDS[kind] for kind in kinds)
+
+
 def test_notebooks_are_small():
-    assert all(path.stat().st_size < 10**6 for path in notebook_paths())
+    assert all(path.stat().st_size < 10**6 for path in (*notebook_paths(), *SOLVED.glob("*.ipynb")))
