@@ -1,14 +1,15 @@
 """One page that shows an LSTM at work, forwards and backwards: `python -m ch_lstm.microscope --help`.
 
-An LSTM and a simple RNN of the same size learn to predict the characters of a text. Then both read one sentence while
-`common.watch.trace` watches, and everything that it saw goes into one HTML file that needs no network: at each
-character the gates, the cell, the state and the most likely next characters; and for the loss of each character,
-chosen by the reader, the norm of its gradient at every step before. Each quantity comes with its formula and the line
-of source that computes it, as `common.watch.walk` found them.
+An LSTM and a simple RNN of the same size learn to predict the characters of a text. Their weights go into one HTML
+file that needs no network. There both read a sentence, which the reader may change: at each character the page shows
+the gates, the cell, the state and the most likely next characters; and for the loss of each character, chosen by the
+reader, the norm of its gradient at every step before. Each quantity comes with its formula and the line of source that
+computes it, as `common.watch` finds them.
 
-The gradients of all the losses take one backward pass: the sentence goes in as many times as it has characters to
-predict, and in each copy another one counts.
+The page computes all numbers itself, by the same formulas, since the sentence may be another at any time. A test types
+sentences into it and compares every number with the layers of this project.
 """
+import base64
 import dataclasses
 import json
 import linecache
@@ -35,7 +36,6 @@ from common.layers.losses import SoftmaxWithLoss
 from common.np import np
 from common.optimizer import Adam
 from common.training.batches import StripBatches
-from common.training.clip import unique_params
 from common.training.epochs import expect_finite, train_epochs
 from common.watch.trace import trace
 from common.watch.walk import walk
@@ -44,9 +44,8 @@ from dataset.corpus import load_corpus
 SMOKE = {"epochs": 1, "wordvec_size": 4, "hidden_size": 4, "max_tokens": 2000}
 BATCH_SIZE, TIME_SIZE, MAX_GRAD = 20, 50, 1.0
 
-LONGEST = 60  # characters of the sentence: the page grows with the square of it
+LONGEST = 60  # characters of the sentence: the page computes a gradient for each two of them
 LARGEST = 100  # units: each is a row of the page
-LIKELIEST = 6  # next characters that are shown
 
 TEMPLATE = Path(__file__).with_name("microscope.html")
 
@@ -93,7 +92,7 @@ QUANTITIES = {
                ("dx",)),
     } | _SHARED,
 }
-FORWARD = {"lstm": ("af", "ag", "ai", "ao", "f", "g", "i", "o", "c", "h"), "rnn": ("a", "h")}
+WEIGHTS = "embedding", "Wx", "Wh", "b", "W", "output_b"
 BACKWARD = {cell: tuple(name for name in names if name.startswith("d")) for cell, names in QUANTITIES.items()}
 
 
@@ -169,7 +168,7 @@ def sentence_ids(text, vocabulary):
     Raises
     ------
     InputError
-        The sentence is too short or too long, or has a character that the vocabulary has not.
+        The sentence is too short or too long, or has a character that is outside the vocabulary.
     """
     if not 2 <= len(text) <= LONGEST:
         raise InputError(f"the sentence has {len(text)} characters: give --text from 2 to {LONGEST}")
@@ -213,11 +212,12 @@ def _perplexity(cell, model, corpus, settings):
 
 
 def page_data(ids, vocabulary, models):
-    """Observe models reading a sentence.
+    """Return what the page needs to let models read sentences.
 
     Parameters
     ----------
     ids : numpy.ndarray of int (T,)
+        Of the sentence to begin with.
     vocabulary : Vocabulary
     models : dict of str to LanguageModel
         "lstm" and "rnn", with three layers each: embedding, recurrent layer, affine.
@@ -225,67 +225,41 @@ def page_data(ids, vocabulary, models):
     Returns
     -------
     dict
-        What the page shows, as JSON can hold it: "text", the T characters, and "models". Of each model: its sizes;
-        "forward", name to T lists of H numbers; "next", T lists of the likeliest characters with their probabilities;
-        of each of the T - 1 characters to come "probability" and "loss"; "norms", name to T - 1 lists, the p-th with
-        the norms of the gradient of loss p at the steps 0 to p; and "quantities", what `QUANTITIES` says of each, with
-        its lines of source.
+        As JSON can hold it: "text", the T characters; "characters", those that the models know, by id; "longest", the
+        most characters of a sentence; and "models". Of each model: its sizes; "weights", by the names of `WEIGHTS`; and
+        "quantities", what `QUANTITIES` says of each, with its lines of source.
     """
-    return {"text": vocabulary.decode(ids),
-            "models": {cell: _model_data(cell, model, ids, vocabulary) for cell, model in models.items()}}
+    return {"text": vocabulary.decode(ids), "characters": vocabulary.decode(range(vocabulary.size)), "longest": LONGEST,
+            "models": {cell: _model_data(cell, model) for cell, model in models.items()}}
 
 
-def _model_data(cell, model, ids, vocabulary):
-    T = len(ids)
-    record = observe(cell, model, ids)
-    recurrent, scores = record["layers[1]"], record["layers[2]"].arrays["y"][0]  # (T, V)
-    probabilities = numpy.array(np.to_cpu(softmax(np.to_device(scores))))  # (T, V)
-    likeliest = numpy.argsort(-probabilities, axis=1, kind="stable")[:, :LIKELIEST]  # (T, LIKELIEST)
-    to_come = probabilities[numpy.arange(T - 1), ids[1:]]  # (T - 1,)
-    H = recurrent.arrays["h"].shape[-1]
-    lines = recurrent.lines | _output_lines()
+def _model_data(cell, model):
+    params = [np.to_cpu(param) for param in model.params]
     return {
-        "hidden_size": H,
+        "hidden_size": len(params[2]),
         "parameters": model.count_params(),
-        "forward": {name: _rounded(recurrent.arrays[name][0]) for name in FORWARD[cell]},
-        "next": [[[character, probability] for character, probability in
-                  zip(vocabulary.decode(best), _rounded(probabilities[t, best]))] for t, best in enumerate(likeliest)],
-        "probability": _rounded(to_come),
-        "loss": _rounded(-numpy.log(to_come)),
-        "norms": {name: [[_three_digits(norm) for norm in numpy.linalg.norm(recurrent.arrays[name][p, :p + 1], axis=1)]
-                         for p in range(T - 1)] for name in BACKWARD[cell]},
-        "quantities": {name: {"title": title, "words": words, "lines": [_source(lines[line]) for line in computed_by]}
-                       for name, (title, words, computed_by) in QUANTITIES[cell].items()},
+        "weights": {name: _encoded(param) for name, param in zip(WEIGHTS, params, strict=True)},
+        "quantities": {name: {"title": title, "words": words, "lines": [_source(line) for line in lines]}
+                       for name, (title, words, lines) in _with_lines(cell).items()},
     }
 
 
-def observe(cell, model, ids):
-    """Trace a model, in float64, on T - 1 copies of a sentence, in the p-th of which only character p + 1 counts.
+def _encoded(array):
+    """Return an array as the page reads it: its bytes, row by row, the lowest of each number first."""
+    data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    return {"dtype": array.dtype.name, "base64": base64.b64encode(data).decode()}
 
-    Parameters
-    ----------
-    cell : {"lstm", "rnn"}
-    model : LanguageModel
-        Of three layers.
-    ids : numpy.ndarray of int (T,)
 
-    Returns
-    -------
-    Trace
-        Of arrays (T - 1, T, ...): sequence p has the gradient of the loss of character p + 1 alone.
-    """
-    T = len(ids)
-    Wx, Wh, _ = model.layers[1].params
-    copy = CellRnnlm(cell, model.vocab_size, len(Wx), len(Wh), dtype=np.float64)
-    copy.assign_params([np.to_cpu(param) for param in unique_params(model.params)], type(model).__name__)
-    xs = numpy.tile(ids, (T - 1, 1))  # (T - 1, T)
-    ts = numpy.full_like(xs, -1)  # (T - 1, T)
-    places = numpy.arange(T - 1)  # (T - 1,)
-    ts[places, places] = ids[1:]
-    with trace(copy) as record:
-        copy.forward(np.to_device(xs), np.to_device(ts))
-        copy.backward(T - 1)  # the loss is the mean of the T - 1
-    return record
+def _with_lines(cell):
+    """Return `QUANTITIES` of a cell with `Line`s in place of their names, as one step of a tiny model shows them."""
+    model = CellRnnlm(cell, 2, 1, 1, dtype=np.float64)
+    ids = np.zeros((1, 1), dtype=int)
+    with trace(model) as record:
+        model.forward(ids, ids)
+        model.backward()
+    lines = record["layers[1]"].lines | _output_lines()
+    return {name: (title, words, [lines[line] for line in computed_by])
+            for name, (title, words, computed_by) in QUANTITIES[cell].items()}
 
 
 def _output_lines():
@@ -307,16 +281,6 @@ def _source(line):
     path = Path(common.__file__).parent / line.file
     return {"formula": line.text, "file": f"common/{line.file}",
             "line": line.number, "code": linecache.getline(str(path), line.number).strip()}
-
-
-def _rounded(array):
-    """Return numbers as nested lists, rounded as the page shows them: to three decimals, fewer from 10 and 100 on."""
-    size = abs(array)
-    return numpy.select([size < 10, size < 100], [array.round(3), array.round(2)], array.round(1)).tolist()
-
-
-def _three_digits(norm):
-    return float(f"{norm:.2e}")
 
 
 def page(data):

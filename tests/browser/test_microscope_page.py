@@ -24,6 +24,7 @@ CELLS = ("lstm", "rnn")
 COLUMNS = {"lstm": ["f", "c_prev", "g", "i", "c", "o", "h"], "rnn": ["a", "h"]}
 MODES = ("forward", "backward")
 HINT = "Formula and source of what you point at stand here."
+LIKELIEST = 6  # next characters that are shown
 PHONE, DESKTOP = (360, 740), (1200, 900)
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
@@ -50,19 +51,19 @@ def models():
 def traced(models):
     """Return what a model computes, and the gradients of the loss of one character, each straight from the tracer."""
     vocabulary, by_cell = models
-    ids = vocabulary.encode(TEXT)[None]  # (1, T)
+    return lambda cell, output=0: traced_arrays(by_cell[cell], vocabulary.encode(TEXT), output)
 
-    def arrays(cell, output=0):
-        targets = numpy.full_like(ids, -1)  # (1, T)
-        targets[0, output] = ids[0, output + 1]
-        with trace(by_cell[cell]) as record:
-            by_cell[cell].reset_state()
-            loss = by_cell[cell].forward(ids, targets)
-            by_cell[cell].backward()
-        found = {name: array[0] for name, array in record["layers[1]"].arrays.items()}
-        return found | {"p": softmax(record["layers[2]"].arrays["y"][0]), "loss": loss}
 
-    return arrays
+def traced_arrays(model, ids, output):
+    """Return the arrays (T, ...) of the recurrent layer, the probabilities p (T, V), and the loss of one output."""
+    targets = numpy.full_like(ids, -1)  # (T,)
+    targets[output] = ids[output + 1]
+    with trace(model) as record:
+        model.reset_state()
+        loss = model.forward(ids[None], targets[None])
+        model.backward()
+    found = {name: array[0] for name, array in record["layers[1]"].arrays.items()}
+    return found | {"p": softmax(record["layers[2]"].arrays["y"][0]), "loss": loss}
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,16 @@ class Page:
         self.click(self.one(f"[name=mode][value={mode}]"))
         return self
 
+    def unfold(self):
+        """Open the tables that a phone folds."""
+        self.run("document.querySelectorAll('.fold').forEach(each => { each.open = true; })")
+        return self
+
+    def type(self, text):
+        """Put a text in the place of the sentence, as pasting does."""
+        self.run("arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))",
+                 self.one("#sentence"), text)
+
     def move(self, slider, value):
         """Set a slider as a pointer would."""
         self.run("arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))",
@@ -151,6 +162,83 @@ def page(chromium, path):
     assert chromium.get_log("browser") == []
 
 
+SENTENCES = {"shortest": "An", "repeated": "eeeeeeee", "line ends": "of\n\nit\n", "any order": ".won ti fo dne ehT",
+             "longest": (TEXT * 2)[7:7 + microscope.LONGEST]}
+
+
+@every_cell
+@pytest.mark.parametrize("text", SENTENCES.values(), ids=SENTENCES)
+def test_every_number_of_a_typed_sentence_is_that_of_the_layers(page, models, cell, text):
+    vocabulary, by_cell = models
+    page.type(text)
+    assert page.text("#sentence-message") == ""
+    computed = page.run("""const {forward, next, probability, loss, norms} = data.models[arguments[0]];
+        const lists = Object.fromEntries(
+            Object.entries(forward).map(([name, rows]) => [name, rows.map(row => [...row])]));
+        return {text: data.text.join(""), forward: lists, next, probability, loss, norms};""", cell)
+    assert computed["text"] == text
+    ids = vocabulary.encode(text)
+    arrays = traced_arrays(by_cell[cell], ids, 0)
+    assert computed["forward"].keys() == {
+        "lstm": {"af", "ag", "ai", "ao", "f", "g", "i", "o", "c_prev", "c", "h"}, "rnn": {"a", "h"}}[cell]
+    for name, rows in computed["forward"].items():
+        numpy.testing.assert_allclose(rows, arrays[name], rtol=1e-5, atol=1e-5, err_msg=name)
+    for t, likeliest in enumerate(computed["next"]):
+        for character, probability in likeliest:
+            assert probability == pytest.approx(arrays["p"][t, vocabulary.word_to_id[character]], rel=1e-5, abs=1e-12)
+        assert [p for _, p in likeliest] == sorted((p for _, p in likeliest), reverse=True)
+        assert likeliest[0][1] == pytest.approx(arrays["p"][t].max(), rel=1e-5)
+    assert computed["norms"].keys() == set(microscope.BACKWARD[cell])
+    for output in range(len(text) - 1):
+        arrays = traced_arrays(by_cell[cell], ids, output)
+        assert computed["loss"][output] == pytest.approx(arrays["loss"], rel=1e-5, abs=1e-5)
+        assert computed["probability"][output] == pytest.approx(numpy.exp(-arrays["loss"]), rel=1e-5, abs=1e-12)
+        for name, by_output in computed["norms"].items():
+            norms = numpy.linalg.norm(arrays[name][:output + 1], axis=1)
+            numpy.testing.assert_allclose(by_output[output], norms, rtol=1e-5, atol=1e-9, err_msg=f"{name} of {output}")
+
+
+def test_typing_by_keyboard_changes_the_whole_page(page):
+    page.run("document.querySelector('#sentence').select()")
+    page.keys("The end")
+    assert "".join(page.texts("#tiles button")) == "The␣end"
+    assert page.one("#time").get_attribute("max") == "6" and page.one("#output").get_attribute("max") == "5"
+    assert all(len(strip) == 7 for strip in bars(page, "#unit-strips"))
+    page.switch("backward")
+    assert page.text("#output-shown") == "loss of d"
+    assert all(len(strip) == 7 for strip in bars(page, "#norms-rnn"))
+    page.click(page.all("#tiles button")[3])
+    assert page.step() == 2
+    page.type("An end of it.")
+    assert len(page.all("#tiles button")) == 13 and len(page.all("#tiles [tabindex='0']")) == 1
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "Type two characters at least."), ("A", "Type two characters at least."),
+    ("né 漢n", "The text that the networks learnt from never has “é”, “漢”."),
+    ("e" * (microscope.LONGEST + 1), f"At most {microscope.LONGEST} characters fit the page: these are 61."),
+])
+def test_a_sentence_that_cannot_be_read_says_why_and_changes_nothing(page, text, message):
+    before = page.texts("#tiles button"), page.units("lstm")
+    page.type(text)
+    assert page.text("#sentence-message") == f"{message} The page still shows the sentence before."
+    assert page.one("#sentence").get_attribute("aria-invalid") is not None
+    assert (page.texts("#tiles button"), page.units("lstm")) == before
+    page.type("An item")
+    assert page.text("#sentence-message") == "" and page.one("#sentence").get_attribute("aria-invalid") is None
+
+
+def test_a_phone_folds_the_tables_of_units(page):
+    page.open(PHONE)
+    assert not page.one("#units-lstm").is_displayed()
+    summary = page.all("#units summary")[0]
+    assert summary.text == f"All {H} units"
+    page.click(summary)
+    assert page.one("#units-lstm").is_displayed() and not page.one("#units-rnn").is_displayed()
+    page.open(DESKTOP)
+    assert page.one("#units-lstm").is_displayed() and not page.all("#units summary")[0].is_displayed()
+
+
 def test_loads_without_a_request(page):
     page.driver.get_log("performance")
     page.open()
@@ -166,7 +254,7 @@ def test_the_sentence_is_text_whatever_is_in_it(page):
     shown = "".join(page.texts("#tiles button")).replace("␣", " ").replace("↵", "\n")
     assert shown == TEXT
     assert page.all("#tiles b") == [] and page.driver.title == "Inside an LSTM"
-    assert "5 units" in page.text("#about") and "perplexity 12.34" in page.text("#about")
+    assert "5 units" in page.text("#about") and "perplexity about 12)" in page.text("#about")
     assert "Perplexity is per character, on the validation part of the text." in page.text("#about")
 
 
@@ -186,7 +274,7 @@ def expect_step(page, traced, t):
         for name in COLUMNS[cell]:
             assert shown[name] == shown_numbers(arrays[name][t]), (cell, name, t)
         probabilities = page.texts(f"#next-{cell} .number")
-        assert probabilities == shown_numbers(numpy.sort(arrays["p"][t])[::-1][:microscope.LIKELIEST])
+        assert probabilities == shown_numbers(numpy.sort(arrays["p"][t])[::-1][:LIKELIEST])
 
 
 @pytest.mark.parametrize("t", [0, 1, 17, T - 1])
@@ -435,9 +523,9 @@ def focused(page):
 
 
 TAB_ORDER = {
-    "forward": ["forward", "tiles", "back", "time", "on", "next", "comes-lstm", "next", "comes-rnn", "units-lstm",
-                "units-rnn", "unit-strips"],
-    "backward": ["backward", "tiles", "output-back", "output", "output-on", "back", "time", "on", "legend",
+    "forward": ["forward", "sentence", "tiles", "back", "time", "on", "next", "comes-lstm", "next", "comes-rnn",
+                "units-lstm", "units-rnn", "unit-strips"],
+    "backward": ["backward", "sentence", "tiles", "output-back", "output", "output-on", "back", "time", "on", "legend",
                  "norms-lstm", "norms-rnn"],
 }
 
@@ -446,8 +534,11 @@ TAB_ORDER = {
 @every_mode
 def test_tab_goes_through_all_parts_and_shows_where_it_is(page, mode, size):
     page.open(size)
+    expected = TAB_ORDER[mode]
+    if size == PHONE:  # whose tables are folded: what opens them has the focus
+        expected = ["units" if each.startswith("units-") else each for each in expected]
     order = []
-    for _ in TAB_ORDER[mode]:
+    for _ in expected:
         page.keys(Keys.TAB)
         if not order and mode == "backward":
             page.keys(Keys.ARROW_RIGHT)
@@ -459,12 +550,12 @@ def test_tab_goes_through_all_parts_and_shows_where_it_is(page, mode, size):
         assert page.run("""const at = document.activeElement, box = at.getBoundingClientRect();
             const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
             return at.contains(top)"""), order[-1]
-    assert order == TAB_ORDER[mode]
+    assert order == expected
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
 def test_arrow_keys_go_through_a_table_and_nothing_covers_them(page, size):
-    page.open(size)
+    page.open(size).unfold()
     page.run("document.querySelector('#units-lstm [tabindex=\"0\"]').focus()")
     seen = set()
     for keys in ([Keys.ARROW_RIGHT] * 6, [Keys.ARROW_DOWN] * H, [Keys.HOME], [Keys.ARROW_UP] * H, [Keys.END]):
@@ -518,7 +609,7 @@ def test_all_text_has_contrast(page, mode, scheme):
 
 @every_mode
 def test_a_phone_shows_it_without_scrolling_sideways(page, mode):
-    page.open(PHONE).switch(mode)
+    page.open(PHONE).unfold().switch(mode)
     for t in (0, T - 1):
         page.move("#time", t)
         assert page.run("return document.documentElement.scrollWidth") == 360
@@ -534,8 +625,8 @@ def test_a_phone_shows_it_without_scrolling_sideways(page, mode):
 
 @every_mode
 def test_targets_are_large_enough_for_a_finger(page, mode):
-    page.open(PHONE).switch(mode)
-    sizes = page.run("""return [...document.querySelectorAll('button, input, [tabindex]')]
+    page.open(PHONE).unfold().switch(mode)
+    sizes = page.run("""return [...document.querySelectorAll('button, input, textarea, summary, [tabindex]')]
         .filter(each => each.getClientRects().length)
         .map(each => [each.id || each.className, each.getBoundingClientRect().width,
                       each.getBoundingClientRect().height])""")

@@ -302,7 +302,7 @@ def titles_and_checks(path):
         if cell.cell_type == "markdown":
             (title,) = re.findall(r"^### Exercise (\d+: .+)$", cell.source, re.MULTILINE) or [title]
         if "check" in cell.metadata.get("tags", ()):
-            kinds = dict.fromkeys(re.findall("|".join(KINDS), re.sub(r"^from .*$", "", cell.source, flags=re.MULTILINE)))
+            kinds = dict.fromkeys(re.findall(f"^({'|'.join(KINDS)})", cell.source, re.MULTILINE))
             yield title, ", ".join(KINDS[kind] for kind in kinds)
 
 
