@@ -54,7 +54,7 @@ class TimeStack(Layer):
             raise ValueError(f"TimeStack: cell is {cell!r}, wanted one of {', '.join(CELLS)}")
         if num_layers < 1:
             raise ValueError(f"TimeStack: num_layers is {num_layers}, wanted at least 1")
-        checked_dropout_ratio(dropout)
+        self.dropout = checked_dropout_ratio(dropout)
         self.hidden_size, self.bidirectional, self.batch_first = hidden_size, bidirectional, batch_first
         directions = 2 if bidirectional else 1
         self.layers, self.dropouts = [], []
@@ -160,5 +160,5 @@ class TimeStack(Layer):
         return np.concatenate(states) if self.bidirectional else np.stack(states)
 
     def _options(self):
-        dropout = [f"dropout={layer.dropout_ratio}" for layer in self.dropouts[:1] if layer.dropout_ratio]
+        dropout = [f"dropout={self.dropout}"] if self.dropout else []
         return [*map(repr, self.layers), *dropout, *([] if self.batch_first else ["time first"])]
