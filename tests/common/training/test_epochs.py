@@ -178,6 +178,10 @@ def test_the_smallest_epochs_of_examples(n, batch_size, drop_last, sizes):
     assert [len(ts) for _, ts in ExampleBatches(*examples(n), batch_size, drop_last)] == sizes
 
 
+def test_examples_that_do_not_fill_a_batch_are_dealt_by_default():
+    assert [len(ts) for _, ts in ExampleBatches(*examples(7), 3)] == [3, 3, 1]
+
+
 def test_drawn_batches_are_drawn_when_they_are_dealt():
     drawn = iter(range(9))
     batches = DrawnBatches(lambda: next(drawn), 3)
