@@ -1,4 +1,4 @@
-"""Pictures, by matplotlib: readable in black and white.
+"""Pictures, by matplotlib: in colours that colour-blind readers tell apart, and readable in black and white.
 
 A function `..._figure` returns a matplotlib Figure, and `save` writes it as PNG:
 
@@ -6,33 +6,42 @@ A function `..._figure` returns a matplotlib Figure, and `save` writes it as PNG
 """
 import itertools
 import math
+import textwrap
 
 import numpy
 
 from common.files.atomic import replacing
 
-# Told apart without colour.
-_STYLES = [{"linestyle": line, "marker": marker, "color": color} for line, marker, color in (
-    ("--", "o", "black"), ("-", "s", "black"), (":", "^", "black"), ("-.", "D", "black"),
-    ("--", "v", "0.5"), ("-", "P", "0.5"), (":", "X", "0.5"), ("-.", "*", "0.5"))]
+# The colours of Okabe and Ito (2008) but yellow, too light for a line. Lines and markers tell curves apart as well.
+COLOURS = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "black": "#000000", "purple": "#CC79A7",
+           "orange": "#E69F00", "sky": "#56B4E9", "grey": "#7F7F7F"}
+_STYLES = [{"linestyle": line, "marker": marker, "color": color} for line, marker, color in zip(
+    ("--", "-", ":", "-.") * 2, "os^DvPX*", COLOURS.values())]
 
 _LIGHT_TO_DARK = "YlGnBu"  # a larger number is always a darker colour, so that it can be printed in grey
+_SIGNED = "RdBu_r"  # blue below zero, white at zero, red above
 _CHARACTER = 0.079  # inches for one, a little more than its width
 _FONT_SIZE = 8.5
+_TITLE_SIZE = 12
 _VISIBLE = str.maketrans({"\n": "\u21b5", "\t": "\u21e5", " ": "\u2423"})
 
 
 def save(figure, path):
-    """Write a figure to a PNG file.
+    """Write a figure to a PNG file, or to an SVG file where the name says so.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     path : str or Path
     """
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
+    if str(path).lower().endswith(".svg"):
+        with replacing(path, "wb") as file, matplotlib.rc_context({"svg.hashsalt": "rnn"}):  # the same bytes each time
+            figure.savefig(file, format="svg", metadata={"Date": None})
+        return
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(120)
     canvas.draw()
@@ -65,7 +74,7 @@ def curves_figure(curves, xlabel, ylabel, title="", yscale="linear", ylim=None):
 
 
 def panels_figure(panels, title=""):
-    """Draw several pictures of curves side by side, two in a row.
+    """Draw several pictures of curves side by side, two in a row; curves of the same names need one legend only.
 
     Parameters
     ----------
@@ -88,24 +97,30 @@ def panels_figure(panels, title=""):
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = _figure((6.4 if columns == 1 else 11, 4 * rows), title, rows, columns)
+    explained = set()  # names of curves that a legend has
     for each, (name, panel) in zip(numpy.ravel(axes), panels.items()):
-        each.set_title(_drawable(name), parse_math=False)
-        _draw_curves(each, **panel)
+        each.set_title(_wrapped(name, 0.85 * figure.get_figwidth() / columns, _TITLE_SIZE), parse_math=False)
+        names = *panel["curves"], *(panel.get("pale") or {})
+        _draw_curves(each, **panel, legend=names not in explained)
+        explained.add(names)
     for each in numpy.ravel(axes)[len(panels):]:
         each.set_axis_off()
     return figure
 
 
-def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=None, legend_below=False):
+def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=None, legend_below=False, legend=True):
     """Draw curves, and others in the same styles, pale."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-    pale_styles = ({**style, "color": "0.6", "markerfacecolor": "white"} for style in _STYLES)
-    for (name, (xs, ys)), style in [*zip(curves.items(), itertools.cycle(_STYLES)),
-                                    *zip((pale or {}).items(), itertools.cycle(pale_styles))]:
+    pale_styles = ({**style, "color": _pale(style["color"]), "markerfacecolor": "white"} for style in _STYLES)
+    for k, (name, (xs, ys)), style in [*zip(itertools.count(), curves.items(), itertools.cycle(_STYLES)),
+                                       *zip(itertools.count(), (pale or {}).items(), itertools.cycle(pale_styles))]:
         if yscale == "log":
             ys = numpy.where((shown := numpy.asarray(ys, dtype=float)) > 0, shown, numpy.nan)
-        axes.plot(xs, ys, label=_drawable(name), markevery=max(1, len(xs) // 20), **style)
+        # Where curves lie on each other, each later one is thinner, and the markers of many points alternate.
+        every = max(1, len(xs) // 20)
+        axes.plot(xs, ys, label=_wrapped(name, 4, 10), markevery=(k * every // 4 % every, every),
+                  linewidth=2.5 - 0.5 * (k % 4), markersize=7 - k % 4, **style)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale, ylim=ylim)
     if all(float(x).is_integer() for xs, _ in curves.values() for x in xs):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -119,10 +134,19 @@ def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if f"{y:.0e}"[0] in digits else "")
                                        if decades < 2 else NullFormatter())
     axes.grid(True, which="both" if yscale == "log" and decades < 2 else "major", color="0.9")
+    if not legend:
+        return
     if legend_below or len(curves) + len(pale or {}) > 4:  # too much for a place beside the curves
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=9)
     else:
         axes.legend()
+
+
+def _pale(color):
+    """Return a colour, mixed with white."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(0.45 * part + 0.55 for part in to_rgb(color))
 
 
 def gradient_norms_figure(norms, title=""):
@@ -203,11 +227,13 @@ def matrix_figure(matrix, rows, columns, xlabel, ylabel, title="", numbers=False
     """
     matrix = numpy.asarray(matrix)
     shades = matrix if shades is None else shades
-    figure, axes = _figure((2 + 0.3 * len(columns), 1.6 + 0.3 * len(rows)), title)
-    axes.imshow(shades, cmap="Greys", vmin=0, aspect="auto")
+    turned = max(map(len, columns)) > 2
+    height = 1.6 + 0.3 * len(rows) + (0.05 * max(map(len, columns)) if turned else 0)
+    figure, axes = _figure((max(2 + 0.3 * len(columns), 4.5), height), title)
+    axes.imshow(shades, cmap="Blues", vmin=0, aspect="auto")
     axes.set_xticks(range(len(columns)), map(_drawable, columns), parse_math=False)
     axes.set_yticks(range(len(rows)), map(_drawable, rows), parse_math=False)
-    if max(map(len, columns)) > 2:
+    if turned:
         axes.tick_params(axis="x", rotation=90)
     if numbers:
         middle = numpy.nanmax(shades, initial=0) / 2
@@ -241,7 +267,7 @@ def confusion_figure(matrix, labels, title=""):
 # States over a text
 
 
-def gates_figure(text, gates, title="", units=None):
+def gates_figure(text, gates, title="", units=None, signed=()):
     """Draw gates and states over a text as heat maps, one band for each, a row for each unit.
 
     Parameters
@@ -249,11 +275,13 @@ def gates_figure(text, gates, title="", units=None):
     text : str or sequence of str
         T characters or tokens.
     gates : dict of str to array (T, H)
-        In the order from top to bottom. What has no negative number is drawn on a scale from 0 to 1 or its
-        largest number, all else on one that is symmetric around 0.
+        In the order from top to bottom. A band is drawn on a scale from 0 to 1 or its largest number, dark where it is
+        large; a signed one on a scale that is symmetric around 0, blue below it and red above.
     title : str
     units : sequence, optional
         Names of the H units; by default 0 to H - 1, not written out when they are many.
+    signed : collection of str
+        Names of the bands whose numbers may be negative, beside those that have one.
 
     Returns
     -------
@@ -264,6 +292,8 @@ def gates_figure(text, gates, title="", units=None):
     ValueError
         There is no text or no gate, or one is not (T, H).
     """
+    from matplotlib.ticker import MaxNLocator
+
     _expect_some("gates_figure", text, gates)
     gates = {name: numpy.asarray(values) for name, values in gates.items()}
     T, H = len(text), next(iter(gates.values())).shape[-1]
@@ -271,28 +301,31 @@ def gates_figure(text, gates, title="", units=None):
         if values.shape != (T, H):
             raise ValueError(f"gates_figure: {name} has the shape {values.shape}, wanted {(T, H)} for "
                              f"{T} characters or tokens")
-    figure, bands = _figure((2.2 + 0.13 * T, 1 + len(gates) * max(0.5, min(0.115 * H, 2))), title, rows=len(gates))
+    size = max(2.2 + 0.13 * T, 4.5), 1 + len(gates) * max(0.5, min(0.115 * H, 2))
+    figure, bands = _figure(size, title, rows=len(gates))
     bands = numpy.atleast_1d(bands)
     for axes, (name, values) in zip(bands, gates.items()):
-        largest = max(1, numpy.abs(values).max())
-        image = axes.imshow(values.T, cmap=_LIGHT_TO_DARK, aspect="auto", interpolation="nearest",
-                            vmin=-largest if values.min() < 0 else 0, vmax=largest)
-        bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, aspect=8)
+        largest, has_sign = max(1, numpy.abs(values).max()), name in signed or values.min() < 0
+        image = axes.imshow(values.T, cmap=_SIGNED if has_sign else _LIGHT_TO_DARK, aspect="auto",
+                            interpolation="nearest", vmin=-largest if has_sign else 0, vmax=largest)
+        bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=min(0.03, 0.15 / figure.get_figwidth()), aspect=8)
         bar.ax.tick_params(labelsize=7)
         axes.set_ylabel(_drawable(name), rotation=0, ha="right", va="center", labelpad=8)
         if H <= 20:
             axes.set_yticks(range(H), range(H) if units is None else units, fontsize=6)
         else:
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
             axes.tick_params(axis="y", labelsize=6)
         axes.set_xticks([])
-    bands[-1].set_xticks(range(T), [_visible(each) for each in text], parse_math=False, family="monospace",
-                         fontsize=_FONT_SIZE, rotation=0 if max(map(len, text)) == 1 else 90)
+    labels = [_visible(each, missing=lambda character: f"U+{ord(character):04X}") for each in text]
+    bands[-1].set_xticks(range(T), labels, parse_math=False, family="monospace",
+                         fontsize=_FONT_SIZE, rotation=0 if max(map(len, labels)) == 1 else 90)
     bands[-1].tick_params(axis="x", length=0)
     return figure
 
 
 def coloured_text_figure(text, activation, title="", width=96):
-    """Draw a text coloured by the activation of one cell: light for -1, dark for 1.
+    """Draw a text coloured by the activation of one cell: blue for -1, white for 0, red for 1.
 
     Parameters
     ----------
@@ -311,7 +344,7 @@ def coloured_text_figure(text, activation, title="", width=96):
     Raises
     ------
     ValueError
-        The text is empty, or has not one activation for each character or token.
+        The text is empty, or there is not one activation for each character or token.
     """
     activation = numpy.asarray(activation)  # (T,)
     _expect_some("coloured_text_figure", "".join(text))
@@ -329,7 +362,7 @@ def coloured_text_figure(text, activation, title="", width=96):
         colours[row, column:column + len(token)] = value
 
     figure, axes = _figure((max(0.2 + _CHARACTER * columns, 4.5), 1 + 0.19 * rows), title)
-    image = axes.imshow(colours, cmap=_LIGHT_TO_DARK, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    image = axes.imshow(colours, cmap=_SIGNED, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
     shade = image.to_rgba(activation)[:, :3] @ (0.299, 0.587, 0.114)  # (T,), how light
     for token, (row, column), light in zip(text, places, shade):
         for k, character in enumerate(_visible(token, space=" ")):
@@ -358,19 +391,22 @@ def states_figure(labels, places, shares, title=""):
     Returns
     -------
     matplotlib.figure.Figure
-        The path darkens from the first state to the last; a square is the first, a diamond the last.
+        The path goes from light to dark blue; a square is the first state, a diamond the last.
 
     Raises
     ------
     ValueError
         There is no state, or not one label for each.
     """
+    from matplotlib import colormaps
+
     _expect_some("states_figure", places)
     _expect_as_many("states_figure", labels, "labels", places, "states")
     T = len(places)
     figure, axes = _figure((7, 5.6), title)
+    shades = colormaps["Blues"](numpy.linspace(0.3, 1, max(T - 1, 1)))  # (T - 1, 4)
     for t in range(T - 1):
-        axes.plot(*places[t:t + 2].T, color=str(0.85 - 0.6 * t / max(T - 2, 1)), linewidth=1, zorder=1)
+        axes.plot(*places[t:t + 2].T, color=shades[t], linewidth=1.2, zorder=1)
     axes.scatter(*places.T, color="black", s=9, zorder=2)
     axes.scatter(*places[0], marker="s", s=70, facecolor="none", edgecolor="black", label="first", zorder=2)
     axes.scatter(*places[-1], marker="D", s=70, facecolor="none", edgecolor="black", label="last", zorder=2)
@@ -453,19 +489,20 @@ def neighbours_figure(neighbours, title=""):
     columns = min(3, len(neighbours))
     rows = -(-len(neighbours) // columns)
     longest = max(map(len, neighbours.values()))
-    figure, panels = _figure((3 * columns, 0.7 + rows * (0.5 + 0.22 * longest)), title, rows=rows, columns=columns)
+    size = max(3 * columns, 4.5), 0.7 + rows * (0.5 + 0.22 * longest)
+    figure, panels = _figure(size, title, rows=rows, columns=columns)
     panels = numpy.ravel(panels)
     for axes, (word, found) in zip(panels, neighbours.items()):
         words, cosines = zip(*found)
         places = range(len(found))
-        axes.barh(places, cosines, color="0.75", edgecolor="black", linewidth=0.6)
+        axes.barh(places, cosines, color=COLOURS["sky"], edgecolor="black", linewidth=0.6)
         axes.set_yticks(places, map(_visible, words), parse_math=False)
         for place, cosine in zip(places, cosines):
             axes.text(max(cosine, 0) + 0.02, place, f"{cosine:.2f}", va="center", fontsize=8)
         axes.invert_yaxis()
         axes.set_xlim(min(0, min(cosines) * 1.1), 1.15)
         axes.set_xlabel("cosine")
-        axes.set_title(f"near {_visible(word)}", parse_math=False, fontsize=10)
+        axes.set_title(_wrapped(f"near {_visible(word)}", 2, 10), parse_math=False, fontsize=10)
     for axes in panels[len(neighbours):]:
         axes.set_axis_off()
     return figure
@@ -519,23 +556,30 @@ def _figure(size, title, rows=1, columns=1):
     """Return a new figure of a size in inches, and its axes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    width, height = size
+    title = _wrapped(title, 0.85 * width, _TITLE_SIZE)
+    figure = Figure(figsize=(width, height + 0.2 * title.count("\n")), layout="constrained")
     axes = figure.subplots(rows, columns)
     if title and rows == columns == 1:
-        axes.set_title(_drawable(title), parse_math=False)
+        axes.set_title(title, parse_math=False, fontsize=_TITLE_SIZE)
     elif title:
-        figure.suptitle(_drawable(title), parse_math=False)
+        figure.suptitle(title, parse_math=False, fontsize=_TITLE_SIZE)
     return figure, axes
 
 
-def _drawable(text):
-    """Return a text with a question mark for each character that the font lacks."""
+def _wrapped(text, width, fontsize):
+    """Return a text that can be drawn, in lines that fit into a width in inches."""
+    return textwrap.fill(_drawable(text), max(10, int(width / (0.0089 * fontsize))))
+
+
+def _drawable(text, missing=lambda character: "\ufffd"):
+    """Return a text in which something else stands for each character that the font lacks."""
     from matplotlib.font_manager import findfont, get_font
 
     known = get_font(findfont("DejaVu Sans Mono")).get_char_index
-    return "".join(character if known(ord(character)) else "?" for character in str(text))
+    return "".join(character if known(ord(character)) else missing(character) for character in str(text))
 
 
-def _visible(text, space="\u2423"):
+def _visible(text, space="\u2423", **options):
     """Return a text whose ends of line, tabs and spaces can be seen."""
-    return _drawable(text.translate(_VISIBLE).replace("\u2423", space))
+    return _drawable(text.translate(_VISIBLE).replace("\u2423", space), **options)

@@ -16,6 +16,7 @@ from common.errors import InputError
 from common.language_model.commands import corpus_of_run, load_run, tokens_of
 from common.text.word_vectors import nearest
 from common.training.checkpoint import read_checkpoint
+from common.watch import drawings
 from common.watch.states import (
     SIGNALS,
     chance_correlation,
@@ -63,7 +64,7 @@ class Picture:
 class PictureSettings(cli.Settings):
     """What every picture is told."""
 
-    out: Path = setting(cli.REQUIRED, "PNG", Path)
+    out: Path = setting(cli.REQUIRED, "PNG or SVG", Path)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,7 @@ def pictures(prog, models, more=None, argv=None):
 
 
 def _pictures(prog, models, known, argv):
-    parser = cli.Parser(prog=prog, description="Draw a picture, readable in black and white, into a PNG file.")
+    parser = cli.Parser(prog=prog, description="Draw a picture into a PNG or SVG file.")
     commands = parser.add_subparsers(dest="picture", metavar="PICTURE", required=True)
     for name, picture in known.items():
         command = commands.add_parser(name, help=picture.help, description=picture.help)
@@ -113,8 +114,8 @@ def _pictures(prog, models, known, argv):
     cli.use_device(given.pop("device"))
     name = given.pop("picture")
     args = known[name].settings_class(**{"out": Path(f"{name}.png")} | given)
-    if args.out.suffix.lower() != ".png":
-        raise InputError(f"--out {args.out} is no name of a picture: it must end in .png")
+    if args.out.suffix.lower() not in (".png", ".svg"):
+        raise InputError(f"--out {args.out} is no name of a picture: it must end in .png or .svg")
     figure, sentence = known[name].draw(args, models)
     plots.save(figure, args.out)
     print(f"{sentence}; picture in {args.out}")
@@ -222,8 +223,9 @@ def _draw_gates(args, models):
         units = sorted(int(k) for k in numpy.argsort(-states.var(axis=0), kind="stable")[:UNITS])
     gates = {words: arrays[name][0][:, units] for name, words in _GATES.items() if name in arrays}
     named = "" if args.cells else " whose state changes most"
+    signed = [words for name, words in _GATES.items() if name in ("g", "h_hat", "c", "h")]
     return (plots.gates_figure(tokens, gates, f"{args.run.name}, layer {args.layer}: "
-                               f"{len(units)} of {states.shape[1]} units{named}", units),
+                               f"{len(units)} of {states.shape[1]} units{named}", units, signed),
             f"{_count(len(units), 'unit')} over {len(tokens)} tokens")
 
 
@@ -303,7 +305,8 @@ def _draw_following_cell(args, settings, vocabulary, model):
     cells = [(layer, cell) for layer in layers for cell in range(model.recurrent_layers[layer].hidden_size)]
     length = args.search_length or SEARCH_LENGTH
     choosing = _characters(vocabulary.decode(corpus.valid)[:length], vocabulary)
-    measuring = _characters((_given_tokens(args, settings) or vocabulary.decode(corpus.test))[:length], vocabulary)
+    given = _given_tokens(args, settings)
+    measuring = _characters((given or vocabulary.decode(corpus.test))[:length], vocabulary)
     (chosen_on, what), (measured_on, _) = (
         _activations(model, vocabulary.encode(text), layers) for text in (choosing, measuring))
 
@@ -313,7 +316,7 @@ def _draw_following_cell(args, settings, vocabulary, model):
         signals = [SIGNALS[name](text) for text in (choosing, measuring)]
         if any(numpy.ptp(signal) == 0 for signal in signals):
             if args.follow != "all":
-                raise InputError(f"no cell can follow {name}: one of the two texts has none of it")
+                raise InputError(_nothing_to_follow(name, settings, length, signals, given))
             rows.append((name, "", "", "", "", "not in both texts"))
             continue
         chance = chance_correlation(measured_on, signals[1])
@@ -335,6 +338,17 @@ def _draw_following_cell(args, settings, vocabulary, model):
     return (plots.coloured_text_figure(measuring[start:end], activation if r > 0 else -activation, title),
             f"closest to {name}: cell {_name(*cells[k])}, r = {r:.2f} on {len(measuring):,} characters "
             "that it was not chosen on" + ("" if follows else ", no better than chance"))
+
+
+def _nothing_to_follow(name, settings, length, signals, given):
+    """Say in which texts a signal never changes, and how to give others."""
+    texts = [f"the first {length:,} characters of the validation part of {settings.corpus}",
+             f"the {'text that is given' if given else 'same number of its test part'}"]
+    lacking = [text for text, signal in zip(texts, signals) if numpy.ptp(signal) == 0]
+    other = "read more of each by --search-length"
+    if numpy.ptp(signals[1]) == 0:
+        other += ", or give a text that has it by --text or --text-file"
+    return f"no cell can follow {name}: it does not occur in {' and '.join(lacking)}; {other}"
 
 
 def _characters(tokens, vocabulary):
@@ -431,7 +445,21 @@ def _draw_singular(args, models):
             f"{values[-1, 0]:.2f} at epoch {epochs[-1]}")
 
 
+# Drawings
+
+
+def _draw_lstm_cell(args, models):
+    return drawings.lstm_cell_figure(), "the LSTM cell, its names as in common/layers/lstm.py"
+
+
+def _draw_unrolled(args, models):
+    return drawings.unrolled_figure(), "a language model over three time steps"
+
+
 PICTURES = {
+    "lstm-cell": Picture("A drawing of the LSTM cell, forwards and backwards.", PictureSettings, _draw_lstm_cell),
+    "unrolled": Picture("A drawing of a network over three time steps, and the ways of its gradient.", PictureSettings,
+                        _draw_unrolled),
     "curves": Picture("Training curves of several runs.", CurvesSettings, _draw_curves),
     "gates": Picture("Gates and states over a text, as heat maps.", GatesSettings, _draw_gates),
     "cell": Picture("A text coloured by one cell, given or searched for.", CellSettings, _draw_cell),
