@@ -114,7 +114,7 @@ growth: .venv/installed-dev
 count-launches: .venv/installed-dev
 	PYTHONPATH=tests/benchmarks $(BIN)/python tests/devices/count_launches.py
 
-# The project's use of CuPy held against an installed one, without a GPU.
+# Compares the project's use of CuPy with an installed one, without a GPU.
 test-cupy: .venv/installed-dev
 	$(BIN)/python -m venv --clear .venv/cupy-$(CUPY)
 	.venv/cupy-$(CUPY)/bin/python -m pip install --quiet --disable-pip-version-check cupy-cuda12x==$(CUPY).* matplotlib tqdm

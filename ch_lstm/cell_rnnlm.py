@@ -1,4 +1,4 @@
-"""A language model whose recurrent layer is an RNN, a GRU or an LSTM: to hold them against each other."""
+"""A language model whose recurrent layer is an RNN, a GRU or an LSTM: to compare them with each other."""
 from common.language_model.model import LanguageModel
 from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
 from common.layers.stack import CELLS

@@ -1,7 +1,7 @@
 """How near a language model comes to the lowest perplexity there is: `python -m ch_lstm.grammar --help`.
 
 For real text nobody knows that perplexity; for the language of `dataset.grammar` it is known exactly, and
-a trained RNN, GRU or LSTM can be held against it. Where a model falls short shows in its verbs. Each
+a trained RNN, GRU or LSTM can be compared with it. Where a model falls short shows in its verbs. Each
 agrees in number with a subject 1 to 10 words back, perhaps with attractors, nouns of the other number, in
 between. As in Linzen, Dupoux and Goldberg (2016), a model is right about a verb when it finds that form
 more probable than the other: the farmers near my sister often "sing", not "sings".

@@ -169,7 +169,7 @@ def train(model, training, held_out, settings):
 
 
 def mean_error(model, held_out, batches):
-    """Return the mean loss over so many batches of 100 fresh sequences.
+    """Return the mean loss over a number of batches of 100 fresh sequences.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def state_gradient_norms(model, held_out, settings):
 
 
 def _batch(sequences, size):
-    """Return xs and ts of so many sequences, on the device in use."""
+    """Return xs and ts of a number of sequences, on the device in use."""
     xs, ts = sequences.batch(size)
     return np.to_device(xs), known_ids(ts) if ts.dtype.kind == "i" else np.to_device(ts)
 

@@ -33,7 +33,7 @@ TASKS = {"addition": {}, "date": {"epochs": 10, "hidden_size": 256}}  # where th
 SMOKE = {"epochs": 1, "hidden_size": 16, "max_examples": 500}
 
 COMPARED = [{}, {"reverse": True}, {"peeky": True}, {"reverse": True, "peeky": True}]
-ANSWERS_AT_ONCE = 500  # so many states of the encoder are kept in memory
+ANSWERS_AT_ONCE = 500  # questions whose states of the encoder are in memory together
 EXAMPLES = 5
 
 
@@ -54,7 +54,7 @@ class Settings(cli.Settings):
     max_grad: float = setting(5.0, "clip gradients to this global norm", cli.positive_float)
     seed: int = setting(0, "of the weights and the order of the questions", cli.natural)
     max_examples: int = setting(
-        45_000, "train on the first so many questions, test on the first so many of the 5,000", cli.positive_int)
+        45_000, "number of questions to train on, and at most as many of the 5,000 to test on", cli.positive_int)
     out: Path | None = setting(None, "a new folder for accuracy.png, attention.png and the parameters", Path)
 
 

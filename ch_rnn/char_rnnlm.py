@@ -43,7 +43,7 @@ class Settings(cli.Settings):
     """Settings of the script."""
 
     corpus: str = setting("pydoc", "pydoc, ptb or a text file")
-    max_tokens: int = setting(50_000, "read the first so many characters of it", cli.positive_int)
+    max_tokens: int = setting(50_000, "number of characters to read, from its beginning", cli.positive_int)
     hidden_size: int = setting(128, "H, size of the state", cli.positive_int)
     lr: float = setting(0.1, "learning rate of SGD, for each character", cli.positive_float)
     epochs: int = setting(10, "times through the training part", cli.positive_int)

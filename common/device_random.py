@@ -59,7 +59,7 @@ class DeviceGenerator:
 
 @functools.cache
 def uniform(bits: int, library: Any) -> Callable[..., Any]:
-    """Return the function that writes numbers of so many bits, given their places and where the sequence starts.
+    """Return the function that writes numbers of a given size in bits, from their places and the start of the sequence.
 
     On a GPU it is one kernel, as `common.device.elementwise` makes it; that imports `common.np`, which needs this.
     """

@@ -63,14 +63,14 @@ def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | No
         so that ``<unk>`` is met in training too, and 1 for characters and for "ptb", which has
         its own.
     max_tokens : int, optional
-        Keep only the first so many training tokens, and at most as many of each other part.
+        Number of training tokens to keep, from the beginning, and the most of each other part.
         The vocabulary is then that of the training tokens kept.
 
     Returns
     -------
     Corpus
         Ids in the order of first appearance in the training part. Words of the other parts that
-        it has not are ``<unk>``, id 0 (where the training text has its own ``<unk>``, as the
+        it lacks are ``<unk>``, id 0 (where the training text has its own ``<unk>``, as the
         PTB, that one).
 
     Raises

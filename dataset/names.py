@@ -56,7 +56,7 @@ def load_data(seed: int = 0) -> tuple[Examples, Examples, Examples]:
     Raises
     ------
     InputError
-        Faker is not installed, or this version of it has not the lists.
+        Faker is not installed, or this version of it lacks the lists.
     """
     names = names_of_one_language()
     count = min(map(len, names.values()))
@@ -72,7 +72,7 @@ def load_data(seed: int = 0) -> tuple[Examples, Examples, Examples]:
 
 
 def names_of_one_language() -> dict[str, list[str]]:
-    """Return the normalized names that the lists of one language have and those of the others have not.
+    """Return the normalized names that only the lists of one language have.
 
     A name of several languages, as Anna, has no right answer: whichever it was given, the same name
     would be counted wrong elsewhere. Such names are left out.

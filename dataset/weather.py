@@ -45,7 +45,7 @@ def generate(days: int, noise: float = NOISE, seed: int = 0) -> numpy.ndarray:
     days : int
         n.
     noise : float
-        Probability, from 0 up to but not 1, that a day breaks the rule.
+        Probability, in [0, 1), that a day breaks the rule.
     seed : int
 
     Returns
@@ -90,7 +90,7 @@ def next_day(noise: float = NOISE) -> numpy.ndarray:
         `noise` is out of range.
     """
     if not 0 <= noise < 1:
-        raise InputError(f"noise must be from 0 up to but not 1, got {noise}")
+        raise InputError(f"noise must be in [0, 1), got {noise}")
     kinds = len(WEATHER)
     probabilities = numpy.full((kinds,) * (ORDER + 1), noise / (kinds - 1))  # (3, 3, 3, 3)
     for days in itertools.product(range(kinds), repeat=ORDER):

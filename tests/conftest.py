@@ -34,7 +34,7 @@ def pytest_addoption(parser):
     parser.addoption("--devices", default="numpy,stand-in", help=(
         "where the tests of layers, models and training run: numpy, stand-in (a strict CuPy without a GPU), cupy"))
     parser.addoption("--within", type=float, metavar="SECONDS", help=(
-        "begin with one test of each function, and skip those whose turn has not come after so many seconds"))
+        "begin with one test of each function, and skip those whose turn did not come within this number of seconds"))
 
 
 def pytest_sessionstart(session):

@@ -48,7 +48,7 @@ class Number:
 positive_int = Number(int, lambda value: 1 <= value <= 10**9, "a whole number from 1 to 10^9")
 natural = Number(int, lambda value: value >= 0, "a whole number of at least 0")
 positive_float = Number(float, lambda value: 0 < value < math.inf, "a number above 0")
-ratio = Number(float, lambda value: 0 <= value < 1, "a number from 0 up to but not 1")
+ratio = Number(float, lambda value: 0 <= value < 1, "a number in [0, 1)")
 probability = Number(float, lambda value: 0 < value <= 1, "a number above 0 and up to 1")
 at_least_one = Number(float, lambda value: 1 <= value < math.inf, "a number of at least 1")
 

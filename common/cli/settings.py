@@ -281,7 +281,7 @@ def _script_of(config):
         return None
     if isinstance(config.get("script"), str):
         return config["script"]
-    # Older runs do not say it, but each kind has a setting that the others have not.
+    # Older runs do not say it, but each kind has a setting of its own.
     if "classes" in config:
         return "ch_lstm.classify"
     if "model" in config:

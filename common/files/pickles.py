@@ -57,7 +57,7 @@ class _Refused(Exception):
 
 
 def _expect_small_memo(content):
-    """Refuse a file that numbers an object higher than it has bytes: the unpickler would make room for so many."""
+    """Refuse a file that numbers an object above its size in bytes: the unpickler would make room for as many."""
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
             raise ValueError(f"it numbers an object {argument}")

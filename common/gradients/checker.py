@@ -1,4 +1,4 @@
-"""Gradient checks: what `backward` gives, held against numbers that need no derivative.
+"""Gradient checks: compare what `backward` returns with numbers that need no derivative.
 
 For random upstream gradients G of the outputs, the scalar L = sum of G * output has, with
 respect to any array x that goes in, the gradient that `backward(G)` claims. Its numerical
@@ -213,7 +213,7 @@ def first_order_change(function: Callable[[], Any], array: Array, index: Any, st
             array[index] = start + steps * step
             after = function()
             array[index] = start - steps * step
-            # Subtracted first, so that no large sum is rounded and what did not move gives exactly 0.
+            # Subtracted first, so that no large sum is rounded, and an output that did not move contributes exactly 0.
             slope = slope + weight * (after - function())
     finally:
         array[index] = start

@@ -16,7 +16,7 @@ class TrainSettings(cli.Settings):
     corpus: str = setting("pydoc", "pydoc, ptb, or a text file")
     unit: str = setting("word", "what a token is", choices=UNITS)
     min_freq: int | None = setting(None, "rarer words become <unk>", cli.positive_int)
-    max_tokens: int | None = setting(None, "train on the first so many tokens only", cli.positive_int)
+    max_tokens: int | None = setting(None, "tokens to train on, from the beginning of the text", cli.positive_int)
     windows: bool = setting(
         False, "read every window of T tokens, each from a state of zeros, instead of N strips with carried state")
     shuffle: bool = setting(False, "with --windows: in a new random order each epoch")

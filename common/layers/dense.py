@@ -158,7 +158,7 @@ class Dropout(Layer):
 def checked_dropout_ratio(ratio: float) -> float:
     """Return `ratio`, or raise a ValueError when it is not in [0, 1)."""
     if not 0 <= ratio < 1:
-        raise ValueError(f"dropout_ratio is {ratio}, wanted a number from 0 up to but not 1")
+        raise ValueError(f"dropout_ratio is {ratio}, wanted a number in [0, 1)")
     return ratio
 
 

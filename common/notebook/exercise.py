@@ -1,8 +1,8 @@
 """Checks for the exercises of the notebooks: each says in one line whether an answer is right, and never raises for it.
 
-    check_values(step, reference, x, h_prev)      # a function, held against one that is known to be right
-    check_gradient(backward, forward, x, h_prev)  # a derivative, held against numerical ones
-    check_number(answer, expected)                # a number, held against a computed one
+    check_values(step, reference, x, h_prev)      # a function, compared with one that is known to be right
+    check_gradient(backward, forward, x, h_prev)  # a derivative, compared with numerical ones
+    check_number(answer, expected)                # a number, compared with a computed one
 
 The line begins with "Nothing here yet" while the answer is still None or `...`, or raises NotImplementedError; with
 "Right" when it is right; and else with "Not yet", and what gave it away.

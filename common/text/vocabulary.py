@@ -72,7 +72,7 @@ class Vocabulary:
             (as the PTB contains ``<unk>``) it keeps its place; else it is added as id 0.
             None adds none: the vocabulary then refuses other words.
         max_size : int or None
-            Keep at most so many words, the most frequent ones, `unknown` counted.
+            Largest number of words, `unknown` counted; the most frequent ones are kept.
 
         Returns
         -------

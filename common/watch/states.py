@@ -1,7 +1,7 @@
 """What the states of a recurrent network know, computed on the host from recorded states.
 
 After Karpathy, Johnson and Fei-Fei 2016, who found cells of character LSTMs that follow the position in a line, and
-cells that are on inside quotes. A cell is held against a signal of the text: a number for each character, such as
+cells that are on inside quotes. A cell is compared with a signal of the text: a number for each character, such as
 1 inside quotes and 0 outside. With many cells some fits any signal a little, so whoever searches chooses on one text,
 measures on another, and compares with `chance_correlation`.
 """
@@ -70,7 +70,7 @@ def position_in_line(text: str) -> numpy.ndarray:
 
 
 def inside_quotes(text: str) -> numpy.ndarray:
-    """Return 1 from an opening double quote on, up to but not with the closing one, else 0; (T,).
+    """Return 1 from an opening double quote to the character before the closing one, else 0; (T,).
 
     A quote that does not end before the next empty line is taken for none: one stray mark would turn the rest of
     the text inside out.
@@ -79,7 +79,7 @@ def inside_quotes(text: str) -> numpy.ndarray:
 
 
 def inside_brackets(text: str) -> numpy.ndarray:
-    """Return 1 from an opening bracket on, up to but not with its closing one, else 0; (T,).
+    """Return 1 from an opening bracket to the character before its closing one, else 0; (T,).
 
     Brackets may stand within each other; one that is not closed before the next empty line is taken for none.
     """

@@ -122,7 +122,7 @@ class Trace:
         Parameters
         ----------
         steps : int
-            At most so many time steps get a column of their own, spread evenly, the first and the last among them.
+            Largest number of time steps with a column of their own, spread evenly from the first to the last.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What a step makes a GPU do, as the GPU's own tools see it: to be held against what the stand-in for CuPy counts.
+"""What a step makes a GPU do, as the GPU's own tools see it: to be compared with the count of the stand-in for CuPy.
 
 CUPTI, CUDA's interface for profilers, sees all that a process does with its GPU, whichever library asked for it.
 PyTorch's profiler reads it; without PyTorch the calls are counted that start something.

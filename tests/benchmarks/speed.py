@@ -1,7 +1,7 @@
 """Speed and memory against PyTorch and against one layer object per time step: `make bench`.
 
 Each contestant of a workload (see `workloads`) has a process of its own, in which it waits for its turn:
-a turn is so many steps that it lasts about half a second. The contestants take turns, so that noise of the
+a turn has as many steps as fit half a second. The contestants take turns, so that noise of the
 machine hits all alike; a ratio is that of two turns of the same round, and the table has the median of
 the rounds with minimum and maximum. "floor" is what the bare matrix products of a training step take, and its share of
 ours. Memory is the most that the process ever held. OpenBLAS is left to choose its kernel, which the first line names.
@@ -91,7 +91,7 @@ def main(argv=None):
     if not has_torch:
         print("PyTorch is left out, it is not installed: .venv/bin/pip install -e '.[parity]'")
     heading = (f"{'':3} {'workload':26} {'contestant':10} {'ms/step':>9} {'tokens/s':>9} {'MB':>6}   "
-               "the fast form is so many times as fast: median (min-max)")
+               "their time over the fast form's: median (min-max)")
     for letter in args.only or WORKLOADS:
         title, names, _ = WORKLOADS[letter]
         ours, *others = run(letter, [name for name in names if has_torch or name != TORCH], args.rounds)

@@ -112,8 +112,8 @@ def test_the_seed_decides():
 
 @pytest.mark.parametrize("call, message", [
     (lambda: weather.generate(0), "days must be at least 1, got 0"),
-    (lambda: weather.generate(5, noise=1), "noise must be from 0 up to but not 1, got 1"),
-    (lambda: weather.next_day(-0.1), "noise must be from 0 up to but not 1, got -0.1"),
+    (lambda: weather.generate(5, noise=1), r"noise must be in \[0, 1\), got 1"),
+    (lambda: weather.next_day(-0.1), r"noise must be in \[0, 1\), got -0.1"),
     (lambda: weather.best_accuracy(4), "seen must be from 0 to 3, got 4"),
     (lambda: weather.best_accuracy(-1), "seen must be from 0 to 3, got -1"),
 ])

@@ -56,6 +56,6 @@ def library():
 def checks_elements(case):
     """Whether a gradient check goes element by element: on a device, where it is slow, for cases of up to 200 numbers.
 
-    What a device computes is also held against NumPy (test_cpu_against_device.py).
+    What a device computes is also compared with NumPy (test_cpu_against_device.py).
     """
     return backend.backend == "numpy" or sum(x.size for x in (*case.build().params, *case.inputs.values())) <= 200

@@ -1,4 +1,4 @@
-"""Train on a GPU for so many seconds: as many epochs as they allow of a recipe of ch_lstm.train.
+"""Train on a GPU for a number of seconds: as many epochs as they allow of a recipe of ch_lstm.train.
 
     python tests/devices/train_for.py SECONDS [flags of ch_lstm.train]
 

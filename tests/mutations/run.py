@@ -158,9 +158,9 @@ def main(argv=None):
     """Make the edits, print the table, return the exit code."""
     parser = argparse.ArgumentParser(description="Break the project one edit at a time and see that the tests notice.")
     parser.add_argument("--file", choices=TARGETS, action="append", help="edit this file only; may be given again")
-    parser.add_argument("--sample", type=int, help="make so many edits only, in a few files, others each day")
+    parser.add_argument("--sample", type=int, help="number of edits to make, in a few files, others each day")
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="of --sample (default: today)")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no edit after so many")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="minutes after which no edit begins")
     parser.add_argument("--again", action="store_true", help="forget what was found before")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args(argv)

@@ -175,7 +175,7 @@ def test_a_setting_can_choose_the_preset():
     ("cake", "bread", "one of sponge, tart"), ("cake", None, "one of"), ("cake", ["tart"], "one of"),
     ("eggs", 0, "a whole number from 1"), ("eggs", True, "a whole number"), ("eggs", 2.0, "a whole number"),
     ("eggs", None, "a whole number"), ("eggs", "3", "a whole number"),
-    ("heat", 1, "a number from 0 up to but not 1"), ("heat", math.nan, "a number"), ("heat", False, "a number"),
+    ("heat", 1, "a number in [0, 1)"), ("heat", math.nan, "a number"), ("heat", False, "a number"),
     ("limit", -1.0, "a number above 0"), ("fruits", "pear", "a list"), ("fruits", ["pear", 3], "a text"),
     ("glaze", 1, "true or false"), ("glaze", None, "true or false"), ("note", 3, "a text"),
 ])

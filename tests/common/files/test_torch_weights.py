@@ -1,4 +1,4 @@
-"""Weights to and from PyTorch, held against PyTorch's documented formulas; tests/parity holds them against itself."""
+"""Weights to and from PyTorch, compared with its documented formulas, and in tests/parity with PyTorch itself."""
 import builtins
 import json
 import struct

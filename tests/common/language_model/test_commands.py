@@ -211,7 +211,7 @@ def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, c
                 "text file (default: pydoc for quick, ptb for chapter5 and windows and strips)",
                 "learning rate (default: 1.0 for quick, 0.1 for chapter5, 0.001 for windows and strips)",
                 "global norm (default: 0.25 for quick, none for chapter5 and windows and strips)",
-                "so many tokens only (default: none for quick and windows and strips, 1000 for chapter5)",
+                "from the beginning of the text (default: none for quick and windows and strips, 1000 for chapter5)",
                 "rarer words become <unk> --max-tokens"]),
     ("ch_lstm", ["learning rate (default: 20.0)", "which network (default: rnnlm for quick and chapter6, better"]),
 ])
@@ -547,7 +547,7 @@ def test_which_settings_of_a_run_may_be_none(run, name):
     ({"plain": "yes"}, "is damaged: plain is 'yes', wanted true or false"),
     ({"shuffle": 1}, "is damaged: shuffle is 1, wanted true or false"),
     ({"more": 1}, "has 'more', which is no setting of ch_lstm.train: it is damaged, or of a newer version"),
-    ({"dropout": 1}, "is damaged: dropout is 1.0, wanted a number from 0 up to but not 1"),
+    ({"dropout": 1}, "is damaged: dropout is 1.0, wanted a number in \\[0, 1\\)"),
     ({"epochs": 2.0}, "is damaged: epochs is 2.0, wanted a whole number from 1"),
     ({"epochs": True}, "is damaged: epochs is True, wanted a whole number from 1"),
     ({"unit": "sentence"}, "is damaged: unit is 'sentence', wanted one of word, char, chinese"),

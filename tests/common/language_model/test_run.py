@@ -1,4 +1,4 @@
-"""The run of epochs: held against loops written out here, and fed scripted losses and perplexities."""
+"""The run of epochs: compared with loops written out here, and fed scripted losses and perplexities."""
 import dataclasses
 import io
 import itertools
@@ -48,7 +48,7 @@ def drawn(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_run_without_end(monkeypatch):
-    """Fail after 500 batches: no run here has so many."""
+    """Fail after 500 batches: no run here has as many."""
     for kind in (StripBatches, WindowBatches):
         monkeypatch.setattr(kind, "next_batch", at_most(500, kind.next_batch))
 
@@ -497,7 +497,7 @@ class Clock:
 
 
 def timed_run(monkeypatch, losses, stop=None, seconds=2.0):
-    """Make each training step give the next loss and take so many seconds; what the progress was told."""
+    """Make each training step return the next loss and take a number of seconds; what the progress was told."""
     clock, told, losses = Clock(), [], iter(losses)
 
     class Recorder(Progress):

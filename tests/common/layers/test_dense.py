@@ -116,7 +116,7 @@ def test_dropout_of_nothing():
 
 @pytest.mark.parametrize("ratio", [-0.1, 1, 1.5, float("nan")])
 def test_a_dropout_ratio_outside_its_range_is_refused(ratio):
-    with pytest.raises(ValueError, match=r"dropout_ratio is .*, wanted a number from 0 up to but not 1"):
+    with pytest.raises(ValueError, match=r"dropout_ratio is .*, wanted a number in \[0, 1\)"):
         Dropout(ratio)
 
 
