@@ -59,9 +59,9 @@ def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | No
     unit : {"word", "char", "chinese"}
         What a token is; "chinese" is a word of Chinese text.
     min_freq : int, optional
-        Words that the training part has less often become ``<unk>``. By default 2 for words,
-        so that ``<unk>`` is met in training too, and 1 for characters and for "ptb", which has
-        its own.
+        Least number of times that the training part has a word; a rarer one becomes ``<unk>``. By
+        default 2 for words, so that training meets ``<unk>`` too, and 1 for characters and for
+        "ptb", which has its own.
     max_tokens : int, optional
         Number of training tokens to keep, from the beginning, and the most of each other part.
         The vocabulary is then that of the training tokens kept.

@@ -30,8 +30,8 @@ class TimeBidirectional(Layer):
         self.readers = [forwards, backwards]
         self.params = forwards.params + backwards.params
         self.grads = forwards.grads + backwards.grads
-        for name, shape in (("Wx", forwards.params[0].shape), ("Wh", forwards.params[1].shape)):
-            self.expect(f"{name} of the backward reader", backwards.params[name == "Wh"], shape)
+        for name, there, here in zip(("Wx", "Wh"), forwards.params, backwards.params):
+            self.expect(f"{name} of the backward reader", here, there.shape)
 
     @property
     def hidden_size(self) -> int:

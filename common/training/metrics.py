@@ -1,11 +1,11 @@
-"""Measures: how well a classifier does, from its confusion matrix, and how far a recurrent matrix can stretch."""
+"""Measures of a classifier, from its confusion matrix, and of a recurrent matrix, by its singular values."""
 import numpy
 
 from common.np import ArrayLike
 
 
 def confusion_matrix(ts: numpy.ndarray, ys: numpy.ndarray, classes: int) -> numpy.ndarray:
-    """Count how often each class was taken for each.
+    """Count how often each class was predicted for each true one.
 
     Parameters
     ----------

@@ -221,21 +221,21 @@ class _Watch:
         self.record, self.path, self.layer = record, path, layer
         self.run_forward, self.run_backward = layer.forward, layer.backward
         layer.forward, layer.backward = self.forward, self.backward
-        self.pass_: Any = None
+        self.recorded: Any = None
 
     def forward(self, *args, **options):
         self.before_forward()
         result = self.run_forward(*args, **options)
-        self.pass_ = LayerTrace(self.path, self.layer)
-        self.record.layers.append(self.pass_)
+        self.recorded = LayerTrace(self.path, self.layer)
+        self.record.layers.append(self.recorded)
         self.after_forward(result, *args, **options)
         return result
 
     def backward(self, *args, **options):
         result = self.run_backward(*args, **options)
-        if self.pass_ is not None:
+        if self.recorded is not None:
             self.after_backward(result, *args, **options)
-            self.pass_.grads = {f"d{name}": _host(grad) for name, grad in zip(self.weight_names(), self.layer.grads)}
+            self.recorded.grads = {f"d{name}": _host(grad) for name, grad in zip(self.weight_names(), self.layer.grads)}
         return result
 
     def before_forward(self):
@@ -245,22 +245,22 @@ class _Watch:
         inputs = inspect.signature(self.run_forward).bind(*args, **options).arguments
         inputs = {name: ids_array(value) for name, value in inputs.items() if hasattr(ids_array(value), "shape")}
         outputs = _numbered("y", result)
-        self.pass_.arrays |= {name: _host(value) for name, value in (inputs | outputs).items()}
+        self.recorded.arrays |= {name: _host(value) for name, value in (inputs | outputs).items()}
         first = next(iter(inputs.values()), None)
-        if self.pass_.layer.startswith("Time") and first is not None and first.ndim > 1:
-            self.pass_.T = first.shape[1]
+        if self.recorded.layer.startswith("Time") and first is not None and first.ndim > 1:
+            self.recorded.T = first.shape[1]
             self.keep_times(inputs, 2)
             self.keep_times(outputs, 3)
 
     def after_backward(self, result, *args, **options):
         gradients = _numbered("dy", args) | _numbered("dx", result)
-        self.pass_.arrays |= {name: _host(value) for name, value in gradients.items()}
+        self.recorded.arrays |= {name: _host(value) for name, value in gradients.items()}
         self.keep_times(gradients, 3)
 
     def keep_times(self, arrays, least_axes):
         """Note which arrays have a time axis; with fewer axes the second is another one that happens to be as long."""
-        self.pass_.in_time |= {name for name, array in arrays.items()
-                               if array.ndim >= least_axes and array.shape[1] == self.pass_.T}
+        self.recorded.in_time |= {name for name, array in arrays.items()
+                               if array.ndim >= least_axes and array.shape[1] == self.recorded.T}
 
     def weight_names(self):
         count = len(self.layer.params)
@@ -275,7 +275,7 @@ class _WatchRecurrent(_Watch):
 
     def after_forward(self, result, xs, lengths=None):
         N, T, _ = xs.shape
-        self.pass_.T = T
+        self.recorded.T = T
         self.running = _running(lengths, N, T)
         zeros = np.zeros((N, self.layer.hidden_size), dtype=xs.dtype)  # (N, H)
         state = [zeros.copy() if each is None else each.copy() for each in self.initial]  # (N, H) each
@@ -294,7 +294,7 @@ class _WatchRecurrent(_Watch):
         N, T = self.shape
         zeros = np.zeros((N, self.layer.hidden_size), dtype=dhs.dtype)  # (N, H)
         dstate = [zeros.copy() if each is None else each.copy() for each in (dh, dc)[:len(self.initial)]]
-        self.pass_.grad_norms = {f"d{name}": numpy.zeros(T) for name in self.weight_names()}
+        self.recorded.grad_norms = {f"d{name}": numpy.zeros(T) for name in self.weight_names()}
         for t in reversed(range(T)):
             rows, cell = self.running[t], self.cells[t]
             dstate[0][rows] += dhs[rows, t]
@@ -304,7 +304,7 @@ class _WatchRecurrent(_Watch):
                 each[rows] = new
             self.keep(t, rows, dinputs, lines)
             for name, grad in zip(self.weight_names(), cell.grads):
-                self.pass_.grad_norms[f"d{name}"][t] = float(np.sqrt((grad * grad).sum()))
+                self.recorded.grad_norms[f"d{name}"][t] = float(np.sqrt((grad * grad).sum()))
 
     def keep(self, t, rows, inputs, lines):
         """Put what a step made where it belongs, (N, T, ...); a name that is made twice keeps its last value."""
@@ -313,12 +313,12 @@ class _WatchRecurrent(_Watch):
             for name, value in zip(line.names, line.values):
                 if not (_WEIGHT.fullmatch(name) or name.removeprefix("d") in self.weight_names()):
                     arrays[name] = value
-                    self.pass_.lines[name] = line
+                    self.recorded.lines[name] = line
         for name, value in arrays.items():
-            self.pass_.in_time.add(name)
-            if name not in self.pass_.arrays:
-                self.pass_.arrays[name] = numpy.zeros((*self.shape, *value.shape[1:]), dtype=value.dtype)
-            self.pass_.arrays[name][np.to_cpu(rows), t] = np.to_cpu(value)
+            self.recorded.in_time.add(name)
+            if name not in self.recorded.arrays:
+                self.recorded.arrays[name] = numpy.zeros((*self.shape, *value.shape[1:]), dtype=value.dtype)
+            self.recorded.arrays[name][np.to_cpu(rows), t] = np.to_cpu(value)
 
     def weight_names(self):
         return self.layer.weight_names
