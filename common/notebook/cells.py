@@ -1,4 +1,4 @@
-"""What several notebooks need: timing a call, learning a task, and showing what is not the same everywhere."""
+"""Functions for several notebooks: time a call, train on a task, show a text that differs between machines."""
 import statistics
 import time
 
@@ -6,7 +6,7 @@ from common.optimizer import Adam
 from common.training.batches import DrawnBatches
 from common.training.epochs import train_epochs
 
-ROUNDING = "how the processor rounds"  # a cause of other digits, once a network has been trained
+ROUNDING = "how the processor rounds"  # a trained network has other digits elsewhere
 
 
 def seconds_of(function, *args, repeats=7):
@@ -17,7 +17,7 @@ def seconds_of(function, *args, repeats=7):
     function : callable
     *args
     repeats : int
-        Calls that are timed.
+        Number of calls.
     """
     taken = []
     for _ in range(repeats):
@@ -28,14 +28,14 @@ def seconds_of(function, *args, repeats=7):
 
 
 def double_batch(task, size):
-    """Draw a batch in double precision, with which rounding plays the least part in what is learnt.
+    """Draw a batch in double precision, so that rounding has little effect on training.
 
     Parameters
     ----------
     task : AddingProblem
-        Or whatever else has `batch(size)`, which returns arrays of numbers.
+        Any object with `batch(size)`, which returns arrays of numbers.
     size : int
-        N.
+        Number of sequences, N.
 
     Returns
     -------
@@ -51,10 +51,10 @@ def learn(model, task, updates, each=None):
     ----------
     model : BaseModel
     task : AddingProblem
-        Or another, as for `double_batch`; each update draws a batch of it.
+        Any task that `double_batch` takes. Each update draws a batch of it.
     updates : int
     each : callable, optional
-        Called as `each(update, model)`, with 0 before the first update and with k after update k.
+        Function called as `each(update, model)`, with 0 before the first update and with k after update k.
     """
     each = each or (lambda update, model: None)
     each(0, model)
@@ -64,13 +64,13 @@ def learn(model, task, updates, each=None):
 
 
 class Varying:
-    """A text that is not the same everywhere: a notebook shows it in a box and says why, and no test compares it.
+    """A text that differs between machines: a notebook shows it in a box and says why, and no test compares it.
 
     Parameters
     ----------
     text : str
     *causes : str
-        What the text depends on, as "the version of Python" or `ROUNDING`.
+        Causes of the differences, such as "the version of Python" or `ROUNDING`.
     """
 
     def __init__(self, text, *causes):
@@ -80,4 +80,4 @@ class Varying:
         return f"(depends on {self.causes})"
 
     def _repr_markdown_(self):
-        return f"```\n{self.text}\n```\n*One machine's: depends on {self.causes}.*"
+        return f"```\n{self.text}\n```\n*This output is from one machine. It depends on {self.causes}.*"

@@ -1,11 +1,11 @@
 """Checks for the exercises of the notebooks: each says in one line whether an answer is right, and never raises for it.
 
-    check_values(step, reference, x, h_prev)      # a function, compared with one that is known to be right
-    check_gradient(backward, forward, x, h_prev)  # a derivative, compared with numerical ones
-    check_number(answer, expected)                # a number, compared with a computed one
+    check_values(step, reference, x, h_prev)      # compare a function with one that is known to be right
+    check_gradient(backward, forward, x, h_prev)  # compare a derivative with numerical ones
+    check_number(answer, expected)                # compare a number with a computed one
 
-The line begins with "Nothing here yet" while the answer is still None or `...`, or raises NotImplementedError; with
-"Right" when it is right; and else with "Not yet", and what gave it away.
+The line begins with "Nothing here yet" while the answer is still None or `...`, or raises NotImplementedError. Then it
+begins with "Right", or with "Not yet" and the reason.
 """
 import inspect
 
@@ -32,11 +32,11 @@ def check_values(function, reference, *inputs, names=None, tolerance=TOLERANCE):
     function : callable
         The answer: takes the inputs, returns an array or a tuple of arrays.
     reference : callable
-        Is right; called in the same way.
+        A function that is known to be right, called in the same way.
     *inputs
         Arrays, of which each call gets copies, or anything else.
     names : tuple of str, optional
-        What to call the arrays that are returned.
+        Names of the arrays that are returned.
     tolerance : float
         Largest relative error of an array.
     """
@@ -51,7 +51,7 @@ def check_values(function, reference, *inputs, names=None, tolerance=TOLERANCE):
 
 
 def check_gradient(backward, forward, *inputs, names=None, wrt=None, tolerance=TOLERANCE):
-    """Print whether a derivative written by hand is that of a function, as numerical gradients tell.
+    """Print whether a derivative written by hand agrees with numerical gradients of a function.
 
     With random upstream gradients G of the outputs, the loss is L = sum of G * output.
 
@@ -59,15 +59,15 @@ def check_gradient(backward, forward, *inputs, names=None, wrt=None, tolerance=T
     ----------
     backward : callable
         The answer: `backward(*G, *inputs)` returns a tuple of the gradients of L with respect to the inputs, in
-        their order; or one array, where one is asked for. Nested lists of numbers are arrays too.
+        their order, or one array if only one is asked for. Nested lists of numbers are arrays too.
     forward : callable
         `forward(*inputs)` returns an array or a tuple of arrays.
     *inputs : array_like
-        Of any shape, taken as float64; integers stay, and have no gradient.
+        Arrays of any shape, taken as float64. Arrays of integers stay, and have no gradient.
     names : tuple of str, optional
-        What to call the inputs; by default as the parameters of `forward` are called.
+        Names of the inputs; by default those of the parameters of `forward`.
     wrt : tuple of str, optional
-        The inputs whose gradients the answer returns; by default all that are floating.
+        Names of the inputs whose gradients the answer returns; by default all that are floating.
     tolerance : float
         Largest relative error of an array.
     """
@@ -92,12 +92,12 @@ def check_gradient(backward, forward, *inputs, names=None, wrt=None, tolerance=T
 
 
 def check_number(answer, expected, tolerance=TOLERANCE):
-    """Print whether a number is right, and which way it is wrong.
+    """Print whether a number is right, or else whether it is too small or too large.
 
     Parameters
     ----------
     answer : float
-        Or None or `...`, while there is none.
+        None or `...` while there is no answer yet.
     expected : float
     tolerance : float
         Largest relative error.

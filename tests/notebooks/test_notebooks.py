@@ -13,6 +13,7 @@ from wrong_answers import WRONG
 
 PROJECT = ("common", "ch_rnn", "ch_lstm", "dataset")
 ROOT = Path(__file__).parents[2]
+FOLDERS = (*PROJECT, "docs", "notebooks", "tests")
 NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?|\b(?:nan|inf)\b")
 SECONDS = re.compile(r"\bseconds?\b|\bms\b")
 SOURCE_LINE = re.compile(r"\.py:\d+")  # a line of the project's source
@@ -293,6 +294,32 @@ def test_the_page_for_teachers_lists_every_exercise_and_its_check():
     rows = re.findall(r"^\| (\d\d) \| (\d+: .+?) \| .+? \| (.+?) \| \d+ \|$", TEACHING, re.MULTILINE)
     assert len(rows) == 37 and "37 exercises" in TEACHING
     assert rows == [(path.name[:2], *each) for path in notebook_paths() for each in titles_and_checks(path)]
+
+
+def test_each_exercise_is_in_class_or_homework():
+    for path in notebook_paths():
+        (in_class, homework), = re.findall(rf"^\|.+\({re.escape(f'../notebooks/{path.name}')}\) \| (.+?) \| (.+?) \|",
+                                           TEACHING, re.MULTILINE)
+        planned = sorted(map(int, f"{in_class}, {homework}".split(", ")))
+        assert planned == list(range(1, len(exercises(nbformat.read(path, as_version=4))) + 1)), path.name
+
+
+def test_every_file_and_module_that_a_text_names_exists():
+    texts = {"docs/teaching.md": TEACHING}
+    for path in (*notebook_paths(), *SOLVED.glob("*.ipynb")):
+        texts[path.relative_to(ROOT).as_posix()] = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+    for name, text in texts.items():
+        named = set(re.findall(rf"(?<![\w./])(?:{'|'.join(FOLDERS)})/[\w./]*\w", text))
+        named |= {module.replace(".", "/") for module in re.findall(rf"\b(?:{'|'.join(PROJECT)})(?:\.\w+)+", text)}
+        assert not [each for each in sorted(named) if not exists(each)], name
+
+
+def exists(name):
+    """Whether there is such a file, folder or module, or a module that defines its last part."""
+    path = ROOT / name
+    module = path.parent.with_suffix(".py")
+    return (path.exists() or path.with_suffix(".py").exists()
+            or module.exists() and re.search(rf"^(?:def|class) {path.name}\b", module.read_text(), re.MULTILINE))
 
 
 def titles_and_checks(path):

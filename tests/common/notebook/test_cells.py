@@ -68,4 +68,5 @@ def test_each_is_called_before_the_first_update_and_after_every_one():
 def test_a_varying_text_is_shown_with_its_causes_and_its_plain_form_stays_the_same():
     one, other = Varying("1 word", "the version of Python", "chance"), Varying("2", "the version of Python", "chance")
     assert repr(one) == repr(other) == "(depends on the version of Python and chance)"
-    assert one._repr_markdown_() == "```\n1 word\n```\n*One machine's: depends on the version of Python and chance.*"
+    assert one._repr_markdown_() == (
+        "```\n1 word\n```\n*This output is from one machine. It depends on the version of Python and chance.*")
