@@ -1,8 +1,8 @@
 """Run the notebooks from clean kernels and store their outputs: `python notebooks/execute.py [01 ...]`.
 
-`make notebooks` runs them all. A notebook in solved/ is the one beside that folder with an answer in each exercise; the
-answers are written there, and everything else is taken over from the other anew. The tests compare stored outputs with
-those of a run of their own.
+`make notebooks` runs them all, and those in solved/ with them. A solved notebook keeps its answers, and takes all other
+cells anew from the notebook of the same name. So edit answers in solved/, and everything else in the other notebook.
+The tests compare the stored outputs with those of a run of their own.
 """
 import copy
 import sys
@@ -31,7 +31,7 @@ def exercises(notebook):
 
 
 def with_answers(notebook, answers):
-    """Return a copy of a notebook, said to be solved in its title, with a source in each exercise."""
+    """Return a copy of a notebook with a source in each exercise, and with "solved" in its title."""
     notebook = copy.deepcopy(notebook)
     title, *text = notebook.cells[0].source.splitlines(keepends=True)
     notebook.cells[0].source = "".join([title.rstrip("\n") + ", solved" + "\n" * title.endswith("\n"), *text])
@@ -41,9 +41,13 @@ def with_answers(notebook, answers):
 
 
 def solved(path):
-    """Return the notebook of a path with the answers that its namesake in solved/ has."""
+    """Return the notebook of a path with the answers of the solved one of the same name."""
+    notebook = nbformat.read(path, as_version=4)
     answers = [cell.source for cell in exercises(nbformat.read(SOLVED / path.name, as_version=4))]
-    return with_answers(nbformat.read(path, as_version=4), answers)
+    if len(answers) != len(exercises(notebook)):
+        raise InputError(f"{path.name} has {len(exercises(notebook))} exercises, and solved/{path.name} has "
+                         f"{len(answers)} answers: give each exercise there a code cell with the tag exercise")
+    return with_answers(notebook, answers)
 
 
 def clean_client(notebook):
@@ -98,7 +102,10 @@ def _execute(argv):
         if number not in paths:
             raise InputError(f"there is no notebook {number}, but {', '.join(paths)}")
     for path in (paths[number] for number in args.numbers or paths):
-        for target, notebook in ((path, nbformat.read(path, as_version=4)), (SOLVED / path.name, solved(path))):
+        runs = {path: nbformat.read(path, as_version=4)}
+        if (SOLVED / path.name).exists():  # a copy for students has none
+            runs[SOLVED / path.name] = solved(path)
+        for target, notebook in runs.items():
             client = clean_client(notebook)
             start = time.perf_counter()
             try:

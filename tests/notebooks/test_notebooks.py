@@ -11,6 +11,8 @@ import pytest
 from execute import SOLVED, clean_client, exercises, merge_prints, notebook_paths, solved
 from wrong_answers import WRONG
 
+from common.errors import InputError
+
 PROJECT = ("common", "ch_rnn", "ch_lstm", "dataset")
 ROOT = Path(__file__).parents[2]
 FOLDERS = (*PROJECT, "docs", "notebooks", "tests")
@@ -168,6 +170,16 @@ def test_a_solved_notebook_is_the_other_with_answers(run):
     for index in set(run.cells()) - {*run.cells("check"), *run.cells("exercise")}:
         stored, other = run.stored.cells[index], run.solved.cells[index]
         assert all(map(same_line, lines(stored), lines(other))) and kinds(stored) == kinds(other), stored.source
+
+
+def test_an_exercise_without_an_answer_is_named(tmp_path, monkeypatch):
+    path = notebook_paths()[0]
+    notebook = nbformat.read(SOLVED / path.name, as_version=4)
+    notebook.cells.remove(exercises(notebook)[0])
+    nbformat.write(notebook, tmp_path / path.name)
+    monkeypatch.setattr("execute.SOLVED", tmp_path)
+    with pytest.raises(InputError, match=f"^{path.name} has 6 exercises, and solved/{path.name} has 5 answers"):
+        solved(path)
 
 
 def test_checks_tell_right_from_wrong(run):
