@@ -191,7 +191,7 @@ def lstm_cell_figure(names: dict[str, Any] | None = None) -> Any:
 
 
 def unrolled_figure() -> Any:
-    """Draw a language model unrolled over three time steps, and the ways of the gradient of its loss.
+    """Draw a language model unrolled over three time steps, and the paths of the gradient of its loss.
 
     Returns
     -------

@@ -458,7 +458,7 @@ def _draw_unrolled(args, models):
 
 PICTURES = {
     "lstm-cell": Picture("A drawing of the LSTM cell, forwards and backwards.", PictureSettings, _draw_lstm_cell),
-    "unrolled": Picture("A drawing of a network over three time steps, and the ways of its gradient.", PictureSettings,
+    "unrolled": Picture("A drawing of a network over three time steps, and the paths of its gradient.", PictureSettings,
                         _draw_unrolled),
     "curves": Picture("Training curves of several runs.", CurvesSettings, _draw_curves),
     "gates": Picture("Gates and states over a text, as heat maps.", GatesSettings, _draw_gates),
