@@ -319,7 +319,8 @@ def test_each_exercise_is_in_class_or_homework():
 def test_every_file_and_module_that_a_text_names_exists():
     texts = {"docs/teaching.md": TEACHING}
     for path in (*notebook_paths(), *SOLVED.glob("*.ipynb")):
-        texts[path.relative_to(ROOT).as_posix()] = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        cells = nbformat.read(path, as_version=4).cells
+        texts[path.relative_to(ROOT).as_posix()] = "\n".join(cell.source for cell in cells)
     for name, text in texts.items():
         named = set(re.findall(rf"(?<![\w./])(?:{'|'.join(FOLDERS)})/[\w./]*\w", text))
         named |= {module.replace(".", "/") for module in re.findall(rf"\b(?:{'|'.join(PROJECT)})(?:\.\w+)+", text)}
