@@ -108,7 +108,7 @@ def panels_figure(panels, title=""):
     return figure
 
 
-def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=None, legend_below=False, legend=True):
+def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=None, legend=True):
     """Draw curves, and others in the same styles, pale."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
@@ -134,12 +134,8 @@ def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if f"{y:.0e}"[0] in digits else "")
                                        if decades < 2 else NullFormatter())
     axes.grid(True, which="both" if yscale == "log" and decades < 2 else "major", color="0.9")
-    if not legend:
-        return
-    if legend_below or len(curves) + len(pale or {}) > 4:  # too much for a place beside the curves
+    if legend:  # below the axes, where it covers no curve
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=9)
-    else:
-        axes.legend()
 
 
 def _pale(color):
@@ -191,10 +187,10 @@ def singular_values_figure(epochs, values, title=""):
     values = numpy.asarray(values)  # (E, K)
     K = values.shape[1]
     figure, (over_time, spectrum) = _figure((9, 3.8), title, columns=2)
-    over_time.plot(epochs, values, color="0.75", linewidth=0.7)  # curves everywhere: no place for a legend
+    over_time.plot(epochs, values, color="0.75", linewidth=0.7)
     named = {"largest": 0, "median": K // 2, "smallest": K - 1}
     _draw_curves(over_time, {name: (epochs, values[:, k]) for name, k in named.items()},
-                 "epoch", "singular value of Wh", legend_below=True)
+                 "epoch", "singular value of Wh")
     ranks = range(1, K + 1)
     _draw_curves(spectrum, {f"epoch {epochs[e]}": (ranks, values[e]) for e in dict.fromkeys((0, len(epochs) - 1))},
                  "rank", "singular value of Wh")

@@ -80,6 +80,9 @@ TARGETS = {
 }
 
 # Files that have changed since all of their edits were made: in these an edit may survive without an explanation.
-CHANGED = set()
+CHANGED = {
+    "common/cli/command.py", "common/language_model/run.py", "common/layers/bidirectional.py",
+    "common/training/batches.py", "common/training/metrics.py",
+}
 # Of the others every edit is caught or explained, and a sample is of these.
 WHOLE = TARGETS.keys() - CHANGED
