@@ -1,4 +1,4 @@
-"""How near a language model comes to the lowest perplexity there is: `python -m ch_lstm.grammar --help`.
+"""Compare language models with the lowest possible perplexity: `python -m ch_lstm.grammar --help`.
 
 For real text nobody knows that perplexity; for the language of `dataset.grammar` it is known exactly, and
 a trained RNN, GRU or LSTM can be compared with it. Where a model falls short shows in its verbs. Each

@@ -1,4 +1,4 @@
-"""What an LSTM is for, remembering over many steps: `python -m ch_lstm.memory --help`.
+"""The purpose of an LSTM, to remember over many steps: `python -m ch_lstm.memory --help`.
 
 Going back through time, the gradient of a simple RNN is multiplied by the same matrix and by tanh' at every step,
 and vanishes. The cell of an LSTM whose forget gate is open, and the state of a GRU whose update gate is closed, pass

@@ -1,4 +1,4 @@
-"""What every chapter uses."""
+"""The parts that every chapter uses."""
 import importlib.util
 import os
 import sys

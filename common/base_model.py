@@ -1,4 +1,4 @@
-"""What every model shares: its parameters, and keeping them in a file."""
+"""The base of every model: its parameters, and how they are saved to a file and read back."""
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any

@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message says in one line what would be right.
+    """Raised when something that the user gave cannot be used; the message says in one line what would be right.
 
     Raised for files, flags and checkpoints. A script prints the message and exits with
     code 2 (`common.cli.command.run`); every other exception is a defect and keeps its traceback.

@@ -13,7 +13,7 @@ BLOCK = 32_768  # elements of a parameter that are updated at once on a CPU, so 
 
 
 class Optimizer:
-    """What the optimizers share: a learning rate and, for each parameter, a few arrays of its shape, its memories.
+    """The base of the optimizers: a learning rate and, for each parameter, a few arrays of its shape, its memories.
 
     A subclass has `update_one(param, grad, *memories)`, which updates a parameter, or some of its rows, in place.
 

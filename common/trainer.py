@@ -15,7 +15,7 @@ __all__ = ["BaseTrainer", "RnnlmTrainer", "Trainer", "remove_duplicate", "traini
 
 
 class BaseTrainer:
-    """What both trainers share: the loop over epochs and batches, and its report.
+    """The base of both trainers: the loop over epochs and batches, and its report.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What every script shares: flags that check their range, one line for wrong use, tables, single keys.
+"""The parts that every script shares: flags that check their range, one line for wrong use, tables, single keys.
 
 Read first: settings, then command.
 May be skipped: everything; no formula is here.

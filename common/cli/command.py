@@ -1,4 +1,4 @@
-"""What every script shares: flags that check their range, the device, one line for wrong use."""
+"""The parts that every script shares: flags that check their range, the device, one line for wrong use."""
 import argparse
 import dataclasses
 import math

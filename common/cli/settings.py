@@ -37,7 +37,7 @@ def setting(default: Any, help: str, kind: Callable[[str], Any] = str, choices: 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a command is told: a subclass has a field, made by `setting`, for each thing.
+    """The settings of a command: a subclass has a field, made by `setting`, for each thing.
 
     A whole number serves for a setting that takes any number.
 

@@ -1,4 +1,4 @@
-"""Gradient checks: compare what `backward` returns with numbers that need no derivative.
+"""Gradient checks: they compare the results of `backward` with numbers that need no derivative.
 
 For random upstream gradients G of the outputs, the scalar L = sum of G * output has, with
 respect to any array x that goes in, the gradient that `backward(G)` claims. Its numerical
@@ -103,7 +103,7 @@ class Row:
 
 @dataclass
 class Result:
-    """What a check found.
+    """The result of a check.
 
     Attributes
     ----------

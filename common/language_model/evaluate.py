@@ -1,4 +1,4 @@
-"""How well a language model predicts a text, and how often a sequence-to-sequence model is right."""
+"""The perplexity of a language model on a text, and the answers of a sequence-to-sequence model."""
 import inspect
 import math
 from typing import Any

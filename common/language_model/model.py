@@ -1,4 +1,4 @@
-"""What every language model shares: a stack of layers from ids to scores, and a loss on top."""
+"""The base of every language model: a stack of layers from ids to scores, and a loss on top."""
 import contextlib
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the commands train, evaluate and generate are told."""
+"""Settings of the commands train, evaluate and generate."""
 import dataclasses
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class TrainSettings(cli.Settings):
 
 @dataclasses.dataclass(frozen=True)
 class TrainedSettings(cli.Settings):
-    """Which trained model a command takes."""
+    """Settings that name a trained model."""
 
     run: Path | None = setting(
         None, "folder of a training run (default: the newest under runs/)", Path, positional=True)

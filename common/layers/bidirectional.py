@@ -60,7 +60,7 @@ class TimeBidirectional(Layer):
 
     @property
     def state(self) -> tuple[Array | None, ...]:
-        """What `set_state` takes: (h,) or (h, c), each (2, N, H)."""
+        """The carried state, as `set_state` takes it: (h,) or (h, c), each (2, N, H)."""
         return tuple(self._both(name) for name in ("h", "c") if hasattr(self.readers[0], name))
 
     def set_state(self, *states: Array | None) -> None:

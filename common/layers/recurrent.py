@@ -1,4 +1,4 @@
-"""What every layer that reads a sequence shares: its state, and its products with the input."""
+"""The base of every layer that reads a sequence: its state, and its products with the input."""
 from common.layers.base import Layer
 from common.layers.packing import Packing
 from common.np import Array, np
@@ -50,7 +50,7 @@ class RecurrentLayer(Layer):
 
     @property
     def state(self) -> tuple[Array | None, ...]:
-        """What `set_state` takes: (h,), of an LSTM (h, c)."""
+        """The carried state, as `set_state` takes it: (h,), of an LSTM (h, c)."""
         return tuple(getattr(self, name) for name in self.state_names)
 
     def set_state(self, h: Array | None) -> None:

@@ -1,4 +1,4 @@
-"""How data become batches: a corpus as long strips for stateful training or as short windows, examples in any order.
+"""Batches of data: a corpus as long strips for stateful training or as short windows, examples in any order.
 
 Whatever is iterated over once for each epoch serves `train_epochs`; a list of batches does, too.
 

@@ -1,4 +1,4 @@
-"""What a training run needs to go on exactly where it stopped."""
+"""Checkpoints, from which a training run goes on exactly where it stopped."""
 import json
 from pathlib import Path
 from typing import Any

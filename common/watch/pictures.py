@@ -62,7 +62,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PictureSettings(cli.Settings):
-    """What every picture is told."""
+    """Settings of every picture."""
 
     out: Path = setting(cli.REQUIRED, "PNG or SVG", Path)
 

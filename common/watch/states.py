@@ -1,4 +1,4 @@
-"""What the states of a recurrent network know, computed on the host from recorded states.
+"""Measures of what the states of a recurrent network know, computed on the host from recorded states.
 
 After Karpathy, Johnson and Fei-Fei 2016, who found cells of character LSTMs that follow the position in a line, and
 cells that are on inside quotes. A cell is compared with a signal of the text: a number for each character, such as

@@ -93,7 +93,7 @@ class LayerTrace:
 
 
 class Trace:
-    """What `trace` recorded.
+    """The record of a `trace`.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ from common.np import Array, np
 
 @dataclass(frozen=True)
 class Line:
-    """What one line of source computed.
+    """The names and values that one line of source computed.
 
     Attributes
     ----------
