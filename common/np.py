@@ -182,5 +182,5 @@ def to_device(array: Any) -> Array:
     return to_cpu(array) if backend == "numpy" else to_gpu(array)
 
 
-_OWN = frozenset(vars())
+_OWN = frozenset({*vars(), "backend", "rng", "host_rng"})  # the last three get their values in `use`
 use("cupy" if config.GPU else "numpy")

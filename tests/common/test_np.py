@@ -246,3 +246,8 @@ def test_a_type_checker_knows_numpys_names_and_the_shims_own(tmp_path, monkeypat
     assert "ndarray[" in zeros and "_32Bit" in zeros
     assert 'Argument 1 to "use" has incompatible type "int"' in use and 'no attribute "tahn"' in unknown
     assert total.startswith("Found 2 errors in 1 file")
+
+
+def test_the_names_that_use_sets_are_the_shims_own():
+    """A library that has one of them, or a check of the names used, must not take it for the library's."""
+    assert {"backend", "rng", "host_rng", "use", "to_cpu", "to_gpu", "to_device", "seed"} <= np._OWN
