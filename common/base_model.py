@@ -17,8 +17,8 @@ from common.training.clip import how_shared, unique_params
 class BaseModel:
     """A model with two lists, `params` and `grads`, in the same order.
 
-    A subclass fills the lists itself, or calls `collect_params` once its layers are made. Where it sends other input
-    through its layers than `forward` does, it calls `forget`.
+    A subclass fills the lists itself, or calls `collect_params` once its layers are made. When it sends other input
+    through its layers than `forward` does, it must call `forget`.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class BaseModel:
         return format_table([*rows, ("total", f"{sum(param.size for param in counted):,}")])
 
     def _rows(self, counted: list[Array], indent: str = "") -> Iterator[tuple[str, str]]:
-        """Yield a row for each layer, inner models indented, and each parameter of none; put what counts in `counted`.
+        """Yield a row for each layer, inner models indented, and each parameter outside them; note all in `counted`.
 
         A subclass that skips `__init__` may lack a list.
         """
@@ -78,8 +78,8 @@ class BaseModel:
         Parameters
         ----------
         file_name : str or Path, optional
-            By default `<ClassName>.npz`. A name that ends in .pkl ends in .npz instead, and
-            .npz is put behind any other.
+            File name, by default `<ClassName>.npz`. An ending .pkl is replaced by .npz, and
+            .npz is appended to a name with neither ending.
         """
         path = npz_path(file_name or type(self).__name__)
         arrays = {f"param_{i}": np.to_cpu(param) for i, param in enumerate(unique_params(self.params))}
@@ -91,8 +91,8 @@ class BaseModel:
         Parameters
         ----------
         file_name : str or Path, optional
-            By default `<ClassName>.npz`, or where there is none `<ClassName>.pkl`. A name of
-            which there is no file stands for the .npz file that `save_params` makes of it.
+            File name, by default `<ClassName>.npz`, or if that does not exist `<ClassName>.pkl`. If there is
+            no file of the given name, it means the .npz file that `save_params` writes for that name.
             A .pkl file is a list with one array for each entry of `params`, shared ones as often
             as they are there; it is read by `common.files.pickles`, which runs nothing.
 
@@ -183,7 +183,7 @@ def _count(params: list[Array], counted: list[Array]) -> list[Array]:
 
 
 def npz_path(file_name: str | Path) -> Path:
-    """Return the .npz file that stands for a name of a file of parameters."""
+    """Return the path of the .npz file for a given name of a parameter file."""
     name = str(file_name)
     return Path(name if name.endswith(".npz") else name.removesuffix(".pkl") + ".npz")
 

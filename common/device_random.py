@@ -1,4 +1,4 @@
-"""Random numbers on a GPU, from a generator that can say where it stands."""
+"""Random numbers on a GPU, from a generator whose state can be read and set."""
 import functools
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ BITS = {"float32": 24, "float64": 53}  # of a number in [0, 1) that has no gaps
 class DeviceGenerator:
     """Numbers from 0 to 1, computed from their places in a sequence.
 
-    CuPy's generators keep their state on the GPU and cannot give it away, so that a run which
+    CuPy's generators keep their state on the GPU and cannot export it, so that a run which
     stopped in the middle of an epoch could not go on with the same dropout masks. Here number i is
     a hash of key + i, the mixing function of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
     pseudorandom number generators"), and the state is two whole numbers on the host.
@@ -21,14 +21,14 @@ class DeviceGenerator:
     Parameters
     ----------
     library : module
-        CuPy, or NumPy, where the same numbers come out.
+        CuPy or NumPy; both return the same numbers.
     seed : int or None
         None takes fresh entropy from the operating system.
 
     Attributes
     ----------
     state : tuple of int (key, drawn)
-        The key that the seed gave, and how many numbers have been drawn. Set it to go on from there.
+        Key made from the seed, and count of the numbers drawn so far. Set it to continue from there.
     """
 
     def __init__(self, library: Any, seed: int | None = None) -> None:
@@ -61,7 +61,7 @@ class DeviceGenerator:
 def uniform(bits: int, library: Any) -> Callable[..., Any]:
     """Return the function that writes numbers of a given size in bits, from their places and the start of the sequence.
 
-    On a GPU it is one kernel, as `common.device.elementwise` makes it; that imports `common.np`, which needs this.
+    On a GPU it is one kernel, made without `common.device.elementwise`: that imports `common.np`, which imports this.
     """
     def uniform_number(number, place, start):
         z = (place + start) * numpy.uint64(0x9E3779B97F4A7C15)

@@ -146,7 +146,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put the generators where `random_state` found them.
+    """Set the generators to a state that `random_state` returned.
 
     On a GPU, a state that was found on a CPU gives the device a generator of its own.
     """

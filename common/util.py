@@ -1,4 +1,4 @@
-"""The book's helper names, each defined in its own room."""
+"""The book's helper names, each defined in its own module."""
 from common.language_model.evaluate import eval_perplexity, eval_seq2seq
 from common.np import np
 from common.text.word_vectors import analogy, convert_one_hot, cos_similarity, most_similar, normalize, preprocess

@@ -21,7 +21,7 @@ class Corpus:
     Attributes
     ----------
     name : str
-        As given to `load_corpus`.
+        Name given to `load_corpus`.
     tokenizer : str
         Key of `common.text.tokenizers.TOKENIZERS`: how the text was split and how to join tokens again.
     vocabulary : Vocabulary
@@ -59,19 +59,19 @@ def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | No
     unit : {"word", "char", "chinese"}
         What a token is; "chinese" is a word of Chinese text.
     min_freq : int, optional
-        Least number of times that the training part has a word; a rarer one becomes ``<unk>``. By
+        Smallest number of times that a word must occur in the training part; a rarer one becomes ``<unk>``. By
         default 2 for words, so that training meets ``<unk>`` too, and 1 for characters and for
         "ptb", which has its own.
     max_tokens : int, optional
-        Number of training tokens to keep, from the beginning, and the most of each other part.
+        Number of training tokens to keep, from the beginning, and the largest number to keep of each other part.
         The vocabulary is then that of the training tokens kept.
 
     Returns
     -------
     Corpus
         Ids in the order of first appearance in the training part. Words of the other parts that
-        it lacks are ``<unk>``, id 0 (where the training text has its own ``<unk>``, as the
-        PTB, that one).
+        it does not contain become ``<unk>``, id 0 (if the training text itself contains ``<unk>``, as the
+        PTB does, the id of that word).
 
     Raises
     ------

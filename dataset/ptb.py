@@ -45,7 +45,7 @@ def load_data(split: str = "train") -> tuple[numpy.ndarray, dict[str, int], dict
     Raises
     ------
     InputError
-        No such split, the files are nowhere to be had, or a word is not in the training text.
+        There is no such split, the files cannot be obtained, or a word is not in the training text.
     """
     word_to_id, id_to_word = load_vocab()
     path = find_file(split)
@@ -160,7 +160,7 @@ def data_folder() -> pathlib.Path | None:
 
 def cache_folder() -> pathlib.Path:
     """Return the folder for downloads, by the custom of the operating system."""
-    import platformdirs  # here, since who gives RNN_DATA_DIR does without it
+    import platformdirs  # imported here, since it is not needed where RNN_DATA_DIR is set
 
     return pathlib.Path(platformdirs.user_cache_dir("rnn-from-scratch"))
 

@@ -126,7 +126,7 @@ def stationary(noise: float = NOISE) -> numpy.ndarray:
 
 
 def best_accuracy(seen: int, noise: float = NOISE) -> float:
-    """Return how often the best forecast is right that sees only the last days.
+    """Return how often the best forecast that sees only the last days is right.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def best_accuracy(seen: int, noise: float = NOISE) -> float:
     Returns
     -------
     float
-        The sum, over what it sees, of the probability of the likeliest next day together with that.
+        Sum, over all runs of days it can see, of the joint probability of that run and the likeliest next day.
 
     Raises
     ------

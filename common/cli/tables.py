@@ -10,7 +10,7 @@ def format_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     rows : list of sequence of str
         All of one length; the first holds the headings.
     left : int
-        So many columns, from the first on, are aligned to the left, the others to the right.
+        Number of columns, from the first on, that are aligned to the left; the others are aligned to the right.
 
     Returns
     -------

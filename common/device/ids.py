@@ -13,7 +13,7 @@ class Ids:
     """An array of ids on a GPU whose range is known, and sometimes the order that sorts it.
 
     To learn the smallest and the largest id of an array, or to sort it, the host waits for the GPU.
-    A layer has to know the range, since CuPy takes a wrong id for another one without a word, and
+    A layer has to know the range, since CuPy silently uses another id in place of a wrong one, and
     the gradient of an embedding needs the order. So batches come as objects of this class: the range
     is read once for a whole corpus (`known_ids`), the order is found once an epoch for all its
     batches. Slices and index arrays work as on an array, and keep the range.
@@ -75,7 +75,7 @@ def known_ids(ids: Array | Ids) -> Array | Ids:
     Returns
     -------
     ndarray of int or Ids
-        On a CPU an array, since there a look at its range costs next to nothing; so are no ids at all.
+        On a CPU an array, since reading its range there takes almost no time; an empty array stays one too.
     """
     if isinstance(ids, Ids):
         return ids

@@ -1,22 +1,22 @@
-"""An LSTM over a sequence for a CPU: the formulas of `common.layers.lstm`, arranged so that little is left in the loop.
+"""An LSTM over a sequence for a CPU: the formulas of `common.layers.lstm`, arranged to leave little work in the loop.
 
-Besides the products, a time step of a small batch costs calls of NumPy and memory for what they return. Here nothing is
+Besides the products, a time step of a small batch costs NumPy calls and memory for their results. Here nothing is
 allocated inside the loops, what is allocated outside is kept for the next call (`common.fast.buffers`), and
 
 - forwards, sigmoid(a) = (1 + tanh(a / 2)) / 2, so one tanh takes all four gates, between a
   multiplication and an addition by row vectors that leave the candidate g alone;
 - backwards, whatever depends only on the forward pass is computed for all steps before the loop, on all
-  cores, a tile of rows at a time while it is in the cache. What dc and dh are multiplied by at a step:
+  cores, a tile of rows at a time while it is in the cache. At a step, dc and dh are multiplied by these slopes:
 
       daf = dc [f (1 - f) c_prev],  dag = dc [(1 - g^2) i],  dai = dc [i (1 - i) g],  dao = dh [o (1 - o) tanh(c)]
       dc gains dh [o (1 - tanh(c)^2)],  dc_prev = dc [f]
 
-  These slopes stand where the gates were, and then the gradients da where the slopes were, so a sequence
-  of P rows needs one (P, 4H) array for both directions. That uses up what forward kept: a second backward raises.
+  The slopes overwrite the gates, and then the gradients da overwrite the slopes, so a sequence
+  of P rows needs one (P, 4H) array for both directions. That destroys what forward kept: a second backward raises.
 
-Two cores share a large layer by the batch: the sequences of one half know nothing of the other half, so each thread
-walks its own through all steps, and they meet at the end. For that the products with Wh must not call the threads of
-BLAS; so Wh is cut into blocks of columns, in products so small that OpenBLAS leaves them to the thread that asks, and
+Two cores divide the batch of a large layer: the sequences of one half do not depend on the other, so each thread
+takes its own through all steps, and the two join at the end. For that the products with Wh must not use threads of
+BLAS; so Wh is cut into blocks of columns, in products so small that OpenBLAS runs them in the calling thread, and
 spends no time on packing Wh anew at every step.
 """
 from common.fast.buffers import Buffers
@@ -25,9 +25,9 @@ from common.layers.lstm import TimeLSTM, split_gates
 from common.np import Array, ArrayLike, np
 
 TILE = 65_536  # gates that are turned into slopes at once: 256 kB
-SHARED_PRODUCT = 4_000_000  # multiplications of h Wh from which two threads gain more than they lose to each other
-SHARED_STEPS = 8  # from which it pays to copy Wh block by block
-SINGLE_THREADED = 524_288  # multiplications up to which OpenBLAS takes one thread for a product
+SHARED_PRODUCT = 4_000_000  # smallest number of multiplications in h Wh for which two threads save time
+SHARED_STEPS = 8  # smallest number of steps for which copying Wh block by block saves time
+SINGLE_THREADED = 524_288  # largest number of multiplications that OpenBLAS does in one thread
 LEAST_COLUMNS = 32  # of a block: with fewer, the product takes longer
 
 
@@ -78,9 +78,9 @@ class FastTimeLSTM(TimeLSTM):
         product : ndarray (n, 4H)
             Memory for h Wh of these sequences.
         gates : ndarray (P, 4H)
-            x Wx, where the gates are to stand.
+            x Wx, which the gates overwrite.
         hs, cs, tanh_cs : ndarray (N + P, H), (N + P, H), (P, H)
-            States, the first N rows those to begin with, and tanh of the cells after each step.
+            States, whose first N rows are the initial ones, and tanh of the cells after each step.
         """
         N, b, scale, shift = packing.N, self.params[2][None], self.scale, self.shift  # rows (1, 4H)
         product_blocks, n = _blocks(product, len(Wh)), None  # (B, n, 4H / B)
@@ -105,7 +105,7 @@ class FastTimeLSTM(TimeLSTM):
             np.multiply(o, tanh_c, out=h)
 
     def _share(self, packing, W):
-        """Return the shares of the sequences, slices, one for each thread, and the columns of a block of a matrix W."""
+        """Return a slice of the sequences for each thread, and the number of columns in a block of a matrix W."""
         N, columns = packing.N, W.shape[1]
         all_of_it = [slice(0, N)], columns
         if N < 2 or packing.T < SHARED_STEPS or N * W.size < SHARED_PRODUCT:
@@ -153,7 +153,7 @@ class FastTimeLSTM(TimeLSTM):
         Wh_T : ndarray (B, 4H, H / B)
             In B blocks of columns.
         da : ndarray (P, 4H)
-            Slopes, where the gradients of the pre-activations are to stand.
+            Slopes, which the gradients of the pre-activations overwrite.
         of_dc, of_dh : ndarray (P, 3, H), (P, H)
             The parts of da that are multiplied by dc and by dh.
         dhs, dc_of_dh, forget : ndarray (P, H)
@@ -182,7 +182,7 @@ def _blocks(array, count):
 
 
 def _steps(share, *lists):
-    """Go through lists of the arrays (n, ...) of each step side by side, with those rows that are of some sequences."""
+    """Yield step by step the arrays (n, ...) of several lists, each cut to the rows of some of the sequences."""
     if share == slice(0, len(lists[0][0])):  # all of them
         yield from zip(*lists)
         return
@@ -194,7 +194,7 @@ def _steps(share, *lists):
 
 
 def _turn_into_slopes(gates, c_prev, tanh_c, forget):
-    """Put what the gradients are multiplied by where gates (P, 4H) and tanh_c (P, H) were, and f into `forget`."""
+    """Overwrite gates (P, 4H) and tanh_c (P, H) with the slopes that multiply the gradients; put f into `forget`."""
     f, g, i, o = split_gates(gates)  # (P, H) each
     forget[...] = f
     dc_of_dh = o * (1 - tanh_c * tanh_c)

@@ -1,10 +1,10 @@
 """Reading arrays from a pickle file without trusting it.
 
-A pickle is a program: it may name any function there is and have it called, with any arguments.
+A pickle is a program: it may name any function and have it called with any arguments.
 Nothing named in a file is looked up here. The few names that a pickled NumPy array consists of
 stand for functions of this module, which note the bytes, the shape and the number format of an
-array and check them; every other name ends the reading. NumPy's own functions never see the
-file's arguments, for they trust them (a dtype, say, with fields that lie outside its elements).
+array and check them; every other name is refused. NumPy's own functions never receive the
+file's arguments, because they do not check them (for example a dtype with fields outside its elements).
 """
 import io
 import pickle
@@ -47,17 +47,17 @@ def read_pickle(path: str | Path) -> Any:
         raise InputError(f"there is no file {path}") from None
     except _Refused as refused:
         raise InputError(f"{path} is refused: it {refused}, and only arrays of numbers are read") from None
-    except Exception as error:  # a damaged pickle raises whatever its wrong bytes happen to ask for
+    except Exception as error:  # a damaged pickle can raise any exception
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} cannot be read, it is damaged or no pickle of arrays ({reason})") from None
 
 
 class _Refused(Exception):
-    """What the file names or holds that is no array of numbers."""
+    """Raised for something in the file that is not an array of numbers."""
 
 
 def _expect_small_memo(content):
-    """Refuse a file that numbers an object above its size in bytes: the unpickler would make room for as many."""
+    """Refuse a file with an object number above its size in bytes: the unpickler would allocate that many places."""
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(content):
             raise ValueError(f"it numbers an object {argument}")
@@ -68,11 +68,11 @@ class _ArrayUnpickler(pickle.Unpickler):
         stand_in = _STAND_INS.get(f"{module}.{name}")
         if stand_in is None:
             raise _Refused(f"names {module}.{name}")
-        return lambda *arguments: stand_in(*arguments)  # a new one, for a file may set attributes on what it names
+        return lambda *arguments: stand_in(*arguments)  # a new function, since a file may set attributes on it
 
 
 class _NumberFormat:
-    """A dtype in the making: its code, and in its state the order of its bytes."""
+    """A dtype under construction: its code is given first, its byte order then comes in its state."""
 
     __slots__ = ("dtype",)
 
@@ -86,7 +86,7 @@ class _NumberFormat:
 
 
 class _PickledArray:
-    """An array in the making; its content comes in its state."""
+    """An array under construction; its content comes in its state."""
 
     __slots__ = ("array",)
 
@@ -144,8 +144,8 @@ def resolved(value: Any, done: dict[int, Any] | None = None) -> Any:
     ----------
     value : object
     done : dict, optional
-        What was met so far, by identity, so that something that stands in the file at many
-        places is gone through once.
+        Results so far, by the identity of the value, so that a value that occurs in the file at many
+        places is resolved once.
 
     Raises
     ------

@@ -26,8 +26,8 @@ back bit for bit where bias_hh was 0 (in a GRU: its r and z blocks); elsewhere t
 biases comes back, and the module computes the same.
 
 Training is another matter: PyTorch updates both of its biases, so that with SGD their sum moves twice
-as far as our one, and both count in the norm that gradients are clipped by. To train alike, hold
-PyTorch's bias_hh fast (requires_grad_(False)); for a GRU this goes for the rows of r and z.
+as far as our one, and both count in the norm that gradients are clipped by. To get the same training, keep
+PyTorch's bias_hh fixed (requires_grad_(False)); for a GRU this applies to the rows of r and z.
 """
 from pathlib import Path
 from typing import Any

@@ -12,7 +12,7 @@ Their derivatives, numbered alike and taken in reverse:
     (2)  ds_t = a_t (da_t - sum over u of a_u da_u)
     (1)  dh = sum over t of ds_t hs_t,  dhs_t gains ds_t h
 
-`AttentionWeight`, `WeightSum` and, of the two, `Attention` are one step of the decoder, to be
+`AttentionWeight`, `WeightSum` and `Attention`, made of these two, are one step of the decoder, written to be
 read; `TimeAttention` is all its steps at once. The idea is that of Bahdanau et al. 2015
 (arXiv:1409.0473), the score the "dot" of Luong et al. 2015 (arXiv:1508.04025, section 3.1).
 """

@@ -1,4 +1,4 @@
-"""Two recurrent layers over the same sequence, one from the front and one from the back. Schuster and Paliwal 1997."""
+"""Two recurrent layers that read the same sequence, one forwards and one backwards (Schuster and Paliwal 1997)."""
 from common.layers.base import Layer
 from common.layers.gru import TimeGRU
 from common.layers.lstm import TimeLSTM
@@ -19,10 +19,10 @@ class TimeBidirectional(Layer):
     Attributes
     ----------
     h, c : ndarray (2, N, H) or None
-        Final states, of the forward reader at each sequence's end, of the backward reader at its
-        beginning. c is there for an LSTM only.
+        Final states: those of the forward reader at the end of each sequence, those of the backward reader at its
+        beginning. Only an LSTM has c.
     dh, dc : ndarray (2, N, H) or None
-        After backward: the gradients with respect to the states that the readers began with.
+        Gradients, set by backward, with respect to the states that the readers began with.
     """
 
     def __init__(self, forwards: RecurrentLayer, backwards: RecurrentLayer) -> None:

@@ -114,8 +114,8 @@ class TimeLSTM(RecurrentLayer):
     """An LSTM over a sequence, by the formulas of `LSTM`.
 
     The products with the input, for all T steps, are one product before the loop; the
-    gradients of the weights are one product each after it. The gates are kept where their
-    pre-activations were: a sequence of P rows needs one (P, 4H) array forward and one backward.
+    gradients of the weights are one product each after it. The gates overwrite their
+    pre-activations: a sequence of P rows needs one (P, 4H) array forward and one backward.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class TimeLSTM(RecurrentLayer):
     h, c : ndarray (N, H) or None
         The state after the last forward, or the one given to `set_state`.
     dh, dc : ndarray (N, H) or None
-        After backward: the gradients with respect to the state that the sequence began with.
+        Gradients, set by backward, with respect to the state that the sequence began with.
     """
 
     gates = 4

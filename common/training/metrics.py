@@ -1,4 +1,4 @@
-"""Measures of a classifier, from its confusion matrix, and of a recurrent matrix, by its singular values."""
+"""Measures of a classifier, computed from its confusion matrix, and the singular values of a recurrent matrix."""
 import numpy
 
 from common.np import ArrayLike
@@ -43,6 +43,6 @@ def macro_f1(matrix: numpy.ndarray) -> float:
 def singular_values(Wh: ArrayLike) -> numpy.ndarray:
     """Return the singular values of a recurrent matrix Wh (H, G), the largest first; (H,).
 
-    The largest is the most by which Wh can lengthen a state, and the gradient on its way back (Pascanu et al. 2013).
+    The largest is the greatest factor by which Wh can lengthen a state, or a gradient going back (Pascanu et al. 2013).
     """
     return numpy.linalg.svd(numpy.asarray(Wh), compute_uv=False)

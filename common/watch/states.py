@@ -1,9 +1,9 @@
 """Measures of what the states of a recurrent network know, computed on the host from recorded states.
 
-After Karpathy, Johnson and Fei-Fei 2016, who found cells of character LSTMs that follow the position in a line, and
+See Karpathy, Johnson and Fei-Fei 2016, who found cells of character LSTMs that follow the position in a line, and
 cells that are on inside quotes. A cell is compared with a signal of the text: a number for each character, such as
-1 inside quotes and 0 outside. With many cells some fits any signal a little, so whoever searches chooses on one text,
-measures on another, and compares with `chance_correlation`.
+1 inside quotes and 0 outside. Among many cells, one fits any signal a little, so choose a cell on one text,
+measure it on another, and compare with `chance_correlation`.
 """
 import numpy
 
@@ -12,7 +12,7 @@ from common.language_model.model import LanguageModel
 from common.layers.time import TimeDropout
 from common.np import ArrayLike, np
 
-LINE_WIDTH = 80  # characters, at which the position in a line stops growing
+LINE_WIDTH = 80  # characters; from here on the position in a line no longer grows
 _QUOTES = {'"': '"', "«": "»", "\u201c": "\u201d"}
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
@@ -61,7 +61,7 @@ def _replay(layer, xs):
 
 
 def position_in_line(text: str) -> numpy.ndarray:
-    """Return how many characters of its line stand before each character, as a share of 80, 1 at most; (T,)."""
+    """Return the number of characters before each character in its line, divided by 80, at most 1; (T,)."""
     signal, position = numpy.zeros(len(text)), 0  # (T,)
     for t, character in enumerate(text):
         signal[t] = min(position / LINE_WIDTH, 1)
@@ -72,8 +72,8 @@ def position_in_line(text: str) -> numpy.ndarray:
 def inside_quotes(text: str) -> numpy.ndarray:
     """Return 1 from an opening double quote to the character before the closing one, else 0; (T,).
 
-    A quote that does not end before the next empty line is taken for none: one stray mark would turn the rest of
-    the text inside out.
+    A quote that does not end before the next empty line is ignored: one stray mark would otherwise exchange
+    inside and outside in the rest of the text.
     """
     return _inside(text, _QUOTES)
 
@@ -81,7 +81,7 @@ def inside_quotes(text: str) -> numpy.ndarray:
 def inside_brackets(text: str) -> numpy.ndarray:
     """Return 1 from an opening bracket to the character before its closing one, else 0; (T,).
 
-    Brackets may stand within each other; one that is not closed before the next empty line is taken for none.
+    Brackets may be nested; one that is not closed before the next empty line is ignored.
     """
     return _inside(text, _BRACKETS)
 
@@ -108,7 +108,7 @@ def inside_capitals(text: str) -> numpy.ndarray:
 
 
 def line_indent(text: str) -> numpy.ndarray:
-    """Return the number of spaces at the beginning of each character's line, as far as they are read; (T,)."""
+    """Return the number of spaces at the beginning of each character's line, counted up to that character; (T,)."""
     signal = numpy.zeros(len(text))  # (T,)
     spaces, leading = 0, True
     for t, character in enumerate(text):
@@ -170,7 +170,7 @@ def following_cells(states: numpy.ndarray, signal: numpy.ndarray, top: int | Non
     states : numpy.ndarray (T, H)
     signal : numpy.ndarray (T,)
     top : int, optional
-        So many cells; by default all.
+        Number of cells; by default all.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def chance_correlation(states: numpy.ndarray, signal: numpy.ndarray, trials: int
                        seed: int = 0) -> float:
     """Return how large the best of the cells' correlations with a signal is by chance.
 
-    The signal is turned round in time by a random part of its length, so that it keeps its own rhythm and loses
+    The signal is rotated in time by a random part of its length, so that it keeps its own pattern and loses
     its place in the text, and the best of all cells is taken, as in the search.
 
     Parameters
@@ -194,9 +194,9 @@ def chance_correlation(states: numpy.ndarray, signal: numpy.ndarray, trials: int
     states : numpy.ndarray (T, H)
     signal : numpy.ndarray (T,)
     trials : int
-        Turns.
+        Number of rotations.
     share : float
-        Of the trials that stay at or below the result.
+        Share of the trials that are at or below the result.
     seed : int
 
     Returns
@@ -226,7 +226,7 @@ def principal_components(states: numpy.ndarray, count: int = 2) -> tuple[numpy.n
     -------
     projected : numpy.ndarray (T, K)
         With mean 0. In each component the entry that is largest in absolute value is positive: the sign
-        of a component is free, and so it is always the same. Components beyond H or T are zeros.
+        of a component is arbitrary, and this rule fixes it. Components beyond H or T are zeros.
     shares : numpy.ndarray (K,)
         Of the variance, from 0 to 1.
     """

@@ -46,7 +46,7 @@ class LayerTrace:
     arrays : dict of str to numpy.ndarray
         What was computed, by name, in the order of computation, on the host. Of a recurrent layer (N, T, ...), zeros
         where a sequence has ended: pre-activations, gates and states, then their gradients. A gradient dy is that of
-        the loss with respect to y, everything that depends on y taken into account; dh_prev and dc_prev are
+        the loss with respect to y, through everything that depends on y; dh_prev and dc_prev are
         what a step sends to the one before it. Of another layer, what went into forward, by the names of
         its parameters, what came out, y, and the gradients dy and dx. The time steps of a layer that reads
         backwards are in the order in which it reads.
@@ -185,7 +185,7 @@ def trace(model: BaseModel | Layer) -> Iterator[Trace]:
 
 
 def _layers_of(owner, path=""):
-    """Yield (path, layer) for the layers that an object is made of; of a layer made of recurrent ones, those."""
+    """Yield (path, layer) for the layers of an object; for a layer made of recurrent ones, yield those instead."""
     seen = set()
 
     def search(value, path):
@@ -215,7 +215,7 @@ def _inner_recurrent(layer):
 
 
 class _Watch:
-    """Stands before a layer's `forward` and `backward`, and notes what passes."""
+    """Wraps a layer's `forward` and `backward`, and records what goes in and what comes out."""
 
     def __init__(self, record, path, layer):
         self.record, self.path, self.layer = record, path, layer
@@ -258,7 +258,7 @@ class _Watch:
         self.keep_times(gradients, 3)
 
     def keep_times(self, arrays, least_axes):
-        """Note which arrays have a time axis; with fewer axes the second is another one that happens to be as long."""
+        """Note which arrays have a time axis; with fewer axes, the second is not time, even if it is as long."""
         self.recorded.in_time |= {name for name, array in arrays.items()
                                if array.ndim >= least_axes and array.shape[1] == self.recorded.T}
 
@@ -307,7 +307,7 @@ class _WatchRecurrent(_Watch):
                 self.recorded.grad_norms[f"d{name}"][t] = float(np.sqrt((grad * grad).sum()))
 
     def keep(self, t, rows, inputs, lines):
-        """Put what a step made where it belongs, (N, T, ...); a name that is made twice keeps its last value."""
+        """Store the arrays of a step in those of all steps, (N, T, ...); a name assigned twice keeps its last value."""
         arrays = dict(inputs)
         for line in lines:
             for name, value in zip(line.names, line.values):
