@@ -25,7 +25,7 @@ COLUMNS = {"lstm": ["f", "c_prev", "g", "i", "c", "o", "h"], "rnn": ["a", "h"]}
 MODES = ("forward", "backward")
 HINT = "Formula and source of what you point at stand here."
 LIKELIEST = 6  # next characters that are shown
-PHONE, DESKTOP = (360, 740), (1200, 900)
+PHONE, DESKTOP = (360, 740), (1200, 900)  # a narrow phone
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -66,27 +66,19 @@ def traced_arrays(model, ids, output):
     return found | {"p": softmax(record["layers[2]"].arrays["y"][0]), "loss": loss}
 
 
-@pytest.fixture(scope="module")
-def path(models, tmp_path_factory):
-    vocabulary, by_cell = models
-    data = microscope.page_data(vocabulary.encode(TEXT), vocabulary, by_cell) | {"corpus": "a test"}
-    for model in data["models"].values():
-        model |= {"source": "not trained", "perplexity": 12.34}
-    path = tmp_path_factory.mktemp("page") / "microscope.html"
-    path.write_text(microscope.page(data), encoding="utf-8")
-    return path
-
-
 class Page:
     """The page, opened anew, and what one does with it."""
 
     def __init__(self, driver, path):
         self.driver, self.path = driver, path
 
-    def open(self, size=DESKTOP, scheme="light"):
+    def resize(self, size):
         width, height = size
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+
+    def open(self, size=DESKTOP, scheme="light"):
+        self.resize(size)
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
             "features": [{"name": "prefers-color-scheme", "value": scheme}]})
         self.driver.get(self.path.as_uri())
@@ -155,9 +147,23 @@ class Page:
         return [self.texts(f"#formula .{part}") for part in ("formula", "code")], self.text("#formula div")
 
 
+def written(driver, path, text, vocabulary, models):
+    """Return the page of a text and untrained models."""
+    data = microscope.page_data(vocabulary.encode(text), vocabulary, models) | {"corpus": "a test"}
+    for model in data["models"].values():
+        model |= {"source": "not trained", "perplexity": 12.34}
+    path.write_text(microscope.page(data), encoding="utf-8")
+    return Page(driver, path)
+
+
+@pytest.fixture(scope="module")
+def closed_page(chromium, models, tmp_path_factory):
+    return written(chromium, tmp_path_factory.mktemp("page") / "microscope.html", TEXT, *models)
+
+
 @pytest.fixture
-def page(chromium, path):
-    page = Page(chromium, path).open()
+def page(chromium, closed_page):
+    page = closed_page.open()
     yield page
     assert chromium.get_log("browser") == []
 
@@ -166,36 +172,47 @@ SENTENCES = {"shortest": "An", "repeated": "eeeeeeee", "line ends": "of\n\nit\n"
              "longest": (TEXT * 2)[7:7 + microscope.LONGEST]}
 
 
+# What the page computed, and the gradients of each loss, as name to numbers (T, H), or (T, D) for dx.
+COMPUTED = """
+const cell = arguments[0], {steps, norms} = data.models[cell];
+const ids = data.text.map(character => page.characters.indexOf(character));
+const lists = units => Object.fromEntries(
+  Object.keys(units[0][0]).map(name => [name, units.map(step => step.map(unit => unit[name]))]));
+return {
+  text: data.text.join(""), forward: lists(steps.map(step => step.units)),
+  p: steps.map(step => [...step.p]), loss: steps.map(step => step.loss), norms,
+  backward: ids.slice(1).map((_, output) => {
+    const found = allBackward(cell, ids, steps, output);
+    return {...lists(found.map(step => step.units)), dx: found.map(step => [...step.dx])};
+  }),
+};
+"""
+
+
 @every_cell
 @pytest.mark.parametrize("text", SENTENCES.values(), ids=SENTENCES)
 def test_every_number_of_a_typed_sentence_is_that_of_the_layers(page, models, cell, text):
     vocabulary, by_cell = models
     page.type(text)
     assert page.text("#sentence-message") == ""
-    computed = page.run("""const {forward, next, probability, loss, norms} = data.models[arguments[0]];
-        const lists = Object.fromEntries(
-            Object.entries(forward).map(([name, rows]) => [name, rows.map(row => [...row])]));
-        return {text: data.text.join(""), forward: lists, next, probability, loss, norms};""", cell)
+    computed = page.run(COMPUTED, cell)
     assert computed["text"] == text
     ids = vocabulary.encode(text)
     arrays = traced_arrays(by_cell[cell], ids, 0)
     assert computed["forward"].keys() == {
         "lstm": {"af", "ag", "ai", "ao", "f", "g", "i", "o", "c_prev", "c", "h"}, "rnn": {"a", "h"}}[cell]
-    for name, rows in computed["forward"].items():
-        numpy.testing.assert_allclose(rows, arrays[name], rtol=1e-5, atol=1e-5, err_msg=name)
-    for t, likeliest in enumerate(computed["next"]):
-        for character, probability in likeliest:
-            assert probability == pytest.approx(arrays["p"][t, vocabulary.word_to_id[character]], rel=1e-5, abs=1e-12)
-        assert [p for _, p in likeliest] == sorted((p for _, p in likeliest), reverse=True)
-        assert likeliest[0][1] == pytest.approx(arrays["p"][t].max(), rel=1e-5)
-    assert computed["norms"].keys() == set(microscope.BACKWARD[cell])
-    for output in range(len(text) - 1):
+    for name, numbers in computed["forward"].items():
+        numpy.testing.assert_allclose(numbers, arrays[name], rtol=1e-5, atol=1e-12, err_msg=name)
+    numpy.testing.assert_allclose(computed["p"], arrays["p"], rtol=1e-5, atol=1e-12)
+    for output, (gradients, norms) in enumerate(zip(computed["backward"], computed["norms"], strict=True)):
         arrays = traced_arrays(by_cell[cell], ids, output)
-        assert computed["loss"][output] == pytest.approx(arrays["loss"], rel=1e-5, abs=1e-5)
-        assert computed["probability"][output] == pytest.approx(numpy.exp(-arrays["loss"]), rel=1e-5, abs=1e-12)
-        for name, by_output in computed["norms"].items():
-            norms = numpy.linalg.norm(arrays[name][:output + 1], axis=1)
-            numpy.testing.assert_allclose(by_output[output], norms, rtol=1e-5, atol=1e-9, err_msg=f"{name} of {output}")
+        assert computed["loss"][output] == pytest.approx(arrays["loss"], rel=1e-5, abs=1e-12)
+        assert gradients.keys() == set(microscope.BACKWARD[cell])
+        for name, numbers in gradients.items():
+            wanted = arrays[name][:output + 1]
+            numpy.testing.assert_allclose(numbers, wanted, rtol=1e-5, atol=1e-12, err_msg=f"{name} of {output}")
+            numpy.testing.assert_allclose([step[name] for step in norms], numpy.linalg.norm(wanted, axis=1),
+                                          rtol=1e-5, atol=1e-12, err_msg=f"norm of {name} of {output}")
 
 
 def test_typing_by_keyboard_changes_the_whole_page(page):
@@ -213,6 +230,20 @@ def test_typing_by_keyboard_changes_the_whole_page(page):
     assert len(page.all("#tiles button")) == 13 and len(page.all("#tiles [tabindex='0']")) == 1
 
 
+def test_the_loss_of_an_improbable_character_is_finite(page):
+    """As in the layer, whose formula takes no logarithm of a probability."""
+    assert page.run("return softmaxWithLoss([-1000, 1000], 0)") == {"p": [0, 1], "loss": 2000}
+
+
+def test_weights_in_float32_arrive_as_they_are(chromium, tmp_path):
+    vocabulary = Vocabulary(["a", "b"])
+    models = {cell: CellRnnlm(cell, 2, D, H, seed=0, dtype=numpy.float32) for cell in CELLS}
+    page = written(chromium, tmp_path / "page.html", "ab", vocabulary, models).open()
+    for cell in CELLS:
+        read = page.run("return Object.values(page.models[arguments[0]].weights).map(weight => [...weight])", cell)
+        assert read == [param.reshape(-1).tolist() for param in models[cell].params]
+
+
 @pytest.mark.parametrize("text, message", [
     ("", "Type two characters at least."), ("A", "Type two characters at least."),
     ("né 漢n", "The text that the networks learnt from never has “é”, “漢”."),
@@ -228,13 +259,17 @@ def test_a_sentence_that_cannot_be_read_says_why_and_changes_nothing(page, text,
     assert page.text("#sentence-message") == "" and page.one("#sentence").get_attribute("aria-invalid") is None
 
 
-def test_a_phone_folds_the_tables_of_units(page):
-    page.open(PHONE)
-    assert not page.one("#units-lstm").is_displayed()
+@pytest.mark.parametrize("size", [PHONE, (390, 844)])
+def test_a_phone_folds_the_tables_of_units(page, size):
+    page.open(size)
+    assert page.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert not page.one("#units-lstm").is_displayed() and not page.one("#units-rnn").is_displayed()
     summary = page.all("#units summary")[0]
     assert summary.text == f"All {H} units"
     page.click(summary)
     assert page.one("#units-lstm").is_displayed() and not page.one("#units-rnn").is_displayed()
+    page.resize(size[::-1])  # turned
+    assert page.one("#units-lstm").is_displayed() and page.one("#units-rnn").is_displayed()
     page.open(DESKTOP)
     assert page.one("#units-lstm").is_displayed() and not page.all("#units summary")[0].is_displayed()
 
@@ -444,7 +479,7 @@ def expect_formula(page, cell, q):
     """Expect formula and source, the source as it stands in the file."""
     (formulas, codes), text = page.formula()
     lines = [line["formula"] for line in page.run(
-        "return data.models[arguments[0]].quantities[arguments[1]].lines", cell, q)]
+        "return page.models[arguments[0]].quantities[arguments[1]].lines", cell, q)]
     assert formulas == lines and len(codes) == len(lines) > 0, (cell, q)
     assert text.startswith(f"{q} ") and {"lstm": "(LSTM, ", "rnn": "(RNN, "}[cell] in text
     places = re.findall(r"common/([\w/]+\.py), line (\d+): ", text)
@@ -486,7 +521,7 @@ def test_the_formula_of_a_unit_has_its_numbers(page):
     unit, shown = 2, page.units("lstm")
     cells = dict(zip(COLUMNS["lstm"], page.all(f"#units-lstm tr[data-unit='{unit}'] td")))
     at = {name: texts[unit] for name, texts in shown.items()}
-    af = page.run("return data.models.lstm.forward.af[state.t][arguments[0]].toFixed(3)", unit)
+    af = page.run("return data.models.lstm.steps[state.t].units[arguments[0]].af.toFixed(3)", unit)
     for name, put in (("c", "{f} * {c_prev} + {g} * {i}"), ("h", "{o} * np.tanh({c})"), ("f", f"sigmoid({af})")):
         page.run("arguments[0].focus()", cells[name])
         numbers = page.texts("#formula .numbers")[-1]
@@ -689,12 +724,7 @@ def test_without_colour_the_signs_and_the_curves_differ(page):
 def test_the_shortest_and_the_longest_sentence(chromium, tmp_path, text):
     vocabulary = Vocabulary(["a", "b"])
     models = {cell: CellRnnlm(cell, 2, D, H, seed=0) for cell in CELLS}
-    data = microscope.page_data(vocabulary.encode(text), vocabulary, models) | {"corpus": "a test"}
-    for model in data["models"].values():
-        model |= {"source": "not trained", "perplexity": 2.0}
-    path = tmp_path / "page.html"
-    path.write_text(microscope.page(data), encoding="utf-8")
-    page = Page(chromium, path).open(PHONE)
+    page = written(chromium, tmp_path / "page.html", text, vocabulary, models).open(PHONE)
     for mode in MODES:
         page.switch(mode)
         page.click(page.all("#tiles button")[-1])
