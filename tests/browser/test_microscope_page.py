@@ -224,10 +224,29 @@ def test_typing_by_keyboard_changes_the_whole_page(page):
     page.switch("backward")
     assert page.text("#output-shown") == "loss of d"
     assert all(len(strip) == 7 for strip in bars(page, "#norms-rnn"))
+    assert page.step() == 5  # where the gradient of the last loss begins
     page.click(page.all("#tiles button")[3])
     assert page.step() == 2
     page.type("An end of it.")
     assert len(page.all("#tiles button")) == 13 and len(page.all("#tiles [tabindex='0']")) == 1
+    assert page.step() == 11
+
+
+def test_the_step_follows_the_cursor_while_one_types(page, models):
+    vocabulary, by_cell = models
+    page.run("document.querySelector('#sentence').select()")
+    page.keys("𝒳h")
+    assert page.step() == 1
+    page.keys("e", Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ENTER)
+    assert "".join(page.texts("#tiles button")) == "𝒳↵he" and page.step() == 1
+    for cell in CELLS:
+        p = traced_arrays(by_cell[cell], vocabulary.encode("𝒳\nhe"), 0)["p"][1]
+        assert page.texts(f"#next-{cell} .number") == shown_numbers(numpy.sort(p)[::-1][:LIKELIEST])
+
+
+def test_line_ends_of_windows_are_pasted_as_line_ends(page):
+    page.type("of\r\nit")
+    assert page.text("#sentence-message") == "" and "".join(page.texts("#tiles button")) == "of↵it"
 
 
 def test_the_loss_of_an_improbable_character_is_finite(page):
@@ -245,18 +264,26 @@ def test_weights_in_float32_arrive_as_they_are(chromium, tmp_path):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("", "Type two characters at least."), ("A", "Type two characters at least."),
-    ("né 漢n", "The text that the networks learnt from never has “é”, “漢”."),
-    ("e" * (microscope.LONGEST + 1), f"At most {microscope.LONGEST} characters fit the page: these are 61."),
+    ("", "Type at least two characters."), ("A", "Type at least two characters."),
+    ("né 漢né", "The text that the networks learnt from never has “é”, “漢”."),
+    ("A\xa0thing\u0301\u200b.", "The text that the networks learnt from never has U+00A0, “g”, U+0301, U+200B."),
+    ("e" * (microscope.LONGEST + 1), f"At most {microscope.LONGEST} characters fit the page, these are 61."),
 ])
 def test_a_sentence_that_cannot_be_read_says_why_and_changes_nothing(page, text, message):
     before = page.texts("#tiles button"), page.units("lstm")
     page.type(text)
     assert page.text("#sentence-message") == f"{message} The page still shows the sentence before."
-    assert page.one("#sentence").get_attribute("aria-invalid") is not None
+    assert page.one("#sentence").get_attribute("aria-invalid") == "true"
     assert (page.texts("#tiles button"), page.units("lstm")) == before
     page.type("An item")
-    assert page.text("#sentence-message") == "" and page.one("#sentence").get_attribute("aria-invalid") is None
+    assert page.text("#sentence-message") == "" and page.one("#sentence").get_attribute("aria-invalid") == "false"
+
+
+def test_the_field_has_a_name_and_its_message_is_announced(page):
+    assert page.one("#sentence").accessible_name == (
+        f"Type a sentence of your own, of 2 to {microscope.LONGEST} characters. Both networks read it as you type:")
+    message = page.one("#sentence").get_attribute("aria-describedby")
+    assert page.one(f"#{message}").get_attribute("role") == "status"
 
 
 @pytest.mark.parametrize("size", [PHONE, (390, 844)])
