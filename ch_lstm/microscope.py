@@ -101,7 +101,7 @@ class Settings(cli.Settings):
     """Settings of the script."""
 
     text: str = setting("An object is a list (see section Lists) or a string.",
-                        f"the sentence, of 2 to {LONGEST} characters")
+                        f"the sentence to begin with, of 2 to {LONGEST} characters")
     out: Path = setting(Path("microscope.html"), "the page", Path)
     run: Path | None = setting(None, "take the LSTM of this run of ch_lstm.train --unit char, "
                                      "and train only an RNN of its size, on its corpus", Path)

@@ -493,6 +493,23 @@ def test_the_chart_is_logarithmic(page, traced):
     assert "logarithmic" in page.one("#chart").get_attribute("aria-label")
 
 
+@pytest.mark.parametrize("output, t", [(30, 12), (30, 29), (12, 0)])
+def test_the_summary_says_what_is_left_of_the_gradient(page, traced, output, t):
+    page.switch("backward")
+    page.move("#output", output)
+    page.move("#time", t)
+    rows = page.run("""return [...document.querySelectorAll('#summary tbody tr')].map(row =>
+        [...row.children].map(each => each.textContent))""")
+    for row, (cell, name) in zip(rows, (("lstm", "dc"), ("lstm", "dh"), ("rnn", "dh")), strict=True):
+        norms = numpy.linalg.norm(traced(cell, output)[name], axis=1)
+        ratio = norms[t] / norms[output]
+        assert row[0] == f"{cell.upper()} ‖{name}‖"
+        assert [float(number) for number in row[1:3]] == [float(f"{norm:.2e}") for norm in norms[[output, t]]]
+        left = float(row[3].rstrip("%")) / (100 if "%" in row[3] else 1)
+        assert ("%" in row[3]) == (ratio >= 0.001) and left == pytest.approx(float(f"{ratio:.1e}"), rel=1e-9)
+        assert float(row[4].lstrip("× ")) == pytest.approx(ratio ** (1 / (output - t)), abs=0.005001)
+
+
 def test_a_click_into_a_picture_moves_the_step(page):
     for mode, picture in (("forward", "#unit-strips svg"), ("backward", "#norms-rnn svg"), ("backward", "#chart")):
         page.open().switch(mode)
