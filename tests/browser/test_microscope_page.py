@@ -700,6 +700,10 @@ def test_a_phone_shows_it_without_scrolling_sideways(page, mode):
         assert page.run("""return [...document.querySelectorAll('td, th')].filter(each =>
             each.getClientRects().length && each.scrollWidth > Math.ceil(each.getBoundingClientRect().width))
             .map(each => each.textContent)""") == []
+        # Names end before their pictures begin.
+        assert page.run("""return [...document.querySelectorAll('.strips li')].filter(each =>
+            each.querySelector('.q span').getBoundingClientRect().right > each.children[1].getBoundingClientRect().left)
+            .map(each => each.textContent)""") == []
 
 
 @every_mode
