@@ -1,36 +1,59 @@
 """Two drawings: the LSTM cell, forwards and backwards, and the network unrolled over three steps.
 
-The variables, functions and numbers of equations are read from the source of the layers, so a variable that is renamed
-there has its new name here.
+The variables, functions and numbers of equations are read from the source, of the LSTM's layer and of the unrolled
+network of the command step, so a variable that is renamed there has its new name here.
 """
 import ast
 import inspect
 import re
-import textwrap
 from typing import Any
 
 from common.layers import lstm
 from common.layers.losses import SoftmaxWithLoss
-from common.layers.lstm import LSTM, TimeLSTM
+from common.layers.lstm import TimeLSTM
 from common.layers.time import TimeAffine, TimeEmbedding
 from common.plots import COLOURS
+from common.watch import step
 
 FORWARD, BACKWARD = COLOURS["blue"], COLOURS["vermillion"]
 
 
-def numbered_lines(source: str) -> dict[str, ast.Assign]:
-    """Return the assignments of a function by the number of their equation, as in ``h = np.tanh(a)  # (2)``.
+def function_of(source: str, name: str) -> Any:
+    """Return the definition of a function, or of a method by a name like ``LSTM.forward``.
 
     Parameters
     ----------
     source : str
-        Of the function.
+        Of a module.
+    name : str
+
+    Raises
+    ------
+    ValueError
+        The module has none of this name.
     """
-    source = textwrap.dedent(source)
+    node: Any = ast.parse(source)
+    for part in name.split("."):
+        node = next((child for child in node.body if getattr(child, "name", None) == part), None)
+        if node is None:
+            raise ValueError(f"the source has no {name}")
+    return node
+
+
+def numbered_lines(source: str, name: str) -> dict[str, Any]:
+    """Return the lines of a function by the number of their equation, as in ``h = np.tanh(a)  # (2)``.
+
+    Parameters
+    ----------
+    source : str
+        Of the module.
+    name : str
+        Of the function, as in `function_of`.
+    """
     lines = source.splitlines()
     found = {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign) and (number := re.search(r"#.*\((\d)\)$", lines[node.lineno - 1])):
+    for node in function_of(source, name).body:
+        if number := re.search(r"#.*\((\d)\)$", lines[node.lineno - 1]):
             found[number[1]] = node
     return found
 
@@ -47,41 +70,82 @@ def functions(node: ast.AST) -> list[str]:
     return [ast.unparse(call.func).rpartition(".")[2] for call in ast.walk(node) if isinstance(call, ast.Call)]
 
 
-def cell_names(forward_source: str | None = None, backward_source: str | None = None) -> dict[str, Any]:
+FORMS = {"1": "_ @ _ + _ @ _ + _", "3": "_ * _ + _ * _", "4": "_ * _._(_)"}  # of equations, as the drawing has them
+
+
+def cell_names(source: str | None = None) -> dict[str, Any]:
     """Return what stands where in an LSTM cell, by the place in the drawing.
 
     Parameters
     ----------
-    forward_source, backward_source : str, optional
-        Of `gates_forward` and `gates_backward`; by default as they stand in `common/layers/lstm.py`.
+    source : str, optional
+        Of a module like `common/layers/lstm.py`; by default of that one.
 
     Raises
     ------
     ValueError
-        The lines are no LSTM's: an equation is missing, or has another number of variables.
+        The lines are no LSTM's: an equation is missing, or has another form.
     """
-    forward = numbered_lines(forward_source or inspect.getsource(lstm.gates_forward))
-    backward = numbered_lines(backward_source or inspect.getsource(lstm.gates_backward))
-    product = numbered_lines(inspect.getsource(LSTM.forward))
+    source = source or inspect.getsource(lstm)
+    product, forward, backward = (numbered_lines(source, name)
+                                  for name in ("LSTM.forward", "gates_forward", "gates_backward"))
     try:
+        for number, form in FORMS.items():
+            line = (product if number == "1" else forward)[number]
+            if re.sub(r"\w+", "_", ast.unparse(line.value)) != form:
+                raise ValueError(f"({number}) is {ast.unparse(line)}")
         names: dict[str, Any] = {"gates": variables(forward["2"].targets[0]), "before": variables(forward["2"].value),
                                  "functions": functions(forward["2"].value)}
-        (names["c"],), (_, names["c_prev"], _, _) = (variables(part) for part in _sides(forward["3"]))
-        (names["h"],), (names["squash"],) = variables(forward["4"].targets[0]), functions(forward["4"].value)
-        names["d_gates"] = [*variables(backward["3"].targets[0])[:3], *variables(backward["4"].targets[0])]
-        names["dc_prev"] = variables(backward["3"].targets[0])[3]
+        f, g, i, o = names["gates"]
+        names["x"], _, names["h_prev"], _, _ = variables(product["1"].value)
+        names["product"] = ast.unparse(product["1"].value).replace(" @ ", " ")
+        (names["a"],), (names["c"],), (names["h"],) = (
+            variables(line.targets[0]) for line in (product["1"], forward["3"], forward["4"]))
+        multiplied, (names["squash"],) = variables(forward["3"].value), functions(forward["4"].value)
+        names["c_prev"] = multiplied[1]
+        if (multiplied, variables(forward["4"].value)) != ([f, names["c_prev"], g, i], [o, names["c"]]):
+            raise ValueError(f"(3) is {ast.unparse(forward['3'])}, (4) is {ast.unparse(forward['4'])}")
+        *names["d_gates"], names["dc_prev"] = variables(backward["3"].targets[0])
+        names["d_gates"] += variables(backward["4"].targets[0])
         names["d_before"] = variables(backward["2"].targets[0])
         names["dh"], names["dc"] = variables(backward["4"].value)[0], variables(backward["3"].value)[0]
-        (names["a"],), (names["x"], _, names["h_prev"], _, _) = (variables(part) for part in _sides(product["1"]))
+        _, names["da"], _ = variables(numbered_lines(source, "LSTM.backward")["1"])
+        names["dx"], names["dh_prev"], _ = variables(function_of(source, "LSTM.backward").body[-1])
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"the source of the LSTM has no equation as the drawing wants it: {error}") from None
-    if not len(names["gates"]) == len(names["before"]) == len(names["functions"]) == len(names["d_before"]) == 4:
+    if not len(names["before"]) == len(names["functions"]) == len(names["d_gates"]) == len(names["d_before"]) == 4:
         raise ValueError("the source of the LSTM has no equation (2) of four gates")
     return names
 
 
-def _sides(line):
-    return line.targets[0], line.value
+def unrolled_names(source: str | None = None) -> dict[str, str]:
+    """Return what goes from layer to layer in an unrolled network, by its place in the drawing.
+
+    Parameters
+    ----------
+    source : str, optional
+        Of a module like `common/watch/step.py`, whose `UnrolledNetwork` has lines like ``y = run("affine", x=h)``;
+        by default of that one.
+
+    Raises
+    ------
+    ValueError
+        A layer is missing.
+    """
+    source = source or inspect.getsource(step)
+    made, given = {}, {}  # by direction and layer
+    for direction in "forward", "backward":
+        for line in ast.walk(function_of(source, f"UnrolledNetwork.{direction}")):
+            for call in ast.walk(line):
+                if isinstance(line, ast.Assign) and isinstance(call, ast.Call) and ast.unparse(call.func) == "run":
+                    layer = direction, ast.literal_eval(call.args[0])
+                    made[layer], given[layer] = variables(line.targets[0])[0], [each.arg for each in call.keywords]
+    try:
+        return {"id": str(given["forward", "embedding"][0]), "x": made["forward", "embedding"],
+                "scores": made["forward", "affine"], "loss": made["forward", "loss"],
+                "dscores": made["backward", "loss"], "dh": made["backward", "affine"], "dx": made["backward", "cell"]}
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"the source of the unrolled network has no line as the drawing wants it: {error}") from None
 
 
 class _Canvas:
@@ -135,12 +199,11 @@ def _draw_cell(canvas, names, back):
     def way(name, *points, **options):
         canvas.way(*points, label=name, color=BACKWARD if back else FORWARD, back=back, **options)
 
-    d = {"c": names["dc"], "c_prev": names["dc_prev"], "h": names["dh"], "a": f"d{names['a']}", "x": f"d{names['x']}",
-         "h_prev": f"d{names['h_prev']}"} if back else names
+    d = {name: names[f"d{name}"] for name in ("x", "h_prev", "c_prev", "a", "c", "h")} if back else names
     gates, before = (names["d_gates"], names["d_before"]) if back else (names["gates"], names["before"])
     f, g, i, o = GATE_X
     add, write, out, right = (g + i) / 2, ((g + i) / 2, 3.1), 9.2, 11.0
-    canvas.box(2.05, LOW_Y, f"{names['x']} Wx + {names['h_prev']} Wh + b", 2.3)
+    canvas.box(2.05, LOW_Y, names["product"], 2.3)
     way(d["x"], (0.05, LOW_Y + 0.12), (0.87, LOW_Y + 0.12), side=(0, 0.2))
     way(d["h_prev"], (0.05, LOW_Y - 0.12), (0.87, LOW_Y - 0.12), at=0.45, side=(0, -0.22))
     way(d["a"], (3.22, LOW_Y), (o, LOW_Y), at=0.05, side=(0, 0.2), arrow=back)
@@ -190,8 +253,13 @@ def lstm_cell_figure(names: dict[str, Any] | None = None) -> Any:
     return figure
 
 
-def unrolled_figure() -> Any:
+def unrolled_figure(names: dict[str, str] | None = None) -> Any:
     """Draw a language model unrolled over three time steps, and the paths of the gradient of its loss.
+
+    Parameters
+    ----------
+    names : dict of str to str, optional
+        Of `unrolled_names`.
 
     Returns
     -------
@@ -199,29 +267,29 @@ def unrolled_figure() -> Any:
     """
     from matplotlib.figure import Figure
 
+    names, cell = names or unrolled_names(), cell_names()
     figure = Figure(figsize=(8.4, 5.2), layout="constrained")
     canvas = _Canvas(figure.subplots(), 11.2, 6.9, "")
     layers = [TimeEmbedding, TimeLSTM, TimeAffine, SoftmaxWithLoss]
     heights = [1.35, 2.75, 4.15, 5.55]
-    names = [cls.__name__.removeprefix("Time") for cls in layers]
     columns = [2.3, 5.6, 8.9]
-    upwards = ["x", TimeLSTM.state_names[0], "scores"]
-    for x, step in zip(columns, ("t - 1", "t", "t + 1")):
-        for y, name in zip(heights, names):
-            canvas.box(x, y, name, 1.9, 0.6, "#FFF3DC" if name == "LSTM" else "#EAF1F8")
-        canvas.axes.text(x, 0.15, f"step {step}", ha="center", va="center", fontsize=10)
-        canvas.way((x - 0.3, 0.45), (x - 0.3, 1.02), label="id", side=(-0.3, 0))
-        for low, high, name in zip(heights, heights[1:], upwards):
+    upwards = [(names["x"], names["dx"]), (cell["h"], names["dh"]), (names["scores"], names["dscores"])]
+    dout = inspect.signature(SoftmaxWithLoss.backward).parameters["dout"].default
+    for x, time_step in zip(columns, ("t - 1", "t", "t + 1")):
+        for y, cls in zip(heights, layers):
+            canvas.box(x, y, cls.__name__.removeprefix("Time"), 1.9, 0.6, "#FFF3DC" if cls is TimeLSTM else "#EAF1F8")
+        canvas.axes.text(x, 0.15, f"step {time_step}", ha="center", va="center", fontsize=10)
+        canvas.way((x - 0.3, 0.45), (x - 0.3, 1.02), label=names["id"], side=(-0.34, 0))
+        for low, high, (name, gradient) in zip(heights, heights[1:], upwards):
             canvas.way((x - 0.3, low + 0.32), (x - 0.3, high - 0.33), label=name, side=(-0.42, 0))
-            canvas.way((x + 0.3, low + 0.33), (x + 0.3, high - 0.32), label=f"d{name}", side=(0.5, 0), color=BACKWARD,
+            canvas.way((x + 0.3, low + 0.33), (x + 0.3, high - 0.32), label=gradient, side=(0.5, 0), color=BACKWARD,
                        back=True)
-        canvas.way((x - 0.3, heights[-1] + 0.32), (x - 0.3, heights[-1] + 0.85), label="loss", side=(-0.42, 0))
-        canvas.way((x + 0.3, heights[-1] + 0.33), (x + 0.3, heights[-1] + 0.85), label="1", side=(0.25, 0),
+        canvas.way((x - 0.3, heights[-1] + 0.32), (x - 0.3, heights[-1] + 0.85), label=names["loss"], side=(-0.42, 0))
+        canvas.way((x + 0.3, heights[-1] + 0.33), (x + 0.3, heights[-1] + 0.85), label=str(dout), side=(0.25, 0),
                    color=BACKWARD, back=True)
     y = heights[1]
-    states = TimeLSTM.state_names
     for left, right in zip([0.05, *(x + 0.97 for x in columns)], [*(x - 0.97 for x in columns), 11.15]):
-        canvas.way((left, y + 0.15), (right, y + 0.15), label=", ".join(states), side=(0, 0.2))
-        canvas.way((left, y - 0.15), (right, y - 0.15), label=", ".join(f"d{name}" for name in states), side=(0, -0.22),
+        canvas.way((left, y + 0.15), (right, y + 0.15), label=f"{cell['h']}, {cell['c']}", side=(0, 0.2))
+        canvas.way((left, y - 0.15), (right, y - 0.15), label=f"{cell['dh']}, {cell['dc']}", side=(0, -0.22),
                    color=BACKWARD, back=True)
     return figure
