@@ -29,7 +29,7 @@ from common.watch.trace import trace
 from dataset.corpus import read_text_file
 
 UNITS = 10  # that a heat map shows
-LONGEST_LINE = 120  # tokens of a picture with the text along one axis
+LONGEST_LINE = 200  # tokens of a picture with the text along one axis
 PASSAGE, PASSAGE_LINES = 700, 20  # characters and lines that a coloured text has at most
 SEARCH_LENGTH = 20_000  # characters that a search reads of each text
 BEST = 3  # cells of a table for each signal
@@ -121,11 +121,11 @@ def _pictures(prog, models, known, argv):
     print(f"{sentence}; picture in {args.out}")
 
 
-def _read_line(text, settings, vocabulary):
+def _read_line(text, settings, vocabulary, shortest=1):
     """Return the tokens and the ids of a text that a picture lays out along one line."""
     tokens = tokens_of(text, settings)
-    if not 2 <= len(tokens) <= LONGEST_LINE:
-        raise InputError(f"--text has {len(tokens)} tokens: from 2 to {LONGEST_LINE} fit")
+    if not shortest <= len(tokens) <= LONGEST_LINE:
+        raise InputError(f"--text has {_count(len(tokens), 'token')}: from {shortest} to {LONGEST_LINE} fit")
     return tokens, vocabulary.encode_known(tokens, "--text")
 
 
@@ -222,11 +222,11 @@ def _draw_gates(args, models):
     else:
         units = sorted(int(k) for k in numpy.argsort(-states.var(axis=0), kind="stable")[:UNITS])
     gates = {words: arrays[name][0][:, units] for name, words in _GATES.items() if name in arrays}
-    named = "" if args.cells else " whose state changes most"
+    named = "" if args.cells or len(tokens) == 1 else " whose state changes most"
     signed = [words for name, words in _GATES.items() if name in ("g", "h_hat", "c", "h")]
     return (plots.gates_figure(tokens, gates, f"{args.run.name}, layer {args.layer}: "
                                f"{len(units)} of {states.shape[1]} units{named}", units, signed),
-            f"{_count(len(units), 'unit')} over {len(tokens)} tokens")
+            f"{_count(len(units), 'unit')} over {_count(len(tokens), 'token')}")
 
 
 # Text coloured by a cell
@@ -307,17 +307,17 @@ def _draw_following_cell(args, settings, vocabulary, model):
     choosing = _characters(vocabulary.decode(corpus.valid)[:length], vocabulary)
     given = _given_tokens(args, settings)
     measuring = _characters((given or vocabulary.decode(corpus.test))[:length], vocabulary)
+    parts = "validation part", "test part" if given is None else "text that is given"
     (chosen_on, what), (measured_on, _) = (
         _activations(model, vocabulary.encode(text), layers) for text in (choosing, measuring))
 
     rows = [("follows", "cell", "chosen with r", "measured r", "by chance", "")]
-    best = None
+    best, missing = None, set()
     for name in SIGNALS if args.follow == "all" else [args.follow]:
         signals = [SIGNALS[name](text) for text in (choosing, measuring)]
-        if any(numpy.ptp(signal) == 0 for signal in signals):
-            if args.follow != "all":
-                raise InputError(_nothing_to_follow(name, settings, length, signals, given))
-            rows.append((name, "", "", "", "", "not in both texts"))
+        if lacking := [part for part, signal in zip(parts, signals) if numpy.ptp(signal) == 0]:
+            rows.append((name, "", "", "", "", f"not in the {' and the '.join(lacking)}"))
+            missing.update(lacking)
             continue
         chance = chance_correlation(measured_on, signals[1])
         measured = correlations(measured_on, signals[1])  # (cells,)
@@ -327,9 +327,13 @@ def _draw_following_cell(args, settings, vocabulary, model):
                          "" if follows else "no better than chance"))
             if rank == 0 and (best is None or (follows, abs(r)) > best[:2]):
                 best = follows, abs(r), name, k, float(measured[k]), signals[1]
-    print(format_table(rows, left=2))
     if best is None:
-        raise InputError("no cell can follow anything: none of the signals is in both texts")
+        read = {part: (len(text), len(whole)) for part, text, whole in zip(
+            parts, (choosing, measuring), (corpus.valid, corpus.test if given is None else given))}
+        if args.follow == "all":
+            print(format_table(rows, left=2))
+        raise InputError(_nothing_to_follow(args.follow, {part: read[part] for part in parts if part in missing}))
+    print(format_table(rows, left=2))
     follows, _, name, k, r, signal = best
     start, end = _liveliest_passage(measuring, signal)
     activation = measured_on[start:end, k]  # (passage,)
@@ -340,15 +344,24 @@ def _draw_following_cell(args, settings, vocabulary, model):
             "that it was not chosen on" + ("" if follows else ", no better than chance"))
 
 
-def _nothing_to_follow(name, settings, length, signals, given):
-    """Say in which texts a signal never changes, and how to give others."""
-    texts = [f"the first {length:,} characters of the validation part of {settings.corpus}",
-             f"the {'text that is given' if given else 'same number of its test part'}"]
-    lacking = [text for text, signal in zip(texts, signals) if numpy.ptp(signal) == 0]
-    other = "read more of each by --search-length"
-    if numpy.ptp(signals[1]) == 0:
-        other += ", or give a text that has it by --text or --text-file"
-    return f"no cell can follow {name}: it does not occur in {' and '.join(lacking)}; {other}"
+def _nothing_to_follow(name, lacking):
+    """Say which texts lack what a cell might follow, and how to give others.
+
+    A text that is given takes the place of the test part only: the cells are chosen on the validation part.
+
+    Parameters
+    ----------
+    name : str
+        Of the signal, or "all".
+    lacking : dict of str to (int, int)
+        For each text the number of characters that were read, and that there are.
+    """
+    texts = " and ".join(f"the {read:,} characters of the {part}" for part, (read, _) in lacking.items())
+    what = "anything: no signal is in both texts, see the table" if name == "all" else f"{name}: none in {texts}"
+    more = "read more by --search-length, or " if any(read < whole for read, whole in lacking.values()) else ""
+    other = ("train a run on a text that has it" if "validation part" in lacking
+             else "give a text that has it by --text or --text-file")
+    return f"no cell can follow {what}; {more}{other}"
 
 
 def _characters(tokens, vocabulary):
@@ -384,7 +397,7 @@ class StatesSettings(LayerSettings):
 
 def _draw_states(args, models):
     settings, vocabulary, model = load_run(args.run, models, args.checkpoint)
-    tokens, ids = _read_line(args.text, settings, vocabulary)
+    tokens, ids = _read_line(args.text, settings, vocabulary, shortest=2)
     _expect_layer(args.layer, model.recurrent_layers)
     states = recorded_states(model, ids)[args.layer]
     if args.state not in states:

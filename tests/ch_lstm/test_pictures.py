@@ -140,6 +140,23 @@ def test_gates_of_the_units_that_change_most(draw):
     assert len(images(figure)) == 6
 
 
+def test_gates_of_one_and_of_two_hundred_characters(draw):
+    figure, printed = draw("gates", "lstm", "--text", "a")
+    assert images(figure)[0].shape == (pictures.UNITS, 1) and printed.startswith("10 units over 1 token;")
+    assert "changes" not in figure.get_suptitle()
+    figure, printed = draw("gates", "lstm", "--text", "ab" * 100)
+    assert images(figure)[0].shape == (pictures.UNITS, 200) and printed.startswith("10 units over 200 tokens")
+
+
+def test_what_may_be_negative_is_drawn_as_signed_even_where_it_is_not(draw, monkeypatch):
+    found = []
+    monkeypatch.setattr(plots, "gates_figure", lambda *args: found.append(args))
+    draw("gates", "lstm", "--text", TEXT)
+    draw("gates", "rnn", "--text", TEXT, chapter="ch_rnn")
+    for (_, gates, _, _, signed), wanted in zip(found, (["candidate g", "tanh of cell c", "state h"], ["state h"])):
+        assert sorted(gates.keys() & signed) == sorted(wanted)
+
+
 def test_a_text_is_coloured_by_the_cell_that_is_asked_for(draw, runs, tmp_path):
     figure, printed = draw("cell", "lstm", "--text", TEXT, "--cell", 5)
     wanted = activations(runs, "lstm", TEXT)[:, 5]
@@ -240,8 +257,18 @@ def test_the_search_reads_as_much_as_it_is_told_to_of_two_texts(draw, plant):
     assert calls == [1500, 1500]
     rows = {line.split()[0]: line for line in printed.splitlines() if not line.startswith(" ")}
     assert rows.keys() >= {"position", "quotes", "brackets", "capitals", "indent"}
-    assert rows["indent"].endswith("not in both texts")
+    assert rows["indent"].endswith("not in the validation part and the test part")
     assert "closest to quotes: cell 4" in printed
+
+
+def test_a_search_that_finds_nothing_says_which_text_lacks_it_and_how_to_give_another(refuse):
+    read = load_corpus("pydoc", "char", max_tokens=3000)
+    both = refuse("cell", "lstm", "--follow", "indent")
+    assert both.endswith(
+        f"no cell can follow indent: none in the {len(read.valid):,} characters of the validation part and the "
+        f"{len(read.test):,} characters of the test part; train a run on a text that has it\n")
+    first = refuse("cell", "lstm", "--follow", "indent", "--text", "a\n  b\n")
+    assert "of the validation part; train a run" in first and "given" not in first
 
 
 def test_a_search_over_real_states_names_its_layer(draw):
@@ -400,8 +427,8 @@ def test_a_picture_is_the_same_from_either_device(args, device, draw):
     (["gates", "nowhere", "--text", "ab"], "there is no run in nowhere"),
     (["gates", "rnn", "--text", "ab"], "rnn is a run of ch_rnn.train, wanted one of ch_lstm.train"),
     (["gates", "lstm"], "--text"),
-    (["gates", "lstm", "--text", "a"], "--text has 1 tokens: from 2 to 120 fit"),
-    (["gates", "lstm", "--text", "a" * 121], "--text has 121 tokens"),
+    (["gates", "lstm", "--text", ""], "--text has 0 tokens: from 1 to 200 fit"),
+    (["gates", "lstm", "--text", "a" * 201], "--text has 201 tokens: from 1 to 200 fit"),
     (["gates", "lstm", "--text", "a\u4e2d"], "--text has '\u4e2d'"),
     (["gates", "lstm", "--text", "ab", "--cells", "3", "12"], "there is no cell 12: the cells are 0 to 11"),
     (["gates", "lstm", "--text", "ab", "--layer", "1"], "--layer 1 is not there: the model has 1 recurrent layer"),
@@ -414,12 +441,17 @@ def test_a_picture_is_the_same_from_either_device(args, device, draw):
     (["cell", "lstm", "--cell", "1", "--text", "ab", "--text-file", "x"], "one of --text and --text-file"),
     (["cell", "lstm", "--cell", "1", "--text-file", "nowhere.txt"], "nowhere.txt"),
     (["cell", "lstm", "--follow", "rhymes"], "invalid choice: 'rhymes'"),
-    (["cell", "lstm", "--follow", "indent"], "no cell can follow indent"),
-    (["cell", "lstm", "--follow", "quotes", "--text", "none here"], "no cell can follow quotes"),
-    (["cell", "lstm", "--follow", "all", "--text", "a"], "no cell can follow anything"),
+    (["cell", "lstm", "--follow", "quotes", "--text", "none here"],
+     "no cell can follow quotes: none in the 9 characters of the text that is given; "
+     "give a text that has it by --text or --text-file"),
+    (["cell", "lstm", "--follow", "quotes", "--text", 'here "it" is', "--search-length", "4"],
+     "no cell can follow quotes: none in the 4 characters of the validation part and the 4 characters of the text that "
+     "is given; read more by --search-length, or train a run on a text that has it"),
+    (["cell", "lstm", "--follow", "all", "--text", "a"],
+     "no cell can follow anything: no signal is in both texts, see the table; "),
     (["cell", "lstm", "--follow", "quotes", "--layer", "1"], "--layer 1 is not there"),
     (["cell", "words", "--follow", "quotes"], "train with --unit char"),
-    (["states", "lstm", "--text", "a"], "--text has 1 tokens"),
+    (["states", "lstm", "--text", "a"], "--text has 1 token: from 2 to 200 fit"),
     (["states", "better", "--text", "ab", "--layer", "2"], "has 2 recurrent layers"),
     (["neighbours", "words", "--words", "objekt"], "'objekt' (near it: object"),
     (["singular", "reviews"], "reviews is a run of ch_lstm.classify, wanted one of ch_lstm.train"),
