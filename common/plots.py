@@ -105,6 +105,7 @@ def panels_figure(panels, title=""):
         explained.add(names)
     for each in numpy.ravel(axes)[len(panels):]:
         each.set_axis_off()
+    figure.draw_without_rendering()  # the layout finds room for a large legend only from where it put things before
     return figure
 
 
@@ -123,7 +124,7 @@ def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=
                   linewidth=2.5 - 0.5 * (k % 4), markersize=7 - k % 4, **style)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale, ylim=ylim)
     if all(float(x).is_integer() for xs, _ in curves.values() for x in xs):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # 1: a single point has one tick
     if yscale == "log":
         values = [y for _, ys in curves.values() for y in ys if 0 < y < math.inf]
         low, high = ylim or (min(values, default=1), max(values, default=1))
@@ -134,8 +135,20 @@ def _draw_curves(axes, curves, xlabel, ylabel, yscale="linear", ylim=None, pale=
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: f"{y:g}" if f"{y:.0e}"[0] in digits else "")
                                        if decades < 2 else NullFormatter())
     axes.grid(True, which="both" if yscale == "log" and decades < 2 else "major", color="0.9")
-    if legend:  # below the axes, where it covers no curve
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=9)
+    if legend:
+        _draw_legend(axes)
+
+
+def _draw_legend(axes):
+    """Draw a legend below the axes, where it covers no curve; the figure grows where it needs more than two rows."""
+    figure = axes.figure
+    width = 0.95 * figure.bbox.width / axes.get_subplotspec().get_gridspec().ncols
+    for columns in 3, 2, 1:
+        legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns, fontsize=9)
+        box = legend.get_window_extent()
+        if box.width < width:
+            break
+    figure.set_figheight(figure.get_figheight() + max(0, 1.15 * box.height / figure.dpi - 0.6))
 
 
 def _pale(color):
@@ -223,12 +236,15 @@ def matrix_figure(matrix, rows, columns, xlabel, ylabel, title="", numbers=False
     """
     matrix = numpy.asarray(matrix)
     shades = matrix if shades is None else shades
+    rows, columns = ([_shortened(_drawable(label)) for label in labels] for labels in (rows, columns))
     turned = max(map(len, columns)) > 2
     height = 1.6 + 0.3 * len(rows) + (0.05 * max(map(len, columns)) if turned else 0)
     figure, axes = _figure((max(2 + 0.3 * len(columns), 4.5), height), title)
+    long = max(0, max(map(len, rows)) - 12)  # characters of a long label, beside which the title still has its width
+    figure.set_figwidth(figure.get_figwidth() + 2 * _CHARACTER * long)
     axes.imshow(shades, cmap="Blues", vmin=0, aspect="auto")
-    axes.set_xticks(range(len(columns)), map(_drawable, columns), parse_math=False)
-    axes.set_yticks(range(len(rows)), map(_drawable, rows), parse_math=False)
+    axes.set_xticks(range(len(columns)), columns, parse_math=False)
+    axes.set_yticks(range(len(rows)), rows, parse_math=False)
     if turned:
         axes.tick_params(axis="x", rotation=90)
     if numbers:
@@ -297,25 +313,28 @@ def gates_figure(text, gates, title="", units=None, signed=()):
         if values.shape != (T, H):
             raise ValueError(f"gates_figure: {name} has the shape {values.shape}, wanted {(T, H)} for "
                              f"{T} characters or tokens")
-    size = max(2.2 + 0.13 * T, 4.5), 1 + len(gates) * max(0.5, min(0.115 * H, 2))
+    labels = [_visible(each, missing=lambda character: f"U+{ord(character):04X}") for each in text]
+    longest = max(map(len, labels))
+    height = 1 + len(gates) * max(0.5, min(0.115 * H, 2)) + (_CHARACTER * longest if longest > 1 else 0)
+    size = max(2.2 + 0.13 * T, 4.5), height
     figure, bands = _figure(size, title, rows=len(gates))
     bands = numpy.atleast_1d(bands)
     for axes, (name, values) in zip(bands, gates.items()):
         largest, has_sign = max(1, numpy.abs(values).max()), name in signed or values.min() < 0
         image = axes.imshow(values.T, cmap=_SIGNED if has_sign else _LIGHT_TO_DARK, aspect="auto",
                             interpolation="nearest", vmin=-largest if has_sign else 0, vmax=largest)
-        bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=min(0.03, 0.15 / figure.get_figwidth()), aspect=8)
+        bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=min(0.03, 0.15 / figure.get_figwidth()), aspect=8,
+                              format="{x:.1f}" if has_sign else "{x:.2f}")  # as wide in the layout as in the picture
         bar.ax.tick_params(labelsize=7)
         axes.set_ylabel(_drawable(name), rotation=0, ha="right", va="center", labelpad=8)
         if H <= 20:
             axes.set_yticks(range(H), range(H) if units is None else units, fontsize=6)
         else:
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.tick_params(axis="y", labelsize=6)
         axes.set_xticks([])
-    labels = [_visible(each, missing=lambda character: f"U+{ord(character):04X}") for each in text]
     bands[-1].set_xticks(range(T), labels, parse_math=False, family="monospace",
-                         fontsize=_FONT_SIZE, rotation=0 if max(map(len, labels)) == 1 else 90)
+                         fontsize=_FONT_SIZE, rotation=0 if longest == 1 else 90)
     bands[-1].tick_params(axis="x", length=0)
     return figure
 
@@ -408,7 +427,7 @@ def states_figure(labels, places, shares, title=""):
     axes.scatter(*places[-1], marker="D", s=70, facecolor="none", edgecolor="black", label="last", zorder=2)
     axes.margins(0.08)
     figure.draw_without_rendering()  # the labels need to know where the points are
-    for place, label, offset in zip(places, labels, _label_offsets(axes.transData.transform(places), labels, figure)):
+    for place, label, offset in zip(places, labels, _label_offsets(axes.transData.transform(places), labels, axes)):
         axes.annotate(_visible(label), place, offset, textcoords="offset points", ha="center", va="center",
                       fontsize=_FONT_SIZE, family="monospace", parse_math=False, zorder=3)
     axes.set(xlabel=f"first principal component ({shares[0]:.0%} of the variance)",
@@ -417,22 +436,24 @@ def states_figure(labels, places, shares, title=""):
     return figure
 
 
-def _label_offsets(points, labels, figure):
+def _label_offsets(points, labels, axes):
     """Choose for each label, one after the other, the place around its point that covers the least of the others.
+
+    A place within the axes is better than one outside.
 
     Parameters
     ----------
     points : numpy.ndarray (T, 2)
         In pixels.
     labels : sequence of str
-    figure : matplotlib.figure.Figure
+    axes : matplotlib.axes.Axes
 
     Returns
     -------
     list of (float, float)
         In points.
     """
-    pixels = figure.dpi / 72  # of a point
+    pixels = axes.figure.dpi / 72  # of a point
     height = _FONT_SIZE * pixels
     between = numpy.linspace(0, 1, 20)[:, None, None]  # (20, 1, 1)
     path = (points[:-1] + between * (points[1:] - points[:-1])).reshape(-1, 2)  # (20 (T - 1), 2)
@@ -449,6 +470,8 @@ def _label_offsets(points, labels, figure):
             cost = sum(_overlap(centre, size, *other) for other in zip(centres, sizes))
             cost += 8 * height * (numpy.abs(points - centre) < size / 2 + 2 * pixels).all(axis=1).sum()
             cost += height * (numpy.abs(path - centre) < size / 2).all(axis=1).sum() + distance
+            outside = numpy.maximum(axes.bbox.min - (centre - size / 2), centre + size / 2 - axes.bbox.max)  # (2,)
+            cost += 100 * height * numpy.maximum(outside, 0).sum()
             if cost < best[0]:
                 best = cost, centre, offset
         centres.append(best[1])
@@ -492,7 +515,7 @@ def neighbours_figure(neighbours, title=""):
         words, cosines = zip(*found)
         places = range(len(found))
         axes.barh(places, cosines, color=COLOURS["sky"], edgecolor="black", linewidth=0.6)
-        axes.set_yticks(places, map(_visible, words), parse_math=False)
+        axes.set_yticks(places, [_shortened(_visible(each)) for each in words], parse_math=False)
         for place, cosine in zip(places, cosines):
             axes.text(max(cosine, 0) + 0.02, place, f"{cosine:.2f}", va="center", fontsize=8)
         axes.invert_yaxis()
@@ -566,6 +589,10 @@ def _figure(size, title, rows=1, columns=1):
 def _wrapped(text, width, fontsize):
     """Return a text that can be drawn, in lines that fit into a width in inches."""
     return textwrap.fill(_drawable(text), max(10, int(width / (0.0089 * fontsize))))
+
+
+def _shortened(text, longest=24):
+    return text if len(text) <= longest else f"{text[:longest - 1]}\u2026"
 
 
 def _drawable(text, missing=lambda character: "\ufffd"):

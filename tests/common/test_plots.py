@@ -81,13 +81,26 @@ def test_curves_show_their_numbers_and_all_look_different(tmp_path):
     saved(figure, tmp_path / "curves.png")
 
 
-def test_a_legend_covers_no_curve():
-    for count in (2, 8):
-        figure = plots.curves_figure({f"run {i}": ([1, 2], [i, i + 1]) for i in range(count)}, "x", "y")
+@pytest.mark.parametrize("length", [1, 25, 40, 90])
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_a_legend_covers_no_curve_and_is_whole(count, length):
+    curves = {f"{'n' * length} {i}": ([1, 2], [i, i + 1]) for i in range(count)}
+    for figure in (plots.curves_figure(curves, "x", "y"),
+                   plots.panels_figure({f"panel {i}": dict(curves=curves, xlabel="x", ylabel="y") for i in range(2)})):
         figure.draw_without_rendering()
-        (axes,) = figure.axes
+        axes = figure.axes[0]
         box = axes.get_legend().get_window_extent()
         assert 0 <= box.y0 and box.y1 < axes.bbox.y0 and box.x0 >= 0 and box.x1 <= figure.bbox.x1
+        assert axes.bbox.height > 150  # pixels: the legend takes no room from the curves
+
+
+def test_curves_over_whole_numbers_have_ticks_at_whole_numbers():
+    for xs, whole in ([1, 2], True), ([1], True), ([0.25, 0.5], False):
+        figure = plots.curves_figure({"run": (xs, xs)}, "epoch", "loss")
+        figure.draw_without_rendering()
+        low, high = figure.axes[0].get_xlim()
+        ticks = [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high]
+        assert ticks and all(float(tick).is_integer() for tick in ticks) == whole
 
 
 def minor_and_major_labels(values):
@@ -211,20 +224,40 @@ LONG_TITLE = "a-run-with-a-rather-long-name, layer 0: 12 of 100 units whose stat
 
 
 @pytest.mark.parametrize("T", [1, 2, 8, 16, 17, 60, 200])
-@pytest.mark.parametrize("character", ["a", "\u0378", "\u4e2d", "\t"], ids=["letter", "no glyph", "Chinese", "tab"])
+@pytest.mark.parametrize("character", ["a", "\u0378", "\u4e2d", "\t", "\n", "\U0001f600"],
+                         ids=["letter", "no glyph", "Chinese", "tab", "end of line", "emoji"])
 def test_gates_of_texts_of_any_length_stay_within_the_picture(T, character, tmp_path):
     gates = {words: numpy.full((T, 12), 0.5) for words in ("forget gate f", "candidate g", "state h")}
     assert is_within(plots.gates_figure(character * T, gates, LONG_TITLE), tmp_path / "gates.png")
 
 
+@pytest.mark.parametrize("tokens", [["understanding", "of", "it"], ["w" * 60]])
+def test_gates_of_long_words_have_room_for_them(tokens, tmp_path):
+    figure = plots.gates_figure(tokens, {"state h": numpy.zeros((len(tokens), 1))}, LONG_TITLE)
+    assert is_within(figure, tmp_path / "gates.png")
+    assert figure.axes[0].bbox.height > 20  # pixels
+
+
+def test_labels_of_states_stay_within_the_axes():
+    words = ["internationalisation"] * 6
+    figure = plots.states_figure(words, numpy.random.default_rng(0).normal(size=(6, 2)), (0.7, 0.3))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    for label in axes.texts:
+        box = label.get_window_extent()
+        assert (box.min >= axes.bbox.min).all() and (box.max <= axes.bbox.max).all()
+
+
 @pytest.mark.parametrize("draw", [
     lambda: plots.coloured_text_figure("ab", [0.5, -0.5], LONG_TITLE),
+    lambda: plots.coloured_text_figure("a\u0378\n\U0001f600\t", [0] * 5, LONG_TITLE),
     lambda: plots.curves_figure({f"{LONG_TITLE} {i}": ([1, 2], [i, 2]) for i in range(2)}, "x", "y", LONG_TITLE),
     lambda: plots.matrix_figure(numpy.eye(2), ["a long label"] * 2, ["another long label"] * 2, "x", "y", LONG_TITLE),
     lambda: plots.states_figure("ab", numpy.eye(2), [0.5, 0.25], LONG_TITLE),
-    lambda: plots.neighbours_figure({"a" * 40: [("b" * 20, 0.9)]}, LONG_TITLE),
+    lambda: plots.neighbours_figure({"a" * 40: [("b" * 60, 0.9)]}, LONG_TITLE),
+    lambda: plots.matrix_figure(numpy.eye(2), ["a" * 60] * 2, ["b" * 60] * 2, "x", "y", LONG_TITLE),
     lambda: plots.singular_values_figure([0, 1], numpy.ones((2, 3)), LONG_TITLE),
-], ids=["text", "curves", "matrix", "states", "neighbours", "singular"])
+], ids=["text", "odd text", "curves", "matrix", "states", "neighbours", "long labels", "singular"])
 def test_titles_and_labels_stay_within_the_picture(draw, tmp_path):
     assert is_within(draw(), tmp_path / "picture.png")
 
