@@ -97,7 +97,7 @@ def panels_figure(panels, title=""):
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = _figure((6.4 if columns == 1 else 11, 4 * rows), title, rows, columns)
-    explained = set()  # names of curves that a legend has
+    height, explained = figure.get_figheight(), set()  # and the names of curves that a legend has
     for each, (name, panel) in zip(numpy.ravel(axes), panels.items()):
         each.set_title(_wrapped(name, 0.85 * figure.get_figwidth() / columns, _TITLE_SIZE), parse_math=False)
         names = *panel["curves"], *(panel.get("pale") or {})
@@ -105,7 +105,8 @@ def panels_figure(panels, title=""):
         explained.add(names)
     for each in numpy.ravel(axes)[len(panels):]:
         each.set_axis_off()
-    figure.draw_without_rendering()  # the layout finds room for a large legend only from where it put things before
+    if figure.get_figheight() > height:  # for a legend, for which the layout finds room only from a layout before
+        figure.draw_without_rendering()
     return figure
 
 

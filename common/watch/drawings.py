@@ -202,21 +202,18 @@ def _draw_cell(canvas, names, back):
     d = {name: names[f"d{name}"] for name in ("x", "h_prev", "c_prev", "a", "c", "h")} if back else names
     gates, before = (names["d_gates"], names["d_before"]) if back else (names["gates"], names["before"])
     f, g, i, o = GATE_X
-    add, write, out, right = (g + i) / 2, ((g + i) / 2, 3.1), 9.2, 11.0
+    add, out, right = (g + i) / 2, 9.2, 11.0
+    write = add, 3.1
     canvas.box(2.05, LOW_Y, names["product"], 2.3)
     way(d["x"], (0.05, LOW_Y + 0.12), (0.87, LOW_Y + 0.12), side=(0, 0.2))
     way(d["h_prev"], (0.05, LOW_Y - 0.12), (0.87, LOW_Y - 0.12), at=0.45, side=(0, -0.22))
     way(d["a"], (3.22, LOW_Y), (o, LOW_Y), at=0.05, side=(0, 0.2), arrow=back)
-    for x, function, gate, below in zip(GATE_X, names["functions"], gates, before):
+    targets = [[(f, CELL_Y - 0.2)], [(g, write[1]), (add - 0.2, write[1])], [(i, write[1]), (add + 0.2, write[1])],
+               [(o, 2.6), (out - 0.2, 2.6)]]
+    for x, function, gate, below, target in zip(GATE_X, names["functions"], gates, before, targets):
         canvas.box(x, GATE_Y, function, color="#FFF3DC")
         way(below, (x, LOW_Y), (x, GATE_Y - 0.3), at=0.55, side=(0.32, 0))
-        end = {f: (f, CELL_Y - 0.2), g: (g, write[1]), i: (i, write[1]), o: (o, 2.6)}[x]
-        if x in (g, i):
-            way(gate, (x, GATE_Y + 0.3), end, (write[0] + (0.2 if x == i else -0.2), write[1]), at=0.5, side=(0.25, 0))
-        elif x == o:
-            way(gate, (x, GATE_Y + 0.3), end, (out - 0.2, end[1]), at=0.5, side=(0.25, 0))
-        else:
-            way(gate, (x, GATE_Y + 0.3), end, at=0.4, side=(0.25, 0))
+        way(gate, (x, GATE_Y + 0.3), *target, at=0.4 if x == f else 0.5, side=(0.25, 0))
     way(d["c_prev"], (0.05, CELL_Y), (f - 0.2, CELL_Y), at=0.2, side=(0.1, 0.2))
     way("", (f + 0.2, CELL_Y), (add - 0.2, CELL_Y))
     way("", (write[0], write[1] + 0.2), (add, CELL_Y - 0.2))
