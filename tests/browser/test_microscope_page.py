@@ -1,11 +1,11 @@
 """The page of ch_lstm.microscope in a headless Chromium, driven by the keyboard and the mouse."""
 import itertools
-import json
 import pathlib
 import re
 
 import numpy
 import pytest
+from browsing import network_events, requested, resize
 
 import common
 from ch_lstm import microscope
@@ -73,9 +73,7 @@ class Page:
         self.driver, self.path = driver, path
 
     def resize(self, size):
-        width, height = size
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+        resize(self.driver, size)
 
     def open(self, size=DESKTOP, scheme="light"):
         self.resize(size)
@@ -302,14 +300,12 @@ def test_a_phone_folds_the_tables_of_units(page, size):
 
 
 def test_loads_without_a_request(page):
-    page.driver.get_log("performance")
+    network_events(page.driver)
     page.open()
     page.switch("backward")
-    messages = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
-    urls = [message["params"]["request"]["url"] for message in messages
-            if message["method"] == "Network.requestWillBeSent"]
-    assert urls == [page.path.as_uri()]
-    assert not any("webSocket" in message["method"] for message in messages)
+    events = network_events(page.driver)
+    assert requested(events) == [page.path.as_uri()]
+    assert not any("webSocket" in event["method"] for event in events)
 
 
 def test_the_sentence_is_text_whatever_is_in_it(page):

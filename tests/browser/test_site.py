@@ -1,9 +1,9 @@
 """The documentation that `make docs` builds, opened as files in a headless Chromium, without a network."""
-import json
 import pathlib
 import time
 
 import pytest
+from browsing import network_events, requested, resize
 
 SITE = pathlib.Path(__file__).parents[2] / "site"
 PAGES = {
@@ -19,30 +19,22 @@ pytestmark = pytest.mark.skipif(not SITE.exists(), reason="needs the site: make 
 
 def opened(driver, page, size=DESKTOP):
     """Open a page; return the driver, whose console is empty again."""
-    width, height = size
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-        "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+    resize(driver, size)
     driver.get((SITE / page).as_uri())
     driver.get_log("browser")
     return driver
 
 
-def requested(driver):
-    """Return the addresses that the page asked for since the last call."""
-    events = (json.loads(entry["message"])["message"] for entry in driver.get_log("performance"))
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-
-
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_its_text_and_pictures_without_a_network(chromium, page, size):
-    requested(chromium)
+    network_events(chromium)
     opened(chromium, page, size)
     assert PAGES[page] in chromium.execute_script("return document.body.textContent")
     broken = chromium.execute_script(
         "return [...document.images].filter(each => each.complete && !each.naturalWidth).map(each => each.src)")
     assert broken == []
-    urls = requested(chromium)
+    urls = requested(network_events(chromium))
     assert urls and [url for url in urls if url.startswith(("http", "ws"))] == []
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= size[0]
 
