@@ -1,4 +1,5 @@
 import argparse
+import configparser
 import io
 import os
 import pathlib
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from common import cli
+from common.cli.command import REQUIRED_PACKAGES
 from common.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -102,3 +104,10 @@ def test_without_numpy_the_hint_says_what_to_install(command):
     *traceback, hint = ran.stderr.splitlines()
     assert hint.endswith("NumPy is missing: in the project's folder, pip install -e .")
     assert ran.returncode == 1 and ("-m" in command) == (traceback == [])
+
+
+def test_the_packages_with_a_hint_are_those_that_the_project_requires():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    required = {line.split()[0] for line in config["options"]["install_requires"].split("\n") if line}
+    assert REQUIRED_PACKAGES == {"PIL" if name == "pillow" else name for name in required - {"numpy"}}
