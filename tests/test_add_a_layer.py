@@ -116,4 +116,4 @@ def test_formulas_and_a_declaration_lead_to_a_recurrent_layer(copy):
     one_by_one = "lambda function: lambda *arrays, out: [np.copyto(*pair) for pair in zip(out, function(*arrays))]"
     break_once(module, "@elementwise\ndef peephole_backward", f"@{one_by_one}\ndef peephole_backward")
     broken = run(copy, "python -m pytest tests/common/layers/test_peephole.py -k one_kernel")
-    assert broken.returncode == 1 and "{'fused peephole_backward': 3}" in broken.stdout
+    assert broken.returncode == 1 and "{'fused peephole_backward_kernel': 3}" in broken.stdout

@@ -1,5 +1,6 @@
 """Elementwise functions that write their results where they belong, as NumPy's own do; on a GPU each is one kernel."""
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -51,4 +52,5 @@ def _kernel(function, count, fuse):
         for place, result in zip(arrays[:count], results if isinstance(results, tuple) else (results,), strict=True):
             place[...] = result
 
-    return fuse(kernel_name=function.__name__)(write_results)
+    # The function may be called `double` or `<lambda>`, which C++ takes as no name.
+    return fuse(kernel_name=re.sub(r"\W", "_", function.__name__, flags=re.ASCII) + "_kernel")(write_results)

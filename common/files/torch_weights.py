@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 BLOCKS = {"rnn": ("h", "h"), "lstm": ("ifgo", "fgio"), "gru": ("rzh", "zrh")}  # in PyTorch, here
+ADDED_BY_A_PACKAGE = 2  # numpy.dtype.isbuiltin of bfloat16, which CuPy 14 brings by way of ml_dtypes
 WEIGHTS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
 
@@ -260,7 +261,11 @@ def read_safetensors(path: str | Path) -> dict[str, numpy.ndarray]:
     """
     library = _safetensors()
     try:
-        return library.load_file(path)
+        arrays = library.load_file(path)
+        for array in arrays.values():
+            if array.dtype.isbuiltin == ADDED_BY_A_PACKAGE:
+                raise TypeError(f"data type {array.dtype.name!r} is not one of NumPy")
+        return arrays
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except Exception as error:  # damage and unknown dtypes each raise something else, by version of the package

@@ -8,6 +8,7 @@
   it may compute on the host: there `numpy` is written out.
 """
 import sys
+import tracemalloc
 import types
 
 import numpy
@@ -51,6 +52,22 @@ np = _Names()
 def library():
     """Return the module whose arrays are those of the device in use."""
     return numpy if backend.backend == "numpy" else sys.modules["cupy"]
+
+
+def peak_memory(step):
+    """Return the most bytes that a step takes beside what there is; on a GPU those that CuPy asks for."""
+    if library().__name__ != "cupy":
+        tracemalloc.start()
+        try:
+            step()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    pool = library().get_default_memory_pool()
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    step()
+    return pool.total_bytes() - before
 
 
 def checks_elements(case):

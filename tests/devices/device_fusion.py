@@ -4,6 +4,7 @@ CuPy tries its second fuser where the first gives up. That one takes reductions 
 but makes several kernels of one function, so it is not offered.
 """
 import functools
+import re
 
 import device_array as device
 import numpy
@@ -97,11 +98,21 @@ class Trace:
         numpy.copyto(target, computed, casting="same_kind")
 
 
+CPP_KEYWORDS = set("""
+    alignas alignof and asm auto bool break case catch char class const constexpr continue decltype default delete do
+    double else enum explicit export extern false float for friend goto if inline int long mutable namespace new
+    noexcept not nullptr operator or private protected public register return short signed sizeof static struct switch
+    template this throw true try typedef typeid typename union unsigned using virtual void volatile while xor
+    """.split())
+
+
 class Fusion:
     """A function whose operations are one launch."""
 
     def __init__(self, function, kernel_name):
         self._function, self._name, self._operations = function, kernel_name or function.__name__, {}
+        if kernel_name and (not re.fullmatch("[A-Za-z_][A-Za-z_0-9]*", kernel_name) or kernel_name in CPP_KEYWORDS):
+            raise ValueError(f"C++ takes {kernel_name} as no name of a function, so the kernel would not compile")
         functools.update_wrapper(self, function)
 
     def __call__(self, *args):

@@ -1,6 +1,7 @@
 """All that has to be tried on a GPU, in one command of eight minutes: `make gpu-check`.
 
 Needs CuPy, pytest, hypothesis, matplotlib and PyTorch beside Python, and Linux; no network, and nothing is installed.
+With pytest-xdist the tests run on all cores, so that more of them fit into their time.
 Each part has a process of its own and a limit of time: one that fails or takes too long does not stop the next. What
 it printed is kept, in one folder with a report of all parts, which is written anew after each.
 """
@@ -8,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import importlib.util
 import os
 import shlex
 import signal
@@ -18,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 REPORT = "report.md"
+WORKERS = 12  # processes that share the card; each takes half a gigabyte of it
 LINES = 80  # of a part's output that the report shows; the last ones
 
 
@@ -61,6 +64,8 @@ def parts_of(args):
     """
     # Warnings are shown, not errors: which versions an image has is not ours to choose.
     pytest = ["-m", "pytest", "-q", "--tb=short", "-W", "default", "-p", "no:cacheprovider", "--devices", "cupy"]
+    if importlib.util.find_spec("xdist"):
+        pytest += ["-p", "xdist.plugin", "-n", "auto", "--maxprocesses", str(WORKERS)]
     folders = ["tests/common", "tests/ch_lstm", "tests/ch_rnn"]  # layers, trainers and files before scripts
     tests = [*pytest, *folders] if args.all_tests else [*pytest, "--within", "160", *folders]
     against = [*pytest, "--within", "50", "tests/devices/test_cpu_against_device.py"]

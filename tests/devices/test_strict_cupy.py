@@ -702,6 +702,12 @@ def test_a_fused_function_is_one_launch():
     assert counted(cupy.fuse()(cell), a, b, c).names == {"fused cell": 1}
 
 
+@pytest.mark.parametrize("name", ["double", "<lambda>", "2nd", "größe"])
+def test_a_kernel_whose_name_is_none_in_cpp(name):
+    with pytest.raises(ValueError, match=rf"^C\+\+ takes {name} as no name of a function"):
+        cupy.fuse(kernel_name=name)(lambda x: 2 * x)
+
+
 def test_a_fused_function_broadcasts_to_one_shape():
     a, b = on_device(2, 3), on_device(3)
     double, total = cupy.fuse(lambda x, y: (y * 2, x + y))(a, b)

@@ -50,7 +50,7 @@ _FREE = "a figure that is free to choose, and so is the next one"
 # (file, scope, lines before, lines after): reason
 EXPLAINED = {
     ("common/device/elementwise.py", "_kernel",
-     "return fuse(kernel_name=function.__name__)(write_results)",
+     'return fuse(kernel_name=re.sub(r"\\W", "_", function.__name__, flags=re.ASCII) + "_kernel")(write_results)',
      "return fuse()(write_results)"): "the name of a kernel is for whoever reads a profile of a GPU",
     ("common/device/segment_sums.py", "sum_rows_by_id", "return", "pass"): _NO_IDS,
     ("common/device/segment_sums.py", "sum_rows_by_id", "if not ids.size:", "if False:"): _NO_IDS,

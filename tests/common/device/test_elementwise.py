@@ -47,6 +47,12 @@ def test_results_are_written_into_out_which_is_returned():
     np.testing.assert_allclose(right, x * y, rtol=1e-15)  # as it was
 
 
+def test_any_function_has_a_kernel_whatever_its_name():
+    square, x = elementwise(lambda x: x * x), numbers(2, 3)
+    expected = x * x
+    np.testing.assert_array_equal(square(x, out=x), expected)
+
+
 def test_out_may_be_among_the_arguments():
     x, y = numbers(2, 3), numbers(3, 2).T.copy()
     expected = x + y, x * y

@@ -341,6 +341,14 @@ def test_safetensors_files_that_cannot_be_read(tmp_path, safetensors):
         write_safetensors(path / "in a file" / "weights.safetensors", {"a": numpy.ones(9)})
 
 
+def test_bfloat16_is_refused_where_a_package_has_taught_it_to_numpy_too(tmp_path, safetensors):
+    ml_dtypes = pytest.importorskip("ml_dtypes")  # which CuPy 14 imports
+    path = tmp_path / "weights.safetensors"
+    safetensors.save_file({"a": numpy.ones(2, ml_dtypes.bfloat16)}, path)
+    with pytest.raises(InputError, match=r"cannot be read, it is .* \(data type 'bfloat16' is not one of NumPy\)$"):
+        read_safetensors(path)
+
+
 def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
     def missing(name, *args, **kwargs):
         if name.startswith("safetensors"):
