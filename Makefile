@@ -127,7 +127,7 @@ test-gpu: .venv/installed-dev
 	$(BIN)/python -m pytest --devices cupy
 
 bench-gpu: .venv/installed-dev
-	PYTHONPATH=tests/devices:tests/benchmarks $(BIN)/python tests/benchmarks/gpu.py
+	PYTHONPATH=tests/devices:tests/benchmarks $(BIN)/python tests/benchmarks/gpu.py $(FLAGS)
 
 # Installs nothing: PYTHON has CuPy, pytest, hypothesis, matplotlib and PyTorch. The report goes to the folder OUT;
 # FLAGS is --all-tests, --seconds 300, --parts device bench.

@@ -86,7 +86,7 @@ def _classify(argv):
                                 Settings, SMOKE, DEFAULTS, chosen_by="task", choices={"cell": [*CELLS, "all"]})
     add = parser.add_argument
     add("run", type=Path, nargs="?", default=None,
-        help="with --predict: folder of a run (default: the newest under runs/, of the task where that is given)")
+        help="with --predict: folder of a run (default: the newest under runs/, for --task if that is given)")
     add("--predict", metavar="TEXT", help="classify this name or review with a trained run instead of training")
     add("--baseline", action="store_true", help="compare with logistic regression, by scikit-learn")
     add("--out", type=Path, help="a new folder for the run, with --cell all for three (default: one under runs/)")

@@ -57,11 +57,11 @@ class Settings(cli.Settings):
     lengths: tuple = setting((10, 25, 50, 100, 200), "steps of the adding problem, blanks of the copy task",
                              cli.positive_int, many=True)
     steps: int = setting(
-        2000, "most updates of a model, which stops once it has solved its task", cli.positive_int)
+        2000, "largest number of updates of a model; it stops when it has solved its task", cli.positive_int)
     batch_size: int = setting(50, "N", cli.positive_int)
     hidden_size: int = setting(64, "H", cli.positive_int)
     memory_bias: int = setting(
-        8, "largest bias by which gates hold on to the state at first; 0 for none", cli.natural)
+        8, "largest initial bias that makes gates keep the state; 0 for none", cli.natural)
     lr: float = setting(0.01, "learning rate of Adam", cli.positive_float)
     max_grad: float = setting(1.0, "clip gradients to this global norm", cli.positive_float)
     seed: int = setting(0, "of weights and sequences", cli.natural)

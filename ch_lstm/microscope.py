@@ -63,13 +63,13 @@ QUANTITIES = {
         "i": ("input gate", "How much of the candidate is written: 0 nothing, 1 all of it.", ("a", "ai", "i")),
         "o": ("output gate", "How much of the cell is shown to the outside.", ("a", "ao", "o")),
         "c_prev": ("cell of the step before", "What was remembered up to here.", ("c",)),
-        "c": ("cell", "What is remembered from here on: the old cell as far as kept, and what is written.", ("c",)),
+        "c": ("cell", "What is remembered from here on: the kept part of the old cell, plus what is written.", ("c",)),
         "h": ("state", "What the next step and the output layer see of the cell.", ("h",)),
         "dh": ("gradient of the state", "What the step after sends back through its gates; at the chosen output, what "
                "its loss sends through the output layer.", _TO_THE_STATE),
         "do": ("gradient of the output gate", "How the loss would change with o.", ("do",)),
         "dc": ("gradient of the cell", "What the step after sends back, its dc_prev, and what comes from the state. "
-               "On this way no matrix stands, only the forget gate.", ("dc", "dc_prev")),
+               "On this path there is no matrix, only the forget gate.", ("dc", "dc_prev")),
         "df": ("gradient of the forget gate", "How the loss would change with f.", ("df",)),
         "dg": ("gradient of the candidate", "How the loss would change with g.", ("dg",)),
         "di": ("gradient of the input gate", "How the loss would change with i.", ("di",)),

@@ -32,7 +32,7 @@ class GradientsSettings(PictureSettings):
     hidden_size: int = setting(64, "H", cli.positive_int)
     batch_size: int = setting(50, "N", cli.positive_int)
     memory_bias: int = setting(
-        8, "largest bias by which the gates of LSTM and GRU hold on to the state; 0 for none", cli.natural)
+        8, "largest bias that makes the gates of LSTM and GRU keep the state; 0 for none", cli.natural)
     steps: int = setting(200, "updates of the RNN that is trained", cli.positive_int)
     lr: float = setting(0.1, "learning rate of its SGD", cli.positive_float)
     max_grad: float = setting(1.0, "clip gradients to this global norm", cli.positive_float)
@@ -95,7 +95,7 @@ def _draw_gradients(settings, models):
     end = (f"without clipping the loss overflows at update {len(unclipped) + 1}" if len(unclipped) < settings.steps
            else f"without clipping the loss ends at {unclipped[-1][1]:.2g}")
     return (plots.panels_figure(panels, f"adding problem of {settings.length} steps"),
-            f"norm of dL/dh_0 with small and large weights: {numbers}; {end}, with it at {clipped[-1][1]:.2g}")
+            f"norm of dL/dh_0 with small and large weights: {numbers}; {end}, with clipping it is {clipped[-1][1]:.2g}")
 
 
 def _curve(values):

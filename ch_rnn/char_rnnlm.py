@@ -48,12 +48,12 @@ class Settings(cli.Settings):
     lr: float = setting(0.1, "learning rate of SGD, for each character", cli.positive_float)
     epochs: int = setting(10, "times through the training part", cli.positive_int)
     time_size: int = setting(
-        1, "T, characters that share an update and that its gradient goes back", cli.positive_int)
+        1, "T, characters in one update, and how many steps its gradient goes back", cli.positive_int)
     plain: bool = setting(
-        False, "train through the layers also where T is 1, slower and easy to step through; a GPU always does")
+        False, "use the layers also if T is 1: slower, but easy to step through; a GPU always uses them")
     prompt: str = setting(".", "text to go on from")
     length: int = setting(250, "characters to generate", cli.positive_int)
-    temperature: float = setting(1.0, "of the characters generated: below 1 plays safe", cli.positive_float)
+    temperature: float = setting(1.0, "of the generated text: below 1 favours likely characters", cli.positive_float)
     seed: int = setting(0, "of weights, states and the characters generated", cli.natural)
 
 

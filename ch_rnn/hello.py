@@ -156,7 +156,7 @@ class Settings(cli.Settings):
     epochs: int | None = setting(None, "default: 15, with --seeds 100", cli.positive_int)
     optimizer: str = setting("adam", "what updates the parameters", choices=OPTIMIZERS)
     lr: float = setting(LEARNING_RATES["adam"], "learning rate", cli.positive_float)
-    biases: int = setting(1, "2 as PyTorch's cell has them", BIASES)
+    biases: int = setting(1, "number of biases; PyTorch's cell has 2", BIASES)
     seed: int = setting(3, "of the initial weights; 3 is the first to spell it in 15 epochs", cli.natural,
                         one_of="seeds")
     seeds: int | None = setting(
@@ -215,7 +215,7 @@ def print_many(settings):
           f"{letters} together {letters * LEAST_LOSS:.3f}.\nA stuck network has two units near 1 at one l, which "
           f"costs ln(2 + 2 e^-2) = {TIED_LOSS:.3f}, the {letters} together "
           f"{(letters - 1) * LEAST_LOSS + TIED_LOSS:.3f}.\n"
-          "The wrong one of the two has next to no slope left, so next to no gradient turns it back.")
+          "The slope of the wrong one is almost 0, so almost no gradient is left to correct it.")
 
 
 def milestone_table(results):

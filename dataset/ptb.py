@@ -53,7 +53,7 @@ def load_data(split: str = "train") -> tuple[numpy.ndarray, dict[str, int], dict
         corpus = [word_to_id[word] for word in tokenize_ptb(_read(path))]
     except KeyError as error:
         raise InputError(f"{path} has the word {error.args[0]!r}, which the training text beside it lacks: "
-                         "use three files of one preprocessing") from None
+                         "use three files that were preprocessed in the same way") from None
     return numpy.array(corpus, dtype=numpy.int32), word_to_id, id_to_word  # (n,)
 
 

@@ -69,7 +69,7 @@ def _train(prog, models, recipes, argv):
     print(f"{settings.model} ({run.model.count_params():,} parameters) on {corpus.name}: {len(corpus.train):,} tokens, "
           f"{corpus.vocabulary.size:,} words; run in {folder}", flush=True)
     if run.epoch == settings.epochs:
-        print(f"all {run.epoch} epochs are done already: give --epochs a larger number to train on", flush=True)
+        print(f"all {run.epoch} epochs are done already: give a larger --epochs to continue the training", flush=True)
     if run.train():
         print(f"test perplexity {run.finish():.2f} (best of {run.epoch} epochs by validation)", flush=True)
         _print_sample(run.model, corpus)

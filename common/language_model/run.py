@@ -107,9 +107,9 @@ class TrainingRun:
                 raise ValueError
             np.set_random_state(random_state)
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"{path} is damaged: what it says of the run's progress cannot be") from None
+            raise InputError(f"{path} is damaged: the progress that it records is impossible") from None
         if self.settings.epochs < len(history):
-            raise InputError(f"--epochs {self.settings.epochs} is less than the {len(history)} that are done")
+            raise InputError(f"--epochs {self.settings.epochs} is less than the {len(history)} epochs that are done")
         rows = None if self.settings.windows else self.settings.batch_size
         checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
         self.history, self.timing = history, timing
@@ -144,7 +144,7 @@ class TrainingRun:
             if self.stop_asked:
                 raise KeyboardInterrupt
             self.stop_asked = True
-            print("\nCtrl-C: stopping after this step (once more stops at once, without saving)", flush=True)
+            print("\nCtrl-C: stopping after this step (press it again to stop at once, without saving)", flush=True)
 
         try:
             old = signal.signal(signal.SIGINT, ask)

@@ -112,7 +112,7 @@ def cell_names(source: str | None = None) -> dict[str, Any]:
         _, names["da"], _ = variables(numbered_lines(source, "LSTM.backward")["1"])
         names["dx"], names["dh_prev"], _ = variables(function_of(source, "LSTM.backward").body[-1])
     except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"the source of the LSTM has no equation as the drawing wants it: {error}") from None
+        raise ValueError(f"the source of the LSTM has no equation in the form that is needed: {error}") from None
     if not len(names["before"]) == len(names["functions"]) == len(names["d_gates"]) == len(names["d_before"]) == 4:
         raise ValueError("the source of the LSTM has no equation (2) of four gates")
     return names

@@ -236,7 +236,7 @@ def _draw_gates(args, models):
 class CellSettings(RunSettings):
     """Settings of the picture `cell`."""
 
-    layer: int | None = setting(None, "recurrent layer, from 0 on (default: 0; a search: all)", cli.natural)
+    layer: int | None = setting(None, "recurrent layer, from 0 on (default: 0; for a search: all)", cli.natural)
     cell: int | None = setting(None, "which cell, from 0 on", cli.natural, metavar="K")
     follow: str | None = setting(
         None, "instead: search for the cells that follow this. They are chosen on the validation part of the run's "
@@ -341,7 +341,7 @@ def _draw_following_cell(args, settings, vocabulary, model):
     title = f"cell {_name(*cells[k])} and {name}: {sign}{what}, r = {abs(r):.2f}"
     return (plots.coloured_text_figure(measuring[start:end], activation if r > 0 else -activation, title),
             f"closest to {name}: cell {_name(*cells[k])}, r = {r:.2f} on {len(measuring):,} characters "
-            "that it was not chosen on" + ("" if follows else ", no better than chance"))
+            "that were not used to choose it" + ("" if follows else ", no better than chance"))
 
 
 def _nothing_to_follow(name, lacking):
@@ -452,7 +452,7 @@ def _draw_singular(args, models):
     except (IndexError, KeyError, TypeError, ValueError):
         values = numpy.empty(0)
     if values.ndim != 2 or not values.size:
-        raise InputError(f"{path} is damaged: what it says of singular values cannot be")
+        raise InputError(f"{path} is damaged: the singular values that it records are impossible")
     return (plots.singular_values_figure(epochs, values, f"{args.run.name}, layer {args.layer}"),
             f"largest singular value of Wh: {values[0, 0]:.2f} at epoch {epochs[0]}, "
             f"{values[-1, 0]:.2f} at epoch {epochs[-1]}")

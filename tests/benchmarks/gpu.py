@@ -1,10 +1,11 @@
 """Training speed on a GPU: `make bench-gpu`.
 
 For each of the three language models, whole training steps (forward, backward, clipping, SGD; N = 20,
-T = 35, V = 10,000, float32, TF32 off): tokens per second; device operations of a step as the stand-in
-for CuPy counts them, and beside them what a profiler saw launched and moved between host and device; the
-share of the time that the bare matrix products take; the seconds of the 40 epochs of the recipe for the
-Penn Treebank, evaluation included; and where torch is installed the same model in PyTorch with cuDNN.
+T = 35, V = 10,000, float32, TF32 off): the time of a step, and how much of it the host needs to start its
+operations; tokens per second; device operations of a step as the stand-in for CuPy counts them, and beside them
+what a profiler saw launched and moved between host and device; the share of the time that the bare matrix products
+take; the seconds of the 40 epochs of the recipe for the Penn Treebank, evaluation included; and where torch is
+installed the same model in PyTorch with cuDNN.
 Without a GPU it says so. A figure that fails is a dash, and says why below the table.
 """
 import argparse
@@ -28,8 +29,8 @@ from common.training.batches import StripBatches
 PTB_TOKENS = {"train": 929_589, "valid": 73_760}
 EPOCHS = 40
 ROUNDS = 5  # that are measured, after one that compiles and warms up
-HEADING = ("model", "ms a step", "tokens/s", "operations", "launched", "transfers", "products", "40 epochs, s",
-           "PyTorch tokens/s")
+HEADING = ("model", "ms a step", "host ms", "tokens/s", "operations", "launched", "transfers", "products",
+           "40 epochs, s", "PyTorch tokens/s")
 
 
 def seconds_of(step, steps):
@@ -42,6 +43,17 @@ def seconds_of(step, steps):
         np.cuda.runtime.deviceSynchronize()
         found.append((time.perf_counter() - start) / steps)
     return statistics.median(found[1:])
+
+
+def host_seconds_of(step):
+    """Return the median seconds that the host needs for a step, the device idle when it begins and not waited for."""
+    found = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        step()
+        found.append(time.perf_counter() - start)
+        np.cuda.runtime.deviceSynchronize()
+    return statistics.median(found)
 
 
 def launches_of(make, args, ids):
@@ -90,7 +102,7 @@ def row_of(name, make, size, args, ids, problems):
         nonlocal nats
         nats += training_step(model, optimizer, *batches.next_batch(), 0.25)
 
-    seconds = seconds_of(step, args.steps)
+    seconds, host_seconds = seconds_of(step, args.steps), host_seconds_of(step)
     on_stand_in = sys.modules["cupy"] is strict_cupy
     launched, transfers = (None if on_stand_in else attempt(lambda: count_kernels(step), problems)) or (None, None)
     products = seconds_of(prepare(products_of(model, args.batch_size, args.time_size)), args.steps)
@@ -101,8 +113,8 @@ def row_of(name, make, size, args, ids, problems):
     tokens = args.batch_size * args.time_size
     recipe = EPOCHS * (PTB_TOKENS["train"] // tokens * seconds + PTB_TOKENS["valid"] * per_token)
     theirs = attempt(lambda: torch_tokens_per_second(name, args, size, ids), problems)
-    figures = ((1000 * seconds, ".2f"), (tokens / seconds, ",.0f"), (operations, ""), (launched, ""), (transfers, ""),
-               (products / seconds, ".0%"), (recipe, ",.0f"), (theirs, ",.0f"))
+    figures = ((1000 * seconds, ".2f"), (1000 * host_seconds, ".2f"), (tokens / seconds, ",.0f"), (operations, ""),
+               (launched, ""), (transfers, ""), (products / seconds, ".0%"), (recipe, ",.0f"), (theirs, ",.0f"))
     return name, *("-" if figure is None else format(figure, form) for figure, form in figures)
 
 
@@ -129,7 +141,7 @@ def main(argv=None):
         print(f"{properties['name'].decode()}, CuPy {sys.modules['cupy'].__version__}, {args.batch_size} x "
               f"{args.time_size} tokens a step, float32")
         # All steps of a model lie in one epoch, so that its batches are sorted once, in the first round.
-        n = max((2 + ROUNDS) * args.steps * args.batch_size * args.time_size, args.evaluate) + 1
+        n = max((3 + ROUNDS) * args.steps * args.batch_size * args.time_size, args.evaluate) + 1
         ids = numpy.random.default_rng(0).integers(args.vocab_size, size=n)
         show(HEADING)
         problems = []

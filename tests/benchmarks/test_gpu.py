@@ -44,7 +44,7 @@ def test_a_profiler_counts_the_very_step_that_the_stand_in_counts(capsys, monkey
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert len(rows) == 3
     for row in rows:
-        operations, launched, transfers = map(int, row[3:6])
+        operations, launched, transfers = map(int, row[4:7])
         assert operations == launched > 50 and transfers == 0
 
 

@@ -380,7 +380,7 @@ def test_gradients_vanish_and_explode_in_the_rnn_and_clipping_scales_them(draw):
 
     without, before, after = (numpy.asarray(line.get_ydata()) for line in norms.lines)
     assert len(without) < 60 == len(before) == len(after)  # it overflows
-    assert f"without clipping the loss overflows at update {len(without) + 1}, with it at " in printed
+    assert f"without clipping the loss overflows at update {len(without) + 1}, with clipping it is " in printed
     assert before[0] == without[0] > 1
     numpy.testing.assert_array_equal(after, numpy.minimum(before, 1))
     assert loss.lines[1].get_ydata()[-1] < loss.lines[1].get_ydata()[0]

@@ -272,7 +272,7 @@ def test_resuming_a_run_whose_epochs_are_all_done_says_so(run, epochs, capsys):
     before = (run / "last.npz").read_bytes()
     assert ch_lstm.train.main(["--out", str(run), "--resume", *epochs]) == 0
     out = capsys.readouterr().out
-    assert "all 1 epochs are done already: give --epochs a larger number to train on\ntest perplexity" in out
+    assert "all 1 epochs are done already: give a larger --epochs to continue the training\ntest perplexity" in out
     assert (run / "last.npz").read_bytes() == before
     assert ch_lstm.train.main(["--out", str(run), "--resume", "--epochs", "2"]) == 0
     assert "done already" not in capsys.readouterr().out

@@ -350,7 +350,7 @@ def test_progress_that_cannot_be_is_refused_and_changes_nothing(changes, stopped
     edit_facts(stopped, **changes | ({"history": [*history, *history]} if changes == {"history": []} else {}))
     model = tiny_model(seed=5)
     again = run_in(stopped.folder, model=model)
-    with pytest.raises(InputError, match=r"last.npz is damaged: what it says of the run's progress cannot be"):
+    with pytest.raises(InputError, match=r"last.npz is damaged: the progress that it records is impossible"):
         again.resume()
     for param, untouched in zip(model.params, tiny_model(seed=5).params):
         numpy.testing.assert_array_equal(param, untouched)
@@ -371,7 +371,7 @@ def test_another_text_and_fewer_epochs_are_refused(stopped):
     with pytest.raises(InputError, match=r"the text of other.txt has changed since the run in .*run began"):
         run_in(stopped.folder, corpus=other).resume()
     edit_facts(stopped, history=[{"epoch": 1, "valid_perplexity": 1.0}, {"epoch": 2, "valid_perplexity": 1.0}])
-    with pytest.raises(InputError, match="--epochs 1 is less than the 2 that are done"):
+    with pytest.raises(InputError, match="--epochs 1 is less than the 2 epochs that are done"):
         run_in(stopped.folder, epochs=1).resume()
 
 
