@@ -32,8 +32,9 @@ from common.optimizer import Adam
 from common.plots import save_matrix
 from common.text.tokenizers import UNKNOWN, tokenize_words
 from common.text.vocabulary import Vocabulary
-from common.training.epochs import linear_decay, train_epochs
+from common.training.epochs import train_epochs
 from common.training.metrics import accuracy, confusion_matrix, macro_f1
+from common.training.schedules import scheduled
 from dataset import names, reviews
 
 
@@ -246,7 +247,7 @@ def train(model, optimizer, training, valid, epochs, batch_size, max_grad, unkno
     """
     classes = model.affine.params[1].size
     batches = WordDropoutBatches(training, batch_size, unknown, unknown_id, np.host_rng.integers(2**63))
-    before_update = linear_decay(optimizer, epochs * len(batches))
+    before_update = scheduled(optimizer, "linear", epochs * len(batches))
     best, best_params = -1.0, []
     losses = train_epochs(model, optimizer, batches, epochs, max_grad, before_update)
     for epoch, loss in enumerate(losses, start=1):

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy
 
-from ch_lstm.cell_rnnlm import CellRnnlm
 from common import cli
 from common.cli import setting
 from common.cli.tables import format_table
 from common.errors import InputError
 from common.fast import speed_up
+from common.language_model.cell_rnnlm import CellRnnlm
 from common.language_model.evaluate import STEPS_AT_ONCE, perplexity, safe_exp
 from common.layers.stack import CELLS
 from common.np import np

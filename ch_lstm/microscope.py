@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy
 
 import common
-from ch_lstm.cell_rnnlm import CellRnnlm
 from ch_lstm.models import MODELS
 from common import cli
 from common.cli import setting
@@ -29,6 +28,7 @@ from common.errors import InputError
 from common.fast import speed_up
 from common.files.atomic import replacing
 from common.functions import softmax
+from common.language_model.cell_rnnlm import CellRnnlm
 from common.language_model.commands import corpus_of_run, load_run
 from common.language_model.evaluate import perplexity
 from common.layers.dense import Affine
@@ -177,14 +177,15 @@ def sentence_ids(text, vocabulary):
 
 def _lstm_of_run(settings):
     """Return the model of a training run, its corpus, and its sizes by the names of the settings."""
-    trained, vocabulary, model = load_run(settings.run, MODELS, settings.checkpoint)
+    run = load_run(settings.run, MODELS, settings.checkpoint)
+    trained, _, model, _ = run
     if trained.unit != "char":
         raise InputError(f"the run in {settings.run} reads units of {trained.unit!r}: train one with --unit char")
     if trained.model != "rnnlm":
         raise InputError(f"the run in {settings.run} is of the model {trained.model!r}: the page shows one LSTM "
                          "layer, train one with --model rnnlm")
     sizes = {"wordvec_size": trained.wordvec_size, "hidden_size": trained.hidden_size}
-    return model, corpus_of_run(trained, vocabulary), sizes
+    return model, corpus_of_run(run), sizes
 
 
 def _train(cell, corpus, settings):

@@ -1,8 +1,9 @@
 """The language models of this chapter, and recipes to train them."""
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
+from common.language_model.cell_rnnlm import CellRnnlm
 
-MODELS = {"rnnlm": Rnnlm, "better": BetterRnnlm}
+MODELS = {"rnnlm": Rnnlm, "better": BetterRnnlm, "cell": CellRnnlm}
 
 RECIPES = {
     # A first run, without any download.

@@ -1,7 +1,8 @@
 """The language models of this chapter, and recipes to train them."""
 from ch_rnn.simple_rnnlm import SimpleRnnlm
+from common.language_model.cell_rnnlm import CellRnnlm
 
-MODELS = {"simple": SimpleRnnlm}
+MODELS = {"simple": SimpleRnnlm, "cell": CellRnnlm}
 
 RECIPES = {
     # A first run, without any download.

@@ -7,7 +7,7 @@ from common.language_model.commands import train
 
 def main(argv=None):
     """Train; returns the exit code."""
-    return train("python -m ch_rnn.train", MODELS, RECIPES, argv)
+    return train("python -m ch_rnn.train", MODELS, RECIPES, argv, cell="rnn")
 
 
 if __name__ == "__main__":

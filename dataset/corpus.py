@@ -2,16 +2,24 @@
 import dataclasses
 import hashlib
 import pathlib
+import re
+from collections.abc import Sequence
 
 import numpy
 
 from common.errors import InputError
-from common.text.tokenizers import TOKENIZERS
+from common.text.parts import cut_into_parts, is_blank, shares_of
+from common.text.reading import clean_text, codec_name, read_text_file
+from common.text.tokenizers import TOKENIZERS, languages_without_spaces
 from common.text.vocabulary import Vocabulary
 from dataset import ptb, pydoc_topics
 
+__all__ = ["SPLITS", "UNITS", "Corpus", "load_corpus", "read_text_file", "tokenizer_of"]
+
 SPLITS = ("train", "valid", "test")
-UNITS = {"word": "lines", "char": "characters", "chinese": "chinese"}  # unit of prose -> its tokenizer
+UNITS = {"word": "lines", "char": "characters", "tokens": "ptb", "chinese": "chinese"}  # unit -> its tokenizer
+BUILT_IN = ("pydoc", "ptb")  # with parts of their own
+SPLIT = "80/10/10"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +36,20 @@ class Corpus:
         The words of the training part.
     train, valid, test : ndarray (n,) of int32
         Ids of each part.
+    types : dict of str to int
+        Number of different tokens in each part, those included that became ``<unk>``.
+    languages_without_spaces : sequence of str
+        Languages of a text that was cut into words at its spaces, though they write none between words.
     """
+
+    name: str
+    tokenizer: str
+    vocabulary: Vocabulary
+    train: numpy.ndarray
+    valid: numpy.ndarray
+    test: numpy.ndarray
+    types: dict[str, int] = dataclasses.field(default_factory=dict)
+    languages_without_spaces: Sequence[str] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -38,33 +59,48 @@ class Corpus:
             digest.update(getattr(self, split).tobytes() + b"|")
         return digest.hexdigest()
 
-    name: str
-    tokenizer: str
-    vocabulary: Vocabulary
-    train: numpy.ndarray
-    valid: numpy.ndarray
-    test: numpy.ndarray
+    def unknown_share(self, split: str) -> float:
+        """Return the share of ``<unk>`` among the tokens of a part, as a fraction of 1."""
+        return unknown_share(getattr(self, split), self.vocabulary)
+
+
+def unknown_share(ids: numpy.ndarray, vocabulary: Vocabulary) -> float:
+    """Return the share of the unknown word among ids (n,), as a fraction of 1."""
+    if vocabulary.unknown is None or not len(ids):
+        return 0.0
+    return float((ids == vocabulary.word_to_id[vocabulary.unknown]).mean())
 
 
 def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | None = None,
-                max_tokens: int | None = None) -> Corpus:
+                max_tokens: int | None = None, *, valid: str | pathlib.Path | None = None,
+                test: str | pathlib.Path | None = None, split: str = SPLIT, encoding: str = "utf-8",
+                keep_case: bool = False, keep_form: bool = False) -> Corpus:
     """Load a corpus by its name.
 
     Parameters
     ----------
     name : str or path-like
-        "pydoc", "ptb", or the path of a text file in UTF-8: its first 80 percent of lines (of
-        characters, where there are fewer than ten lines) are for training, the next 10 for
-        validation, the last 10 for testing.
-    unit : {"word", "char", "chinese"}
-        What a token is; "chinese" is a word of Chinese text.
+        "pydoc", "ptb", or the path of a text file. Blank lines at the end of a file are left out, except by tokens.
+    unit : {"word", "char", "tokens", "chinese"}
+        What a token is: a word or mark of prose, a character, what white space parts, a word of Chinese.
     min_freq : int, optional
         Smallest number of times that a word must occur in the training part; a rarer one becomes ``<unk>``. By
-        default 2 for words, so that training meets ``<unk>`` too, and 1 for characters and for
+        default 2 for words, so that training meets ``<unk>`` too, and 1 for the other units and for
         "ptb", which has its own.
     max_tokens : int, optional
         Number of training tokens to keep, from the beginning, and the largest number to keep of each other part.
         The vocabulary is then that of the training tokens kept.
+    valid, test : str or path-like, optional
+        Text files of these parts. By default they are cut from the end of the file.
+    split : str
+        Shares of the tokens to train, validate and test on, cut as `common.text.parts.cut_into_parts` does. The share
+        of a part that has a file of its own goes to the others.
+    encoding : str
+        Of the files.
+    keep_case : bool
+        Whether words keep their capitals; the other units always do.
+    keep_form : bool
+        Whether characters keep their Unicode form (`common.text.reading.clean_text`).
 
     Returns
     -------
@@ -82,66 +118,53 @@ def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | No
         raise InputError(f"no unit {unit!r}: choose from {', '.join(UNITS)}")
     if max_tokens is not None and max_tokens < 1:
         raise InputError(f"max_tokens must be at least 1, got {max_tokens}")
-    tokenizer = tokenizer_of(name, unit)
-    train, valid, test = parts = [TOKENIZERS[tokenizer](text)[:max_tokens] for text in _read_parts(name)]
-    for split, tokens in zip(SPLITS, parts):
+    tokenizer = tokenizer_of(name, unit, keep_case)
+    tokenize = TOKENIZERS[tokenizer]
+    if name in BUILT_IN:
+        if valid is not None or test is not None or split != SPLIT or codec_name(encoding) != "utf-8":
+            raise InputError(f"{name} has parts of its own: leave out --valid, --test, --split and --encoding")
+        load = pydoc_topics.load_text if name == "pydoc" else ptb.read_text
+        texts = [clean_text(load(part), keep_form) for part in SPLITS]
+        parts = [tokenize(text) for text in texts]
+    else:
+        paths = {"train": name, "valid": valid, "test": test}
+        texts = [read_text_file(path, encoding, keep_form) for path in paths.values() if path is not None]
+        if unit != "tokens":  # where each line end is a token that somebody counts
+            texts = [re.sub(r"\n\s*\Z", "\n", text) for text in texts]
+        parts = _cut(*map(tokenize, texts), paths=paths, split=split)
+    parts = [tokens[:max_tokens] for tokens in parts]
+    for part, tokens in zip(SPLITS, parts):
+        elsewhere = "" if part == "train" else f", another --split, or a file for --{part}"
         if len(tokens) < 2:
-            raise InputError(f"{name} is too short: its {split} part has {len(tokens)} tokens, "
-                             "and a language model needs at least 2; give a longer text")
+            raise InputError(f"{name} is too short: its {part} part has {len(tokens)} tokens, and a language model "
+                             f"needs at least 2; give a longer text{elsewhere}")
+        if is_blank(tokens):
+            raise InputError(f"the {part} part of {name} has nothing but white space: give another text{elsewhere}")
     if min_freq is None:
-        min_freq = 2 if tokenizer == "lines" else 1
-    vocabulary = Vocabulary.build(train, min_freq=min_freq)
+        min_freq = 2 if tokenizer in ("lines", "cased lines") else 1
+    vocabulary = Vocabulary.build(parts[0], min_freq=min_freq)
     if len(vocabulary) < 2:
         raise InputError(f"{name} leaves no word to learn: none occurs {min_freq} times in its training part")
-    return Corpus(str(name), tokenizer, vocabulary, *map(vocabulary.encode, (train, valid, test)))
+    train, valid_ids, test_ids = map(vocabulary.encode, parts)  # (n,) each
+    return Corpus(str(name), tokenizer, vocabulary, train, valid_ids, test_ids,
+                  types={part: len(set(tokens)) for part, tokens in zip(SPLITS, parts)},
+                  languages_without_spaces=languages_without_spaces(texts[0]) if unit == "word" else ())
 
 
-def tokenizer_of(name: str | pathlib.Path, unit: str) -> str:
+def tokenizer_of(name: str | pathlib.Path, unit: str, keep_case: bool = False) -> str:
     """Return the key of `common.text.tokenizers.TOKENIZERS` by which a corpus of this name and unit is split."""
-    return "ptb" if name == "ptb" and unit == "word" else UNITS[unit]
+    if keep_case and unit != "word":
+        raise InputError(f"--keep-case goes with --unit word: --unit {unit} keeps capitals anyway")
+    if name == "ptb" and unit == "word":
+        return "ptb"
+    return "cased lines" if keep_case else UNITS[unit]
 
 
-def _read_parts(name):
-    """The texts of the three parts."""
-    if name == "pydoc":
-        return [pydoc_topics.load_text(split) for split in SPLITS]
-    if name == "ptb":
-        return [ptb.read_text(split) for split in SPLITS]
-    text = read_text_file(name)
-    lines = text.splitlines(keepends=True)
-    pieces = lines if len(lines) >= 10 else text  # few long lines are cut by character
-    first, second = len(pieces) * 8 // 10, len(pieces) * 9 // 10
-    return ["".join(part) for part in (pieces[:first], pieces[first:second], pieces[second:])]
-
-
-def read_text_file(path: str | pathlib.Path) -> str:
-    """Return the text of a UTF-8 file, its line ends as ``\\n`` and without a byte order mark.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    InputError
-        There is no such file, it cannot be read, is empty, or is not UTF-8.
-    """
-    try:
-        content = pathlib.Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"no corpus {str(path)!r}: give pydoc, ptb or the path of a text file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder: give the path of a text file") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
-    try:
-        text = content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8 text") from None
-    if not text.strip():
-        raise InputError(f"{path} is empty: give a file with text in it")
-    return text.replace("\r\n", "\n")
+def _cut(tokens, *others, paths, split):
+    """Return the three parts: those that have files of their own as they are, the others cut from the first file."""
+    given = dict(zip([part for part in SPLITS[1:] if paths[part] is not None], others))
+    shares = dict(zip(SPLITS, shares_of(split)))
+    cut = [part for part in SPLITS if part not in given]
+    total = sum(shares[part] for part in cut)
+    parts = given | dict(zip(cut, cut_into_parts(tokens, [shares[part] / total for part in cut])))
+    return [parts[part] for part in SPLITS]

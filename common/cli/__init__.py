@@ -11,6 +11,7 @@ from common.cli.command import (
     free_folder,
     natural,
     new_folder,
+    not_negative,
     positive_float,
     positive_int,
     probability,
@@ -31,6 +32,6 @@ from common.cli.settings import (
 
 __all__ = [
     "Number", "Parser", "REQUIRED", "Settings", "SettingsParser", "add_device", "add_settings", "at_least_one",
-    "free_folder", "natural", "new_folder", "newest_run", "positive_float", "positive_int", "probability",
-    "ratio", "read_settings", "run", "save_settings", "setting", "use_device",
+    "free_folder", "natural", "new_folder", "newest_run", "not_negative", "positive_float", "positive_int",
+    "probability", "ratio", "read_settings", "run", "save_settings", "setting", "use_device",
 ]

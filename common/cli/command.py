@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from common.errors import InputError
 from common.np import np
 
-REQUIRED_PACKAGES = {"matplotlib", "PIL", "platformdirs", "tqdm"}  # beside NumPy; each is imported where it is used
+# Beside NumPy; each is imported where it is used.
+REQUIRED_PACKAGES = {"matplotlib", "PIL", "platformdirs", "regex", "tqdm"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ natural = Number(int, lambda value: value >= 0, "a whole number of at least 0")
 positive_float = Number(float, lambda value: 0 < value < math.inf, "a number above 0")
 ratio = Number(float, lambda value: 0 <= value < 1, "a number in [0, 1)")
 probability = Number(float, lambda value: 0 < value <= 1, "a number above 0 and up to 1")
+not_negative = Number(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
 at_least_one = Number(float, lambda value: 1 <= value < math.inf, "a number of at least 1")
 
 

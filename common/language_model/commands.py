@@ -2,31 +2,44 @@
 
 A chapter gives its models and recipes; everything else is the same for all.
 """
+import contextlib
 import dataclasses
 import inspect
+import itertools
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import cli
 from common.errors import InputError
 from common.fast import speed_up
 from common.language_model.evaluate import eval_perplexity, perplexity
-from common.language_model.generate import generate
+from common.language_model.generate import generate, generate_tokens
 from common.language_model.model import LanguageModel
+from common.language_model.report import PerplexityInWords, advice, table_of_parts, unit_name
 from common.language_model.run import TrainingRun
 from common.language_model.settings import EvaluateSettings, GenerateSettings, TrainSettings
 from common.np import np
 from common.optimizer import OPTIMIZERS
+from common.text.reading import clean_text
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
 from common.training.checkpoint import read_checkpoint, restore_params
-from dataset.corpus import Corpus, load_corpus, read_text_file, tokenizer_of
+from dataset.corpus import BUILT_IN, Corpus, load_corpus, read_text_file, tokenizer_of, unknown_share
 
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
-MAY_CHANGE_ON_RESUME = {"epochs"}
+MAY_CHANGE_ON_RESUME = {"epochs", "patience"}
+PLACES = ("corpus", "valid", "test")  # settings that name a text, which may lie elsewhere when a run goes on
+CELL = "cell"  # the model that the flags --cell, --layers and --tied make
+OPTIONS = {"cell": "cell", "layers": "layers", "tied": "tied", "dropout": "dropout_ratio"}  # setting -> of a model
+SAMPLE_TOKENS = 60
+SAMPLE_CHARACTERS = 40  # that are to be seen in a sample, so that it shows something of any text
+LONGEST_SAMPLE = 2000  # tokens, though they be white space
+PLATEAU_DECAY = 4.0  # the book's
 
 
-def train(prog: str, models: dict[str, Any], recipes: dict[str, dict[str, Any]], argv: list[str] | None = None) -> int:
+def train(prog: str, models: dict[str, Any], recipes: dict[str, dict[str, Any]], argv: list[str] | None = None,
+          cell: str = "lstm") -> int:
     """Run the command train.
 
     Parameters
@@ -38,51 +51,64 @@ def train(prog: str, models: dict[str, Any], recipes: dict[str, dict[str, Any]],
     recipes : dict of str to dict
         Settings under a name; the first is the default.
     argv : list of str, optional
+    cell : {"rnn", "lstm", "gru"}
+        Default of --cell.
 
     Returns
     -------
     int
         Exit code.
     """
-    return cli.run(prog, lambda args: _train(prog, models, recipes, args), argv)
+    return cli.run(prog, lambda args: _train(prog, models, _whole(recipes, models, cell), args), argv)
 
 
 def _train(prog, models, recipes, argv):
-    parser = cli.SettingsParser(prog, "Train a language model.", TrainSettings, SMOKE, _whole(recipes, models),
+    parser = cli.SettingsParser(prog, "Train a language model.", TrainSettings, SMOKE, recipes,
                                 chosen_by="recipe", choices={"model": models})
     parser.add_argument("--recipe", choices=recipes, help=f"settings to begin with (default: {next(iter(recipes))})")
     parser.add_argument("--out", type=Path, help="folder of the run (default: a new one under runs/)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     given = parser.given(argv)
-    if "corpus" in given:
-        given["corpus"] = _lasting_name(given["corpus"])
+    given |= {place: _lasting_name(given[place]) for place in PLACES if place in given}
     resuming = given.pop("resume", False)
-    settings, folder = _resumed(given, models) if resuming else _new(given, parser)
-    corpus = load_corpus(settings.corpus, settings.unit, settings.min_freq, settings.max_tokens)
+    settings, folder = _resumed(given, models) if resuming else _new(given, parser, models)
+    corpus = corpus_of(settings, was_there=resuming)
+    decay = {} if settings.weight_decay is None else {"weight_decay": settings.weight_decay}
     run = TrainingRun(folder, settings, script_of(models),
                       build_model(models, settings, corpus.vocabulary.size, seed=settings.seed),
-                      OPTIMIZERS[settings.optimizer](settings.lr), corpus)
+                      OPTIMIZERS[settings.optimizer](settings.lr, **decay), corpus)
     if resuming:
         run.resume()
     else:
         run.begin()
-    print(f"{settings.model} ({run.model.count_params():,} parameters) on {corpus.name}: {len(corpus.train):,} tokens, "
-          f"{corpus.vocabulary.size:,} words; run in {folder}", flush=True)
-    if run.epoch == settings.epochs:
-        print(f"all {run.epoch} epochs are done already: give a larger --epochs to continue the training", flush=True)
+    print(f"{_model_name(settings)} ({run.model.count_params():,} parameters) on {corpus.name}: "
+          f"{corpus.vocabulary.size:,} {unit_name(corpus.tokenizer)}; run in {folder}", flush=True)
+    print("\n".join([table_of_parts(corpus), *advice(corpus)]), flush=True)
+    if run.is_done:
+        more = "--patience" if run.epoch < settings.epochs else "--epochs"
+        print(f"all {run.epoch} epochs are done already: give a larger {more} to continue the training", flush=True)
     if run.train():
-        print(f"test perplexity {run.finish():.2f} (best of {run.epoch} epochs by validation)", flush=True)
-        _print_sample(run.model, corpus)
+        result = run.say["test"](run.finish(), f"best of {run.epoch} epochs by validation")
+        print(f"test perplexity {result}", flush=True)
+        print("sample: " + sample(run.model, corpus))
     else:
         print(f"stopped by Ctrl-C in epoch {run.epoch + 1} after {run.batch} of {len(run.batches)} batches, saved: "
               f"go on with --out {folder} --resume", flush=True)
-        print(f"test perplexity {run.test_perplexity():.2f} (parameters as they are now)", flush=True)
+        result = run.say["test"](run.test_perplexity(), "parameters as they are now")
+        print(f"test perplexity {result}", flush=True)
     return 0
 
 
-def _whole(recipes, models):
-    """Return recipes that name a model each, the first of the chapter where they name none."""
-    return {name: {"model": next(iter(models))} | recipe for name, recipe in recipes.items()}
+def _model_name(settings):
+    """Return what a model is called: by its name, or by its cell and the number of its layers."""
+    if settings.model != CELL:
+        return settings.model
+    return f"{settings.cell} of {settings.layers} layer{'s' * (settings.layers > 1)}"
+
+
+def _whole(recipes, models, cell):
+    """Return recipes that name a model and a cell each, those of the chapter where they name none."""
+    return {name: {"model": next(iter(models)), "cell": cell} | recipe for name, recipe in recipes.items()}
 
 
 def script_of(models: dict[str, Any]) -> str:
@@ -91,17 +117,43 @@ def script_of(models: dict[str, Any]) -> str:
     return f"{chapter}.train"
 
 
-def _new(given, parser):
+def _new(given, parser, models):
     """Return the settings and the folder of a new run."""
+    if "model" not in given and {"cell", "layers", "tied"} & given.keys():
+        given = given | {"model": CELL}
     settings = parser.fill(given)
+    for name in OPTIONS.keys() & given.keys():
+        if not _takes(models[settings.model], name):
+            flags = [f"--model {other}" for other in models if other != CELL and _takes(models[other], name)]
+            raise InputError(f"the model {settings.model} has no --{name}: leave it out, or choose "
+                             f"{' or '.join([*flags, f'--cell {settings.cell}'])}")
     if settings.shuffle and not settings.windows:
         raise InputError("--shuffle goes with --windows: strips must stay in order to carry their state")
-    return settings, given.get("out") or cli.free_folder(f"{Path(settings.corpus).stem}-{settings.model}")
+    if settings.weight_decay is not None and settings.optimizer != "adamw":
+        raise InputError(f"--weight-decay goes with --optimizer adamw, not with {settings.optimizer}")
+    folder = given.get("out") or cli.free_folder(f"{Path(settings.corpus).stem}-{settings.model}")
+    return dataclasses.replace(settings, **_schedule(settings, given)), folder
+
+
+def _takes(model, name):
+    """Whether a model uses a setting."""
+    return OPTIONS[name] in inspect.signature(model).parameters
+
+
+def _schedule(settings, given):
+    """Return the settings of the schedule: without a name it is a plateau where the learning rate is to be divided."""
+    if settings.schedule is None:
+        return {"schedule": "plateau" if settings.lr_decay > 1 else "constant"}
+    if settings.schedule == "plateau":
+        return {"lr_decay": settings.lr_decay if settings.lr_decay > 1 else PLATEAU_DECAY}
+    if "lr_decay" in given:
+        raise InputError(f"--lr-decay goes with --schedule plateau, not with {settings.schedule}")
+    return {"lr_decay": 1.0}
 
 
 def _lasting_name(corpus):
     """Return the name of a corpus, a file's with its whole path, so that it means the same from any folder."""
-    return corpus if corpus in ("pydoc", "ptb") else str(Path(corpus).absolute())
+    return corpus if corpus in BUILT_IN else str(Path(corpus).absolute())
 
 
 def _resumed(given, models):
@@ -115,7 +167,7 @@ def _resumed(given, models):
         if not hasattr(settings, name):
             raise InputError(f"--{flag} does not go with --resume")
         recorded = getattr(settings, name)
-        if name not in MAY_CHANGE_ON_RESUME and recorded != value:
+        if name not in MAY_CHANGE_ON_RESUME and name not in PLACES and recorded != value:
             raise InputError(f"--{flag} {value} does not fit: the run in {folder} was made with {recorded}")
     return dataclasses.replace(settings, **given), folder
 
@@ -148,27 +200,40 @@ def build_model(models: dict[str, Any], settings: TrainSettings, vocab_size: int
                 seed: int | None = None) -> LanguageModel:
     """Make the model that a run's settings describe."""
     model = models[settings.model]
-    options = {"dropout_ratio": settings.dropout} if "dropout_ratio" in inspect.signature(model).parameters else {}
+    options = {OPTIONS[name]: getattr(settings, name) for name in OPTIONS
+               if _takes(model, name) and getattr(settings, name) is not None}
+    if settings.tied and settings.wordvec_size != settings.hidden_size:
+        raise InputError(f"--tied needs equal sizes: --wordvec-size is {settings.wordvec_size}, --hidden-size "
+                         f"{settings.hidden_size}")
     try:
-        model = model(vocab_size, settings.wordvec_size, settings.hidden_size, seed=seed, **options)
+        model = model(vocab_size=vocab_size, wordvec_size=settings.wordvec_size, hidden_size=settings.hidden_size,
+                      seed=seed, **options)
     except ValueError as error:
         raise InputError(str(error)) from None
     return model if settings.plain else speed_up(model)
 
 
-def _print_sample(model, corpus):
-    vocabulary = corpus.vocabulary
-    start = _start_ids(vocabulary)
-    ids = generate(model, start, 60, temperature=0.8, banned=_unknown_ids(vocabulary))
-    print("sample: " + _as_text(ids[0], vocabulary, corpus.tokenizer).strip())
+def sample(model: LanguageModel, corpus: Corpus) -> str:
+    """Return a text that a model draws, with at least 40 visible characters where it draws any."""
+    vocabulary, ids = corpus.vocabulary, []
+    tokens = generate_tokens(model, _start_ids(vocabulary), temperature=0.8, banned=_unknown_ids(vocabulary))
+    with contextlib.closing(tokens):
+        for chosen in itertools.islice(tokens, LONGEST_SAMPLE):
+            ids.append(int(chosen[0]))
+            if len(ids) >= SAMPLE_TOKENS:
+                text = _as_text(ids, vocabulary, corpus.tokenizer).strip()
+                if len("".join(text.split())) >= SAMPLE_CHARACTERS:
+                    break
+    return text
 
 
 def _start_ids(vocabulary):
-    """Return a prompt that begins a text: the end of what came before."""
+    """Return a prompt that begins a text: the end of what came before, or else the most frequent token."""
     for token in ("<eos>", "\n", " "):
         if token in vocabulary:
             return [vocabulary.word_to_id[token]]
-    return [0]
+    known = [token for token in vocabulary.word_to_id if token != vocabulary.unknown]
+    return [vocabulary.word_to_id[max(known, key=lambda token: vocabulary.frequencies.get(token, 0))]]
 
 
 def _unknown_ids(vocabulary):
@@ -179,8 +244,25 @@ def _as_text(ids, vocabulary, tokenizer):
     return join_tokens(vocabulary.decode(ids), tokenizer)
 
 
-def load_run(folder: Path | None, models: dict[str, Any],
-             checkpoint: str = "best") -> tuple[TrainSettings, Vocabulary, LanguageModel]:
+class TrainedRun(NamedTuple):
+    """A trained model and what it was trained with.
+
+    Attributes
+    ----------
+    settings : TrainSettings
+    vocabulary : Vocabulary
+    model : LanguageModel
+    fingerprint : str
+        Of the corpus (`dataset.corpus.Corpus.fingerprint`).
+    """
+
+    settings: TrainSettings
+    vocabulary: Vocabulary
+    model: LanguageModel
+    fingerprint: str
+
+
+def load_run(folder: Path | None, models: dict[str, Any], checkpoint: str = "best") -> TrainedRun:
     """Load a trained model.
 
     Parameters
@@ -193,10 +275,7 @@ def load_run(folder: Path | None, models: dict[str, Any],
 
     Returns
     -------
-    settings : TrainSettings
-        Of the run.
-    vocabulary : Vocabulary
-    model : LanguageModel
+    TrainedRun
 
     Raises
     ------
@@ -209,9 +288,9 @@ def load_run(folder: Path | None, models: dict[str, Any],
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     model = build_model(models, settings, vocabulary.size)
     path = folder / f"{checkpoint}.npz"
-    arrays, _ = read_checkpoint(path, settings.model, vocabulary)
+    arrays, facts = read_checkpoint(path, settings.model, vocabulary)
     restore_params(path, arrays, model)
-    return settings, vocabulary, model
+    return TrainedRun(settings, vocabulary, model, facts.get("corpus", ""))
 
 
 def evaluate(prog: str, models: dict[str, Any], argv: list[str] | None = None) -> int:
@@ -219,36 +298,62 @@ def evaluate(prog: str, models: dict[str, Any], argv: list[str] | None = None) -
     return cli.run(prog, lambda args: _evaluate(prog, models, args), argv)
 
 
-def corpus_of_run(settings: TrainSettings, vocabulary: Vocabulary) -> Corpus:
-    """Load the corpus that a run was trained on.
+def corpus_of(settings: TrainSettings, was_there: bool = False) -> Corpus:
+    """Load the corpus that settings name.
 
     Parameters
     ----------
     settings : TrainSettings
-        Of the run.
-    vocabulary : Vocabulary
-        Of the run.
+    was_there : bool
+        Whether the settings are of an older run, so that a text that is gone can only have moved.
 
     Raises
     ------
     InputError
-        The corpus has another vocabulary now.
+        A text cannot be read or split; where a file is gone, the message names the flag that gives its new place.
     """
-    corpus = load_corpus(settings.corpus, settings.unit, settings.min_freq, settings.max_tokens)
-    if corpus.vocabulary != vocabulary:
-        raise InputError(f"the corpus {settings.corpus} has changed since the run: its vocabulary is another one")
+    for place in PLACES if was_there else ():
+        path = getattr(settings, place)
+        if path is not None and path not in BUILT_IN and not Path(path).exists():
+            raise InputError(f"there is no file {path}: give the new place of the run's text by --{place}")
+    return load_corpus(settings.corpus, settings.unit, settings.min_freq, settings.max_tokens, valid=settings.valid,
+                       test=settings.test, split=settings.split, encoding=settings.encoding,
+                       keep_case=settings.keep_case, keep_form=settings.keep_form)
+
+
+def corpus_of_run(run: TrainedRun, **places: str | None) -> Corpus:
+    """Load the corpus that a run was trained on.
+
+    Parameters
+    ----------
+    run : TrainedRun
+    **places : str or None
+        Where its texts are now, by the names "corpus", "valid" and "test".
+
+    Raises
+    ------
+    InputError
+        The text is not there, or not the same.
+    """
+    moved = {name: _lasting_name(place) for name, place in places.items() if place is not None}
+    corpus = corpus_of(dataclasses.replace(run.settings, **moved), was_there=True)
+    if corpus.vocabulary != run.vocabulary or corpus.fingerprint != run.fingerprint:
+        raise InputError(f"the text of {corpus.name} has changed since the run: give the place of the old text by "
+                         "--corpus")
     return corpus
 
 
 def _evaluate(prog, models, argv):
     parser = cli.SettingsParser(prog, "Report the perplexity of a trained model.", EvaluateSettings)
     wanted = parser.settings(argv)
-    settings, vocabulary, model = load_run(wanted.run, models, wanted.checkpoint)
+    run = load_run(wanted.run, models, wanted.checkpoint)
+    settings, vocabulary, model, _ = run
     if wanted.text is not None:
-        name, ids = str(wanted.text), vocabulary.encode(tokens_of(read_text_file(wanted.text), settings))
+        text = read_text_file(wanted.text, settings.encoding, settings.keep_form)
+        name, ids = str(wanted.text), vocabulary.encode(tokens_of(text, settings))
     else:
-        corpus = corpus_of_run(settings, vocabulary)
-        name, ids = f"{wanted.split} text of {settings.corpus}", getattr(corpus, wanted.split)
+        corpus = corpus_of_run(run, **{place: getattr(wanted, place) for place in PLACES})
+        name, ids = f"{wanted.split} text of {corpus.name}", getattr(corpus, wanted.split)
     if len(ids) < 2:
         raise InputError(f"{name} has {len(ids)} tokens: at least 2 are needed, one to predict from and one to predict")
     if wanted.book:
@@ -256,17 +361,19 @@ def _evaluate(prog, models, argv):
         result = eval_perplexity(model, ids)
     else:
         result = perplexity(model, ids)
-    print(f"perplexity {result:.2f} on {name} ({len(ids):,} tokens, {settings.model}, {wanted.checkpoint} checkpoint)")
+    say = PerplexityInWords(_tokenizer(settings), unknown_share(ids, vocabulary))
+    print(f"perplexity {say(result)} on {name} ({len(ids):,} tokens, {_model_name(settings)}, "
+          f"{wanted.checkpoint} checkpoint)")
 
 
 def _tokenizer(settings):
     """Return the name of the tokenizer that made the run's corpus."""
-    return tokenizer_of(settings.corpus, settings.unit)
+    return tokenizer_of(settings.corpus, settings.unit, settings.keep_case)
 
 
 def tokens_of(text: str, settings: TrainSettings) -> list[str]:
     """Return the tokens of a text as the run with these settings splits it."""
-    return TOKENIZERS[_tokenizer(settings)](text)
+    return TOKENIZERS[_tokenizer(settings)](clean_text(text, settings.keep_form))
 
 
 def generate_text(prog: str, models: dict[str, Any], argv: list[str] | None = None) -> int:
@@ -276,27 +383,51 @@ def generate_text(prog: str, models: dict[str, Any], argv: list[str] | None = No
 
 def _generate(prog, models, argv):
     wanted = cli.SettingsParser(prog, "Generate text with a trained model.", GenerateSettings).settings(argv)
-    settings, vocabulary, model = load_run(wanted.run, models, wanted.checkpoint)
-    prompt = _start_ids(vocabulary) if wanted.prompt is None else _prompt_ids(wanted.prompt, settings, vocabulary)
+    settings, vocabulary, model, _ = load_run(wanted.run, models, wanted.checkpoint)
+    prompt = (_start_ids(vocabulary) if wanted.prompt is None else
+              _prompt_ids(wanted.prompt, settings, vocabulary, wanted.unknown == "replace"))
     banned = {*_unknown_ids(vocabulary), *vocabulary.encode_known(tokens_of(wanted.ban, settings), "--ban")}
     if len(banned) == vocabulary.size:
         raise InputError("--ban leaves no word to draw: ban fewer")
     if wanted.greedy and wanted.samples > 1:
         raise InputError("--greedy always gives the same text: leave out --samples, or draw without --greedy")
+    if wanted.stream and wanted.samples > 1:
+        raise InputError("--stream shows one text as it is drawn: leave out --samples")
     np.seed(wanted.seed)
-    texts = generate(model, prompt, wanted.length, wanted.temperature, wanted.top_k, wanted.top_p, wanted.greedy,
-                     sorted(banned), wanted.samples)
-    for i, ids in enumerate(texts):
+    options = {"temperature": wanted.temperature, "top_k": wanted.top_k, "top_p": wanted.top_p,
+               "greedy": wanted.greedy, "banned": sorted(banned)}
+    shown = [] if wanted.prompt is None else list(prompt)
+    if wanted.stream:
+        with contextlib.closing(generate_tokens(model, prompt, **options)) as tokens:
+            _print_stream(itertools.islice(tokens, wanted.length), shown, vocabulary, _tokenizer(settings))
+        return
+    for i, ids in enumerate(generate(model, prompt, wanted.length, samples=wanted.samples, **options)):
         if wanted.samples > 1:
             print(f"--- {i + 1}")
-        if wanted.prompt is None:
-            print(_as_text(ids, vocabulary, _tokenizer(settings)).strip())
-        else:
-            print(_as_text([*prompt, *ids], vocabulary, _tokenizer(settings)))
+        text = _as_text([*shown, *ids], vocabulary, _tokenizer(settings))
+        print(text.strip() if wanted.prompt is None else text)
 
 
-def _prompt_ids(prompt, settings, vocabulary):
+def _print_stream(tokens, shown, vocabulary, tokenizer):
+    """Print a text token by token, as what each adds to what was printed."""
+    ids, printed = list(shown), ""
+    for chosen in itertools.chain([None], tokens):
+        ids += [] if chosen is None else [int(chosen[0])]
+        text = _as_text(ids, vocabulary, tokenizer)
+        text = text if shown else text.lstrip()
+        print(text[len(printed):], end="", flush=True)
+        printed = text
+    print()
+
+
+def _prompt_ids(prompt, settings, vocabulary, replace_unknown):
     tokens = tokens_of(prompt, settings)
     if not tokens:
         raise InputError("the prompt is empty")
+    if replace_unknown and vocabulary.unknown is not None:
+        missing = vocabulary.missing(tokens)
+        if missing:
+            print(f"unknown in the prompt, read as {vocabulary.unknown}: {', '.join(map(repr, missing))}",
+                  file=sys.stderr)
+        return vocabulary.encode(tokens)
     return vocabulary.encode_known(tokens, "the prompt")

@@ -44,6 +44,10 @@ def safe_exp(nats: float) -> float:
     return math.exp(nats) if not nats > 700 else math.inf
 
 
+def format_perplexity(value: float) -> str:
+    return f"{value:.2f}"
+
+
 def eval_perplexity(model: BaseModel, corpus: Array | Ids, batch_size: int = 10, time_size: int = 35) -> float:
     """Return the perplexity in the book's way.
 

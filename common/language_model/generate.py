@@ -1,5 +1,6 @@
 """Sampling text from a language model."""
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
 
 import numpy
 
@@ -10,18 +11,48 @@ from common.np import np
 def generate(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray, length: int, temperature: float = 1.0,
              top_k: int | None = None, top_p: float | None = None, greedy: bool = False, banned: Sequence[int] = (),
              samples: int = 1, rng: numpy.random.Generator | None = None) -> numpy.ndarray:
-    """Continue a prompt, token by token, each drawn from the model's prediction.
+    """Continue a prompt by a number of tokens, each drawn from the model's prediction.
 
-    The prompt is read from a state of zeros; the state that the model has from training is put
-    back afterwards.
+    Parameters
+    ----------
+    model, prompt, temperature, top_k, top_p, greedy, banned, samples, rng
+        As for `generate_tokens`.
+    length : int
+        Tokens to add.
+
+    Returns
+    -------
+    numpy.ndarray of int (S, length)
+
+    Raises
+    ------
+    ValueError
+        As for `generate_tokens`, or length is below 0.
+    """
+    if length < 0 or samples < 1:
+        raise ValueError(f"length is {length} and samples {samples}, wanted at least 0 and at least 1")
+    generated = numpy.empty((samples, length), dtype=numpy.int32)  # (S, length)
+    tokens = generate_tokens(model, prompt, temperature, top_k, top_p, greedy, banned, samples, rng)
+    with contextlib.closing(tokens):
+        for position, chosen in zip(range(length), tokens):
+            generated[:, position] = chosen
+    return generated
+
+
+def generate_tokens(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray, temperature: float = 1.0,
+                    top_k: int | None = None, top_p: float | None = None, greedy: bool = False,
+                    banned: Sequence[int] = (), samples: int = 1,
+                    rng: numpy.random.Generator | None = None) -> Generator[numpy.ndarray, None, None]:
+    """Continue a prompt, and yield each token as it is drawn, without end.
+
+    The prompt is read once, from a state of zeros, in memory that grows neither with its length times V nor with the
+    number of samples. The state that the model has from training is back when the generator is closed.
 
     Parameters
     ----------
     model : LanguageModel
     prompt : sequence of int (P,)
         At least one id.
-    length : int
-        Tokens to add.
     temperature, top_k, top_p, banned
         See `next_probabilities`.
     greedy : bool
@@ -31,32 +62,31 @@ def generate(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray, length
     rng : numpy.random.Generator, optional
         By default `np.host_rng`.
 
-    Returns
-    -------
-    numpy.ndarray of int (S, length)
+    Yields
+    ------
+    numpy.ndarray of int (S,)
 
     Raises
     ------
     ValueError
-        The prompt is empty or holds what is not an id, a banned id is outside the vocabulary, or a number is too
-        small.
+        The prompt is empty or holds what is not an id, a banned id is outside the vocabulary, or samples is below 1.
     """
     rng = rng or np.host_rng
     if not len(prompt) or not all(0 <= i < model.vocab_size and int(i) == i for i in (*prompt, *banned)):
         raise ValueError(f"prompt and banned must be ids from 0 to {model.vocab_size - 1}, with one in the prompt at "
                          f"least, got {list(prompt)} and {list(banned)}")
-    if length < 0 or samples < 1:
-        raise ValueError(f"length is {length} and samples {samples}, wanted at least 0 and at least 1")
-    ids = numpy.tile(numpy.asarray(prompt, dtype=numpy.int32), (samples, 1))  # (S, P)
-    generated = numpy.empty((samples, length), dtype=numpy.int32)  # (S, length)
+    if samples < 1:
+        raise ValueError(f"samples is {samples}, wanted at least 1")
     with model.fresh_state():
-        for position in range(length):
-            scores = np.to_cpu(model.predict(np.to_device(ids))[:, -1])  # (S, V)
-            probabilities = next_probabilities(scores, temperature, top_k, top_p, banned)  # (S, V)
+        scores = model.advance(np.to_device(numpy.asarray(prompt, dtype=numpy.int32)[None]))  # (1, V)
+        scores = np.repeat(scores, samples, axis=0)  # (S, V)
+        model.set_state([tuple(np.repeat(array, samples, axis=0) for array in state if array is not None)
+                         for state in model.get_state()])
+        while True:
+            probabilities = next_probabilities(np.to_cpu(scores), temperature, top_k, top_p, banned)  # (S, V)
             chosen = probabilities.argmax(axis=1) if greedy else draw(probabilities, rng)  # (S,)
-            generated[:, position] = chosen
-            ids = generated[:, position:position + 1]  # (S, 1)
-    return generated
+            yield chosen
+            scores = model.advance(np.to_device(chosen.astype(numpy.int32)[:, None]))  # (S, V)
 
 
 def next_probabilities(scores: numpy.ndarray, temperature: float = 1.0, top_k: int | None = None,

@@ -10,6 +10,8 @@ from common.layers.losses import OutputWithLoss
 from common.layers.time import TimeDropout, TimeSoftmaxWithLoss
 from common.np import Array
 
+STEPS_AT_ONCE = 500  # of a long text that is only read
+
 
 class LanguageModel(BaseModel):
     """Predicts each next token from all before it: ids (N, T) to scores (N, T, V).
@@ -56,6 +58,21 @@ class LanguageModel(BaseModel):
         """
         self.forget()
         return self._through(self.layers, xs, train_flg)
+
+    def advance(self, xs: Array | Ids) -> Array:
+        """Read ids xs (N, T) and return the scores (N, V) of the token that follows; `backward` needs a new `forward`.
+
+        Long texts are read a block of steps at a time, and scores are computed behind the last step only: the memory
+        that it takes does not grow with T.
+
+        Parameters
+        ----------
+        xs : ndarray of int (N, T)
+        """
+        self.forget()
+        for start in range(0, xs.shape[1], STEPS_AT_ONCE):
+            hs = self._through(self.layers[:-1], xs[:, start:start + STEPS_AT_ONCE], False)  # (N, steps, H)
+        return self.layers[-1].forward(hs[:, -1:])[:, 0]  # (N, V)
 
     def forward(self, xs: Array | Ids, ts: Array | Ids, train_flg: bool = True, gradients: bool = True) -> Array:
         """Return the mean cross entropy, in nats, of targets ts (N, T) after ids xs (N, T).

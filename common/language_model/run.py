@@ -5,6 +5,7 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ from common.cli import save_settings
 from common.device.ids import known_ids
 from common.errors import InputError
 from common.files.atomic import replacing
-from common.language_model.evaluate import perplexity, safe_exp
+from common.language_model.evaluate import format_perplexity, perplexity, safe_exp
 from common.language_model.model import LanguageModel
+from common.language_model.report import perplexity_in_words
 from common.np import np
 from common.optimizer import Optimizer
 from common.training import checkpoint
 from common.training.batches import StripBatches, WindowBatches
 from common.training.epochs import expect_finite, training_step
 from common.training.metrics import singular_values
-from dataset.corpus import Corpus
+from common.training.schedules import learning_rate
+from dataset.corpus import SPLITS, Corpus
 
 REPORT_EVERY = 20  # batches between two readings of the loss
 
@@ -57,6 +60,11 @@ class TrainingRun:
                 train, settings.time_size, settings.batch_size, settings.shuffle, settings.seed)
         else:
             self.batches = StripBatches(train[:-1], train[1:], settings.batch_size, settings.time_size)
+        if settings.accumulate > settings.batch_size:
+            raise InputError(f"--accumulate {settings.accumulate} is more parts than the --batch-size "
+                             f"{settings.batch_size} has rows")
+        self.say = {part: perplexity_in_words(corpus, part) for part in SPLITS}
+        self.lr = optimizer.lr  # the largest of a schedule; a plateau divides it
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
         self.singular_values: list[Any] = []  # of Wh before training and after each epoch
@@ -93,6 +101,7 @@ class TrainingRun:
         try:
             history, timing = list(facts["history"]), list(facts["timing"])
             noted = list(facts.get("singular_values", []))  # not there in older runs
+            lr = float(facts.get("largest_lr", facts["lr"]))
             batch, nats, seconds = int(facts["batch"]), float(facts["nats"]), float(facts["seconds"])
             position, random_state = int(facts["position"]), facts["random_state"]
             last_epoch = [(row["epoch"], float(row["valid_perplexity"])) for row in history][-1:]
@@ -114,7 +123,7 @@ class TrainingRun:
         checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
         self.history, self.timing = history, timing
         self.batch, self.tokens, self.nats, self.seconds = batch, batch * full, nats, seconds
-        self.singular_values = noted
+        self.singular_values, self.lr = noted, lr
         self.batches.position = position
         save_settings(self.folder, self.settings, self.script)
 
@@ -128,14 +137,21 @@ class TrainingRun:
         """
         # A loss that overflows is said by the run itself; NumPy need not warn as well.
         with self._ctrl_c_asks_to_stop(), numpy.errstate(all="ignore"):
-            while self.epoch < self.settings.epochs and self._train_epoch():
+            while not self.is_done and self._train_epoch():
                 self._close_epoch()
-            if self.epoch < self.settings.epochs:
+            if not self.is_done:
                 self._save_last()
         if self.history:
             name = Path(self.corpus.name).name
             plots.save_history(self.folder / "loss.png", self.history, f"{self.settings.model} on {name}")
-        return self.epoch >= self.settings.epochs
+        return self.is_done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are done, or the last ones were so bad that patience is at an end."""
+        perplexities = [row["valid_perplexity"] for row in self.history]
+        since_best = len(perplexities) - 1 - perplexities.index(min(perplexities)) if perplexities else 0
+        return self.epoch >= self.settings.epochs or since_best >= (self.settings.patience or math.inf)
 
     @contextlib.contextmanager
     def _ctrl_c_asks_to_stop(self):
@@ -162,10 +178,12 @@ class TrainingRun:
         last_nats, last_tokens = float(self.nats), self.tokens
         before, start = self.seconds, time.perf_counter()
         started_at = self.tokens
-        with Progress(self.epoch + 1, self.settings.epochs, len(self.batches), self.batch) as progress:
+        with Progress(self.epoch + 1, self.settings.epochs, len(self.batches), self.batch,
+                      self.say["train"]) as progress:
             while self.batch < len(self.batches) and not self.stop_asked:
                 xs, ts = self.batches.next_batch()
-                loss = training_step(self.model, self.optimizer, xs, ts, max_grad)
+                loss = training_step(self.model, self.optimizer, xs, ts, max_grad, self._set_learning_rate,
+                                     self.settings.accumulate)
                 if self.settings.windows:
                     self.model.reset_state()  # the next windows have nothing to do with these
                 tokens = math.prod(ts.shape)
@@ -182,6 +200,13 @@ class TrainingRun:
         self.seconds = before + time.perf_counter() - start
         return self.batch == len(self.batches)
 
+    def _set_learning_rate(self, loss, targets):
+        """Set the learning rate of the update that follows."""
+        settings = self.settings
+        updates = settings.epochs * len(self.batches)
+        self.optimizer.lr = learning_rate(
+            self.lr, settings.schedule or "constant", self.optimizer.steps, updates, settings.warmup)
+
     def _close_epoch(self):
         """Evaluate, note the epoch in the history, adapt the learning rate, save."""
         valid_perplexity = expect_finite(perplexity(self.model, self.valid),
@@ -196,13 +221,16 @@ class TrainingRun:
         self.timing.append({
             "epoch": self.epoch, "seconds": round(self.seconds, 3),
             "tokens_per_second": round(self.tokens / self.seconds)})
-        words = (f"epoch {self.epoch}: training perplexity {self.history[-1]['train_perplexity']:.2f}, "
-                 f"validation perplexity {valid_perplexity:.2f}, {self.seconds:.1f} s")
+        words = (f"epoch {self.epoch}: training perplexity {self.say['train'](self.history[-1]['train_perplexity'])}, "
+                 f"validation perplexity {self.say['valid'](valid_perplexity)}, {self.seconds:.1f} s")
         if valid_perplexity < best:
             checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._facts())
         elif self.settings.lr_decay > 1:
-            self.optimizer.lr /= self.settings.lr_decay
-            words += f"; not better than {best:.2f}, so the learning rate becomes {self.optimizer.lr:g}"
+            self.lr /= self.settings.lr_decay
+            self.optimizer.lr = self.lr
+            words += f"; not better than {format_perplexity(best)}, so the learning rate becomes {self.lr:g}"
+        if self.is_done and self.epoch < self.settings.epochs:
+            words += f"; no better epoch in {self.settings.patience}, so training ends"
         print(words, flush=True)
         self.batch, self.tokens, self.nats, self.seconds = 0, 0, 0.0, 0.0
         self._note_singular_values()
@@ -225,7 +253,7 @@ class TrainingRun:
 
     def _save_last(self):
         progress = {
-            "timing": self.timing, "singular_values": self.singular_values,
+            "largest_lr": self.lr, "timing": self.timing, "singular_values": self.singular_values,
             "batch": self.batch, "tokens": self.tokens, "nats": float(self.nats), "seconds": self.seconds,
             "position": self.batches.position, "random_state": np.random_state(),
         }
@@ -248,8 +276,9 @@ class TrainingRun:
 class Progress:
     """Shows how an epoch goes on: a bar on a terminal, a few plain lines elsewhere."""
 
-    def __init__(self, epoch: int, epochs: int, batches: int, done: int) -> None:
-        self.title, self.batches = f"epoch {epoch}/{epochs}", batches
+    def __init__(self, epoch: int, epochs: int, batches: int, done: int,
+                 say: Callable[[float], str] = format_perplexity) -> None:
+        self.title, self.batches, self.say = f"epoch {epoch}/{epochs}", batches, say
         self.bar = None
         if sys.stdout.isatty():
             import tqdm  # here, since a run without a terminal, as on a bare CUDA image, does without it
@@ -268,7 +297,7 @@ class Progress:
 
     def show(self, batch: int, recent_perplexity: float, tokens_per_second: float) -> None:
         """Show the perplexity of the last batches and the tokens per second of this epoch."""
-        words = f"perplexity {recent_perplexity:.2f}, {tokens_per_second:,.0f} tokens/s"
+        words = f"perplexity {self.say(recent_perplexity)}, {tokens_per_second:,.0f} tokens/s"
         if self.bar is not None:
             self.bar.set_postfix_str(words, refresh=False)
             self.bar.update(batch - self.bar.n)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from common import cli
 from common.cli import setting
+from common.layers.stack import CELLS
 from common.optimizer import OPTIMIZERS
-from dataset.corpus import UNITS
+from common.training.schedules import SCHEDULES
+from dataset.corpus import SPLIT, UNITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,19 +16,38 @@ class TrainSettings(cli.Settings):
 
     model: str = setting(cli.REQUIRED, "which network")
     corpus: str = setting("pydoc", "pydoc, ptb, or a text file")
+    valid: str | None = setting(None, "a text file to validate on (default: a part of the corpus)")
+    test: str | None = setting(None, "a text file to test on (default: a part of the corpus)")
+    split: str = setting(SPLIT, "shares of a text file's tokens to train, validate and test on")
+    encoding: str = setting("utf-8", "of the text files")
     unit: str = setting("word", "what a token is", choices=UNITS)
+    keep_case: bool = setting(False, "leave capitals in words")
+    keep_form: bool = setting(False, "leave characters in their Unicode form, instead of bringing them to NFC")
     min_freq: int | None = setting(None, "rarer words become <unk>", cli.positive_int)
     max_tokens: int | None = setting(None, "tokens to train on, from the beginning of the text", cli.positive_int)
     windows: bool = setting(
         False, "read every window of T tokens, each from a state of zeros, instead of N strips with carried state")
     shuffle: bool = setting(False, "with --windows: in a new random order each epoch")
     epochs: int = setting(4, "times through the corpus", cli.positive_int)
+    patience: int | None = setting(
+        None, "stop after this number of epochs without a better validation", cli.positive_int)
     batch_size: int = setting(20, "N, strips or windows read side by side", cli.positive_int)
+    accumulate: int = setting(
+        1, "compute each batch in this number of parts and add up their gradients, in less memory", cli.positive_int)
     time_size: int = setting(35, "T, number of steps that the gradient goes back", cli.positive_int)
+    cell: str | None = setting(None, "recurrent layers of a model of your own", choices=CELLS)
+    layers: int = setting(1, "L, number of recurrent layers of a model of your own", cli.positive_int)
+    tied: bool = setting(False, "share the weights of embedding and output layer, in a model of your own")
     wordvec_size: int = setting(100, "D", cli.positive_int)
     hidden_size: int = setting(100, "H", cli.positive_int)
-    dropout: float = setting(0.5, "dropout ratio, for models that use dropout", cli.ratio)
+    dropout: float | None = setting(
+        None, "dropout ratio, for models that use dropout (default: 0, for the model better 0.5)", cli.ratio)
     optimizer: str = setting("sgd", "what updates the parameters", choices=OPTIMIZERS)
+    weight_decay: float | None = setting(None, "of adamw (default: 0.01)", cli.not_negative)
+    schedule: str | None = setting(
+        None, "how the learning rate changes; plateau divides it by --lr-decay if validation gets worse, linear and "
+        "cosine let it fall to 0 over all epochs (default: constant, with --lr-decay plateau)", choices=SCHEDULES)
+    warmup: int = setting(0, "updates over which the learning rate grows to --lr", cli.natural)
     lr: float = setting(20.0, "learning rate", cli.positive_float)
     lr_decay: float = setting(
         1.0, "divide the learning rate by this if validation gets worse; 1: no change", cli.at_least_one)
@@ -50,6 +71,9 @@ class EvaluateSettings(TrainedSettings):
 
     split: str = setting("test", "the text to evaluate on", choices=("train", "valid", "test"))
     text: Path | None = setting(None, "a text file to evaluate on instead", Path)
+    corpus: str | None = setting(None, "where the text of the run is now (default: where it was)")
+    valid: str | None = setting(None, "where its validation text is now, if that is a file of its own")
+    test: str | None = setting(None, "where its test text is now, if that is a file of its own")
     book: bool = setting(False, "evaluate in ten strips, as the book does")
 
 
@@ -58,6 +82,7 @@ class GenerateSettings(TrainedSettings):
     """Settings of the command generate."""
 
     prompt: str | None = setting(None, "text to go on from (default: the beginning of a text)")
+    unknown: str = setting("error", "what to do with unknown words of the prompt", choices=("error", "replace"))
     length: int = setting(100, "tokens to add", cli.positive_int)
     temperature: float = setting(1.0, "below 1 favours the likely tokens", cli.positive_float)
     top_k: int | None = setting(None, "draw among the k most likely tokens only", cli.positive_int)
@@ -65,4 +90,5 @@ class GenerateSettings(TrainedSettings):
     greedy: bool = setting(False, "always take the most likely token")
     ban: str = setting("", "words that are never generated, as one text")
     samples: int = setting(1, "texts to draw at once", cli.positive_int)
+    stream: bool = setting(False, "print each token as soon as it is drawn")
     seed: int | None = setting(None, "the same seed gives the same text", cli.natural)

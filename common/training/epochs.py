@@ -1,5 +1,4 @@
 """The training loop: forward, backward, clipping and update, batch after batch and epoch after epoch."""
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,11 +7,12 @@ from common.device.ids import Ids
 from common.errors import InputError
 from common.np import Array, np
 from common.optimizer import Optimizer
+from common.training.accumulate import forward_backward_in_parts
 from common.training.clip import clip_grads, remove_duplicate
 
 
 def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array | Ids, max_grad: float | None = None,
-                  before_update: Callable[..., None] | None = None, **options: Any) -> Array:
+                  before_update: Callable[..., None] | None = None, parts: int = 1, **options: Any) -> Array:
     """Forward, backward and one update on one batch.
 
     Parameters
@@ -25,16 +25,21 @@ def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array |
         Largest global norm of the gradients; None leaves them as they are.
     before_update : callable, optional
         As for `train_epochs`.
+    parts : int
+        Parts in which the batch is computed one after the other, in less memory (`forward_backward_in_parts`).
     **options
-        What else the model's `forward` takes, such as `lengths`.
+        What else the model's `forward` takes, such as `lengths`; not with parts.
 
     Returns
     -------
     0-d array or NumPy scalar
         The loss before the update.
     """
-    loss = model.forward(xs, ts, **options)
-    model.backward()
+    if parts > 1:
+        loss = forward_backward_in_parts(model, xs, ts, parts)
+    else:
+        loss = model.forward(xs, ts, **options)
+        model.backward()
     params, grads = remove_duplicate(model.params, model.grads)
     if before_update is not None:
         before_update(loss, math.prod(ts.shape))
@@ -131,21 +136,3 @@ def expect_finite(value: float, name: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"{name} is not finite: try a lower learning rate (--lr)")
     return value
-
-
-def linear_decay(optimizer: Optimizer, steps: int) -> Callable[..., None]:
-    """Return a `before_update` that lets the learning rate fall evenly, update by update, to 0 behind the last.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-        Its learning rate now is that of its first update.
-    steps : int
-        Updates in all.
-    """
-    lr, done = optimizer.lr, itertools.count()
-
-    def before_update(loss, targets):
-        optimizer.lr = lr * (1 - next(done) / steps)
-
-    return before_update

@@ -207,7 +207,7 @@ class GatesSettings(LayerSettings):
 
 
 def _draw_gates(args, models):
-    settings, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    settings, vocabulary, model, _ = load_run(args.run, models, args.checkpoint)
     tokens, ids = _read_line(args.text, settings, vocabulary)
     _expect_layer(args.layer, model.recurrent_layers)
     with trace(model) as record:
@@ -255,11 +255,12 @@ def _draw_cell(args, models):
         raise InputError("--search-length goes with --follow only")
     if args.text is not None and args.text_file is not None:
         raise InputError("give one of --text and --text-file")
-    settings, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    run = load_run(args.run, models, args.checkpoint)
+    settings, vocabulary, model, _ = run
     if args.layer is not None:
         _expect_layer(args.layer, model.recurrent_layers)
     if args.follow is not None:
-        return _draw_following_cell(args, settings, vocabulary, model)
+        return _draw_following_cell(args, run)
     layer = args.layer or 0
     _expect_cells([args.cell], model.recurrent_layers[layer].hidden_size)
     tokens = _given_tokens(args, settings)
@@ -276,7 +277,8 @@ def _given_tokens(args, settings):
     """Return the tokens of --text or --text-file, or None."""
     if args.text is None and args.text_file is None:
         return None
-    tokens = tokens_of(args.text if args.text_file is None else read_text_file(args.text_file), settings)
+    text = args.text if args.text_file is None else read_text_file(args.text_file, settings.encoding)
+    tokens = tokens_of(text, settings)
     if not tokens:
         raise InputError("the text is empty")
     return tokens
@@ -296,11 +298,12 @@ def _name(layer, cell):
     return f"{cell} of layer {layer}"
 
 
-def _draw_following_cell(args, settings, vocabulary, model):
+def _draw_following_cell(args, run):
+    settings, vocabulary, model, _ = run
     if settings.unit != "char":
         raise InputError(f"--follow needs a run over characters: that in {args.run} is over {settings.unit}s "
                          "(train with --unit char)")
-    corpus = corpus_of_run(settings, vocabulary)
+    corpus = corpus_of_run(run)
     layers = list(range(len(model.recurrent_layers))) if args.layer is None else [args.layer]
     cells = [(layer, cell) for layer in layers for cell in range(model.recurrent_layers[layer].hidden_size)]
     length = args.search_length or SEARCH_LENGTH
@@ -396,7 +399,7 @@ class StatesSettings(LayerSettings):
 
 
 def _draw_states(args, models):
-    settings, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    settings, vocabulary, model, _ = load_run(args.run, models, args.checkpoint)
     tokens, ids = _read_line(args.text, settings, vocabulary, shortest=2)
     _expect_layer(args.layer, model.recurrent_layers)
     states = recorded_states(model, ids)[args.layer]
@@ -419,7 +422,7 @@ class NeighboursSettings(RunSettings):
 
 
 def _draw_neighbours(args, models):
-    _, vocabulary, model = load_run(args.run, models, args.checkpoint)
+    _, vocabulary, model, _ = load_run(args.run, models, args.checkpoint)
     words = list(dict.fromkeys(args.words))
     vocabulary.encode_known(words, "--words")
     vectors = model.layers[0].params[0]  # (V, D)
@@ -440,7 +443,7 @@ class SingularSettings(PictureSettings):
 
 
 def _draw_singular(args, models):
-    settings, vocabulary, model = load_run(args.run, models, "last")
+    settings, vocabulary, model, _ = load_run(args.run, models, "last")
     _expect_layer(args.layer, model.recurrent_layers)
     path = args.run / "last.npz"
     _, facts = read_checkpoint(path, settings.model, vocabulary)

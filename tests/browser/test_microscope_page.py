@@ -9,8 +9,8 @@ from browsing import network_events, requested, resize
 
 import common
 from ch_lstm import microscope
-from ch_lstm.cell_rnnlm import CellRnnlm
 from common.functions import softmax
+from common.language_model.cell_rnnlm import CellRnnlm
 from common.text.vocabulary import Vocabulary
 from common.watch.trace import trace
 

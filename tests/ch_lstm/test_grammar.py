@@ -8,12 +8,12 @@ import pytest
 from any_device import checks_elements, np
 
 from ch_lstm import grammar as script
-from ch_lstm.cell_rnnlm import CellRnnlm
 from ch_lstm.grammar import main, prefers_right_form, verbs_by_distance
 from common.fast import speed_up
 from common.gradients.adapters import model_case
 from common.gradients.cases import D, Draw, H, N, T, V
 from common.gradients.checker import assert_gradients
+from common.language_model.cell_rnnlm import CellRnnlm
 from common.training.clip import unique_params
 from dataset.grammar import (
     NUMBER_OF_NOUN,

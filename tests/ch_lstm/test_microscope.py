@@ -8,7 +8,7 @@ import pytest
 
 import common
 from ch_lstm import microscope, train
-from ch_lstm.cell_rnnlm import CellRnnlm
+from common.language_model.cell_rnnlm import CellRnnlm
 from common.text.vocabulary import Vocabulary
 from common.training.batches import StripBatches
 
@@ -163,7 +163,7 @@ def test_the_lstm_of_a_run(capsys, tmp_path):
     assert data["corpus"] == "text.txt"
     assert data["models"]["rnn"]["hidden_size"] == 5 and data["models"]["rnn"]["source"] == "trained for 2 epochs"
 
-    _, _, model = microscope.load_run(tmp_path / "char-rnnlm", microscope.MODELS)
+    _, _, model, _ = microscope.load_run(tmp_path / "char-rnnlm", microscope.MODELS)
     Wh = base64.b64decode(data["models"]["lstm"]["weights"]["Wh"]["base64"])
     assert Wh == model.layers[1].params[1].tobytes()
 

@@ -86,7 +86,7 @@ def images(figure):
 
 def traced(runs, name, text, checkpoint="best"):
     """Return what the tracer finds in the first recurrent layer of a run over a text, (1, T, ...) by name."""
-    _, vocabulary, model = load_run(runs / name, ch_lstm.models.MODELS, checkpoint)
+    _, vocabulary, model, _ = load_run(runs / name, ch_lstm.models.MODELS, checkpoint)
     with trace(model) as record:
         model.predict(known_ids(vocabulary.encode(text)[None]))
     return record.recurrent[0].arrays
@@ -289,7 +289,7 @@ def test_states_are_drawn_in_two_dimensions(draw, runs):
 
 def test_neighbours_of_words(draw, runs):
     figure, printed = draw("neighbours", "words", "--words", "a", "object", "a", "--top", 3)
-    _, vocabulary, model = load_run(runs / "words", ch_lstm.models.MODELS)
+    _, vocabulary, model, _ = load_run(runs / "words", ch_lstm.models.MODELS)
     found = nearest("a", vocabulary.word_to_id, vocabulary.id_to_word, model.layers[0].params[0], 3)
     first, second = [axes for axes in figure.axes if axes.axison]
     numpy.testing.assert_allclose([bar.get_width() for bar in first.patches], [cosine for _, cosine in found])
@@ -298,7 +298,7 @@ def test_neighbours_of_words(draw, runs):
 
 def test_singular_values_are_kept_from_before_training_to_the_last_epoch(draw, runs):
     figure, printed = draw("singular", "better", "--layer", 1)
-    _, _, model = load_run(runs / "better", ch_lstm.models.MODELS, "last")
+    _, _, model, _ = load_run(runs / "better", ch_lstm.models.MODELS, "last")
     wanted = numpy.linalg.svd(model.recurrent_layers[1].params[1], compute_uv=False)
     curves = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
     assert list(curves) == ["epoch 0", "epoch 2"]

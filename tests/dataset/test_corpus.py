@@ -5,7 +5,7 @@ from common.errors import InputError
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
 from dataset import ptb, pydoc_topics
-from dataset.corpus import Corpus, load_corpus, read_text_file
+from dataset.corpus import SPLITS, Corpus, load_corpus, unknown_share
 
 LINES = [f"The {animal} sat, line {number}.\n" for number, animal in enumerate(
     ["cat", "dog", "cat", "cow", "dog", "cat", "cow", "dog", "zebra", "yak"])]
@@ -89,20 +89,20 @@ def test_the_fingerprint_is_of_every_part_and_of_where_it_ends():
     assert again.fingerprint == different[0].fingerprint and len(again.fingerprint) == 64
 
 
-@pytest.mark.parametrize("lines, sizes", [  # the ends are n * 8 // 10 and n * 9 // 10
-    (10, [8, 1, 1]), (11, [8, 1, 2]), (19, [15, 2, 2]), (20, [16, 2, 2])])
-def test_ten_lines_or_more_are_cut_between_lines(tmp_path, lines, sizes):
+@pytest.mark.parametrize("lines, sizes", [  # the line ends nearest to 0.8 n and 0.9 n
+    (10, [8, 1, 1]), (11, [9, 1, 1]), (19, [15, 2, 2]), (20, [16, 2, 2])])
+def test_lines_that_fit_into_a_part_stay_whole(tmp_path, lines, sizes):
     (tmp_path / "text.txt").write_text("".join(f"{chr(97 + i)} b\n" for i in range(lines)))
     corpus = load_corpus(tmp_path / "text.txt", min_freq=1)
     assert [len(part) / 3 for part in (corpus.train, corpus.valid, corpus.test)] == sizes
     assert decode(corpus, "train")[::3] == [chr(97 + i) for i in range(sizes[0])]
 
 
-def test_nine_lines_are_cut_between_characters(tmp_path):
+def test_lines_longer_than_a_part_are_cut_between_characters(tmp_path):
     text = "".join(f"line {i} of it\n" for i in range(9))  # 9 x 13 characters
     (tmp_path / "text.txt").write_text(text)
     corpus = load_corpus(tmp_path / "text.txt", unit="char")
-    parts = ["".join(part) for part in (text[:93], text[93:105], text[105:])]
+    parts = ["".join(part) for part in (text[:94], text[94:105], text[105:])]
     assert decode(corpus, "train") == list(parts[0])
     assert [len(corpus.valid), len(corpus.test)] == [len(parts[1]), len(parts[2])]
 
@@ -147,9 +147,10 @@ def test_ids_follow_first_appearance_in_the_training_part_alone(tmp_path):
 
 
 def test_a_file_by_characters(text_file):
+    text_file.write_text("".join(LINES[:8] * 2 + LINES[8:] * 2))
     corpus = load_corpus(text_file, unit="char")
     assert corpus.tokenizer == "characters"
-    assert join_tokens(decode(corpus, "train"), corpus.tokenizer) == "".join(LINES[:8])
+    assert join_tokens(decode(corpus, "train"), corpus.tokenizer) == "".join(LINES[:8] * 2)
     assert "z" not in corpus.vocabulary
 
 
@@ -212,18 +213,101 @@ def test_the_first_1000_words_of_the_real_ptb_are_418(ptb_dir):
     assert len(corpus.valid) == 1000 and corpus.valid.max() < 418
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_dropped(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_bytes("\ufeffa\r\nb\r\n".encode())
-    assert read_text_file(path) == "a\nb\n"
+def test_parts_can_be_files_of_their_own(tmp_path):
+    for name, text in (("text", "a b c d\n" * 20), ("valid", "a b\n" * 3), ("test", "c d x\n\n\n")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    text, valid, test = (tmp_path / f"{name}.txt" for name in ("text", "valid", "test"))
+    corpus = load_corpus(text, valid=valid, test=test)
+    assert [len(getattr(corpus, part)) for part in SPLITS] == [100, 9, 4]
+    assert decode(corpus, "valid") == ["a", "b", "<eos>"] * 3 and decode(corpus, "test") == ["c", "d", "<unk>", "<eos>"]
+    corpus = load_corpus(text, valid=valid)  # what is left is cut 80 to 10
+    assert [len(getattr(corpus, part)) for part in SPLITS] == [90, 9, 10]
+    assert decode(corpus, "valid") == ["a", "b", "<eos>"] * 3
+    corpus = load_corpus(text, test=test)
+    assert [len(getattr(corpus, part)) for part in SPLITS] == [90, 10, 4]
+
+
+def test_the_shares_of_the_parts_can_be_chosen(tmp_path):
+    (tmp_path / "text.txt").write_text("a b c d\n" * 20)
+    corpus = load_corpus(tmp_path / "text.txt", split="50/25/25")
+    assert [len(getattr(corpus, part)) for part in SPLITS] == [50, 25, 25]
+    with pytest.raises(InputError, match="--split 50/50: wanted three numbers"):
+        load_corpus(tmp_path / "text.txt", split="50/50")
+
+
+@pytest.mark.parametrize("name", ["pydoc", "ptb"])
+@pytest.mark.parametrize("options", [{"valid": "v"}, {"test": "t"}, {"split": "50/25/25"}, {"encoding": "cp1252"}])
+def test_what_has_parts_of_its_own_takes_no_others(name, options):
+    with pytest.raises(InputError, match=f"^{name} has parts of its own: leave out --valid, --test, --split and --enc"):
+        load_corpus(name, **options)
+
+
+def test_blank_lines_at_the_end_are_no_part(tmp_path):
+    (tmp_path / "text.txt").write_text("a b c d\n" * 20 + "\n \n\t\n" * 20)
+    corpus = load_corpus(tmp_path / "text.txt", unit="char")
+    assert [len(getattr(corpus, part)) for part in SPLITS] == [128, 16, 16]
+
+
+def test_types_and_shares_of_unknown_tokens_are_of_the_text(tmp_path):
+    (tmp_path / "text.txt").write_text("a b c d\n" * 8 + "a b x y\n" + "a z z z\n")
+    corpus = load_corpus(tmp_path / "text.txt")
+    assert corpus.types == {"train": 5, "valid": 5, "test": 3}
+    assert [corpus.unknown_share(part) for part in SPLITS] == [0, 0.4, 0.6]
+    assert unknown_share(corpus.test, Vocabulary(list(corpus.vocabulary.word_to_id))) == 0  # which has no unknown word
+    assert unknown_share(corpus.test[:0], corpus.vocabulary) == 0
+
+
+def test_capitals_and_forms_can_stay(tmp_path):
+    (tmp_path / "text.txt").write_text("Cafe\u0301 The the\n" * 20, encoding="utf-8")
+    for options, words in (({}, ["café", "the", "the"]), ({"keep_case": True}, ["Café", "The", "the"]),
+                           ({"keep_form": True}, ["cafe\u0301", "the", "the"])):
+        assert decode(load_corpus(tmp_path / "text.txt", **options), "train")[:3] == words
+    with pytest.raises(InputError, match="--keep-case goes with --unit word: --unit char keeps capitals anyway"):
+        load_corpus(tmp_path / "text.txt", unit="char", keep_case=True)
+
+
+def test_texts_in_other_encodings(tmp_path):
+    (tmp_path / "text.txt").write_text("été là\n" * 20, encoding="cp1252")
+    assert decode(load_corpus(tmp_path / "text.txt", encoding="cp1252"), "train")[:3] == ["été", "là", "<eos>"]
+    (tmp_path / "valid.txt").write_text("là\n" * 20, encoding="utf-8")
+    with pytest.raises(InputError, match=f"{tmp_path / 'text.txt'} is not UTF-8"):
+        load_corpus(tmp_path / "text.txt", valid=tmp_path / "valid.txt")
+
+
+def test_tokens_are_what_white_space_parts(tmp_path):
+    wikitext = " \n = The Title = \n \n The <unk> cost 1 @,@ 000 , he said . \n"
+    (tmp_path / "text.txt").write_text(wikitext * 20)
+    corpus = load_corpus(tmp_path / "text.txt", unit="tokens")
+    tokens = ["<eos>", "=", "The", "Title", "=", "<eos>", "<eos>", "The", "<unk>", "cost", "1", "@,@", "000", ",", "he",
+              "said", ".", "<eos>"]
+    assert sum((decode(corpus, part) for part in SPLITS), []) == tokens * 20
+    assert corpus.types == dict.fromkeys(SPLITS, 13)
+    assert corpus.tokenizer == "ptb" and corpus.unknown_share("train") == pytest.approx(1 / 18, abs=1e-3)
+
+
+def test_a_part_of_white_space_alone_is_refused(tmp_path):
+    (tmp_path / "text.txt").write_text("a b c d\n" * 20 + "\n" * 30)
+    with pytest.raises(InputError, match=r"^the valid part of .*text\.txt has nothing but white space: .* --valid$"):
+        load_corpus(tmp_path / "text.txt", unit="tokens")
+
+
+def test_the_test_text_of_the_real_ptb_has_82430_tokens(ptb_dir):
+    corpus = load_corpus(ptb_dir / "ptb.test.txt", unit="tokens")
+    assert sum(len(getattr(corpus, part)) for part in SPLITS) == 82_430
+
+
+def test_languages_without_spaces_are_named_for_words_alone(tmp_path):
+    (tmp_path / "text.txt").write_text("ภาษาไทยไม่มีช่องว่าง\n" * 20, encoding="utf-8")
+    assert load_corpus(tmp_path / "text.txt").languages_without_spaces == ["Thai"]
+    assert load_corpus(tmp_path / "text.txt", unit="char").languages_without_spaces == ()
 
 
 @pytest.mark.parametrize("content, message", [
     (b"", "is empty"),
     (b" \n\n", "is empty"),
     (b"abc\xffdef", "not UTF-8 at byte 3"),
-    (b"one line", "too short: its valid part has 1 tokens"),
-    (b"line of text\n" * 8 + b"\n\n", "valid part has 1 tokens"),
+    (b"one line", "too short: its valid part has 0 tokens, .* another --split, or a file for --valid"),
+    (b"line of text\n" * 4 + b"\n" * 20, "valid part has 1 tokens"),
 ])
 def test_a_file_that_cannot_be_used_is_refused(tmp_path, content, message):
     path = tmp_path / "text.txt"

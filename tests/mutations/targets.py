@@ -69,7 +69,7 @@ TARGETS = {
     "ch_rnn/simple_rnnlm.py": (None, ["common/language_model/test_model.py"]),
     "ch_lstm/rnnlm.py": (None, ["common/language_model/test_model.py"]),
     "ch_lstm/better_rnnlm.py": (None, ["common/language_model/test_model.py"]),
-    "ch_lstm/cell_rnnlm.py": (None, ["common/language_model/test_model.py"]),
+    "common/language_model/cell_rnnlm.py": (None, ["common/language_model/test_model.py"]),
     "ch_lstm/classifier.py": (None, [
         "ch_lstm/test_classifier.py", "ch_lstm/test_classify.py", "common/test_forget.py"]),
     "ch_lstm/classify.py": (None, ["ch_lstm/test_classify.py"]),
@@ -81,7 +81,7 @@ TARGETS = {
 
 # Files that have changed since all of their edits were made: in these an edit may survive without an explanation.
 CHANGED = {
-    "ch_lstm/better_rnnlm.py", "ch_lstm/cell_rnnlm.py", "ch_lstm/classifier.py", "ch_lstm/classify.py",
+    "ch_lstm/better_rnnlm.py", "common/language_model/cell_rnnlm.py", "ch_lstm/classifier.py", "ch_lstm/classify.py",
     "ch_lstm/encoder_decoder.py", "ch_lstm/grammar.py", "ch_lstm/rnnlm.py", "ch_lstm/seq2seq.py",
     "ch_rnn/simple_rnnlm.py", "common/cli/command.py", "common/cli/settings.py", "common/device/elementwise.py",
     "common/device/ids.py", "common/device/segment_sums.py", "common/device_random.py", "common/fast/buffers.py",

@@ -8,7 +8,6 @@ import pytest
 from any_device import np
 
 from ch_lstm.better_rnnlm import BetterRnnlm
-from ch_lstm.cell_rnnlm import CellRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import plots
@@ -17,6 +16,7 @@ from common.fast import speed_up
 from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
+from common.language_model.cell_rnnlm import CellRnnlm
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.model import LanguageModel
 from common.language_model.run import TrainingRun
@@ -122,7 +122,8 @@ def test_float32_by_default_and_float64_on_request(make):
 
 
 @pytest.mark.parametrize("model, sizes", [
-    (SimpleRnnlm, {}), (CellRnnlm, {}), (Rnnlm, {"vocab_size": 10000, "wordvec_size": 100, "hidden_size": 100}),
+    (SimpleRnnlm, {}), (CellRnnlm, {"layers": 1, "tied": False, "dropout_ratio": 0.0}),
+    (Rnnlm, {"vocab_size": 10000, "wordvec_size": 100, "hidden_size": 100}),
     (BetterRnnlm, {"vocab_size": 10000, "wordvec_size": 650, "hidden_size": 650, "dropout_ratio": 0.5})])
 def test_defaults(model, sizes):
     found = {name: parameter.default for name, parameter in inspect.signature(model).parameters.items()

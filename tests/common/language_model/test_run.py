@@ -378,7 +378,7 @@ def test_another_text_and_fewer_epochs_are_refused(stopped):
 # Scripted losses and perplexities
 
 
-def counting_step(model, optimizer, xs, ts, max_grad):
+def counting_step(model, optimizer, *batch_and_options):
     """A step that moves the first parameter by one."""
     model.params[0] += 1
     return np.float64(0.5)
@@ -551,14 +551,14 @@ def test_reports_are_of_the_batches_since_the_last_and_the_speed_of_this_sitting
     run = run_in(tmp_path / "run", corpus=LONG, epochs=2)
     run.begin()
     run.train()
-    assert told == [(1, 2, 45, 0)]
+    assert told == [(1, 2, 45, 0, run.say["train"])]
     capsys.readouterr()
 
     told = timed_run(monkeypatch, losses[13:], seconds=0.01)
     again = run_in(tmp_path / "run", corpus=LONG, epochs=2)
     again.resume()
     again.train()
-    assert told[0] == (1, 2, 45, 13) and told[4] == (2, 2, 45, 0) and len(told) == 8
+    assert told[0][:4] == (1, 2, 45, 13) and told[4][:4] == (2, 2, 45, 0) and len(told) == 8
     for (batch, perplexity, speed), (first, last) in zip(
             told[1:4] + told[5:], [(13, 20), (20, 40), (40, 45), (45, 65), (65, 85), (85, 90)], strict=True):
         assert batch == (last - 1) % 45 + 1

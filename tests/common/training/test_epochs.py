@@ -10,7 +10,7 @@ from common.layers.losses import OutputWithLoss, SoftmaxWithLoss
 from common.optimizer import SGD
 from common.training.batches import DrawnBatches, ExampleBatches
 from common.training.clip import global_norm
-from common.training.epochs import RunningMean, expect_finite, linear_decay, train_epochs, training_step
+from common.training.epochs import RunningMean, expect_finite, train_epochs, training_step
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -119,16 +119,6 @@ def test_a_generator_has_batches_for_one_epoch_only():
     assert next(losses) == 1.0
     with pytest.raises(ValueError, match=r"^epoch 2 has no batch: give batches that can be iterated over"):
         next(losses)
-
-
-def test_the_learning_rate_falls_evenly_to_0_behind_the_last_update():
-    optimizer = SGD(0.8)
-    before_update = linear_decay(optimizer, 4)
-    rates = []
-    for _ in range(4):
-        before_update(1.0, 1)
-        rates.append(optimizer.lr)
-    assert rates == pytest.approx([0.8, 0.6, 0.4, 0.2], rel=1e-12)
 
 
 def test_a_mean_is_added_up_in_double_precision():
