@@ -6,10 +6,39 @@ each parameter; `load_state` puts saved ones back.
 """
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from common.np import Array, np
 
 BLOCK = 32_768  # elements of a parameter that are updated at once on a CPU, so that what it takes stays in the cache
+
+
+class Setting:
+    """A number that an optimizer is set to, at construction or later, checked and kept as a Python float.
+
+    A number of NumPy's would not do: with a float64 of NumPy's, an update of float32 parameters is computed in float64.
+
+    Parameters
+    ----------
+    below : float
+        The number is finite, at least 0 and below this.
+    """
+
+    def __init__(self, below: float = math.inf) -> None:
+        self.below = below
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    if TYPE_CHECKING:  # without it the optimizer's own attribute is found, at no cost
+        def __get__(self, optimizer: Any, owner: type) -> float: ...
+
+    def __set__(self, optimizer: Any, value: float) -> None:
+        number = float(value)
+        if not 0 <= number < self.below:  # False for NaN
+            raise ValueError(f"{type(optimizer).__name__}: {self.name} is {number}, "
+                             f"wanted a number from 0 to below {self.below}")
+        vars(optimizer)[self.name] = number
 
 
 class Optimizer:
@@ -20,9 +49,15 @@ class Optimizer:
     Parameters
     ----------
     lr : float
-        Learning rate.
+        Learning rate. It may be set to another one between two updates.
+
+    Raises
+    ------
+    ValueError
+        `lr`, or another setting of a subclass, is out of its range: negative, infinite or NaN.
     """
 
+    lr = Setting()
     memories = 0
     update_one: Callable[..., None]
 
@@ -38,18 +73,36 @@ class Optimizer:
         ----------
         params, grads : list of ndarray
             Parameters, written in place, and their gradients, only read.
+
+        Raises
+        ------
+        ValueError
+            A gradient has another shape than its parameter, or the lists are not those of the first update; nothing
+            was written.
         """
         if not self.state:
             self.state = [[np.zeros_like(param) for _ in range(self.memories)] for param in params]
+        self._expect_alike(params, grads)
         self.steps += 1
         for param, grad, memories in zip(params, grads, self.state, strict=True):
             for rows in _blocks(param.shape):
                 self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
 
+    def _expect_alike(self, params, grads):
+        """Check that there are as many parameters, gradients and memories, and that each gradient fits."""
+        shapes, of_grads = [param.shape for param in params], [grad.shape for grad in grads]
+        if not len(shapes) == len(of_grads) == len(self.state):
+            raise ValueError(
+                f"{type(self).__name__}: there are {len(shapes)} parameters, {len(of_grads)} gradients and "
+                f"memories of {len(self.state)} parameters, wanted as many of each")
+        if shapes != of_grads:
+            raise ValueError(
+                f"{type(self).__name__}: gradients have shapes {of_grads}, wanted those of the parameters, {shapes}")
+
     def load_state(self, state: list[list[Array]], steps: int) -> None:
         """Go on from a saved `state` after `steps` updates."""
         self.state = state
-        self.steps = steps
+        self.steps = int(steps)
 
 
 def _blocks(shape):
@@ -76,6 +129,7 @@ class Momentum(Optimizer):
     PyTorch keeps v / -lr instead: the two agree while lr is constant.
     """
 
+    momentum = Setting(below=1)
     memories = 1
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9) -> None:
@@ -96,6 +150,7 @@ class Nesterov(Optimizer):
     instead: the two agree while lr is constant.
     """
 
+    momentum = Setting(below=1)
     memories = 1
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9) -> None:
@@ -111,6 +166,7 @@ class Nesterov(Optimizer):
 class AdaGrad(Optimizer):
     """AdaGrad: s <- s + g^2, w <- w - lr g / (sqrt(s) + eps). Duchi et al. 2011."""
 
+    eps = Setting()
     memories = 1
 
     def __init__(self, lr: float = 0.01, eps: float = 1e-7) -> None:
@@ -125,6 +181,7 @@ class AdaGrad(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop: s <- decay_rate s + (1 - decay_rate) g^2, w <- w - lr g / (sqrt(s) + eps). Tieleman and Hinton 2012."""
 
+    decay_rate, eps = Setting(below=1), Setting()
     memories = 1
 
     def __init__(self, lr: float = 0.01, decay_rate: float = 0.99, eps: float = 1e-7) -> None:
@@ -145,6 +202,7 @@ class Adam(Optimizer):
     w <- w - lr (m / (1 - beta1^k)) / (sqrt(v / (1 - beta2^k)) + eps).
     """
 
+    beta1, beta2, eps = Setting(below=1), Setting(below=1), Setting()
     memories = 2
 
     def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
@@ -160,6 +218,26 @@ class Adam(Optimizer):
         param -= self.lr / (1 - self.beta1**self.steps) * m / (np.sqrt(v_hat) + self.eps)
 
 
+class AdamW(Adam):
+    """Adam with decoupled weight decay, Loshchilov and Hutter 2019 (arXiv:1711.05101, algorithm 2).
+
+    w <- w - lr weight_decay w, then Adam's step. Decay added to the gradient instead would be divided by
+    sqrt(v) as the gradient is, and so hold back the weights with large gradients least.
+    """
+
+    weight_decay = Setting()
+
+    def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
+                 weight_decay: float = 0.01) -> None:
+        super().__init__(lr, beta1, beta2, eps)
+        self.weight_decay = weight_decay
+
+    def update_one(self, param: Array, grad: Array, m: Array, v: Array) -> None:
+        param -= self.lr * self.weight_decay * param
+        super().update_one(param, grad, m, v)
+
+
 OPTIMIZERS = {
     "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam,
+    "adamw": AdamW,
 }

@@ -1,11 +1,14 @@
 import functools
 import inspect
+import itertools
+import math
 
+import numpy
 import pytest
 from any_device import np
 
 from common import optimizer
-from common.optimizer import OPTIMIZERS, SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
+from common.optimizer import OPTIMIZERS, SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -14,8 +17,8 @@ STEPS = 5
 
 
 # Each formula in a few lines, its defaults written out. They are Saito's (2018, common/optimizer.py), except Adam's
-# eps, 1e-8 as in Kingma and Ba. PyTorch's defaults are the same but for these: SGD has lr 1e-3 and momentum 0,
-# Adagrad eps 1e-10, RMSprop eps 1e-8.
+# eps, 1e-8 as in Kingma and Ba, and AdamW's, which are PyTorch's. The others are PyTorch's too but for these: SGD has
+# lr 1e-3 and momentum 0, Adagrad eps 1e-10, RMSprop eps 1e-8.
 
 
 def sgd(w, gradients, lr=0.01):
@@ -68,6 +71,16 @@ def adam(w, gradients, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8):
     return w
 
 
+def adamw(w, gradients, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
+    """Decay and Adam's step both leave from the old parameter: the order of the two is the only question."""
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for k, g in enumerate(gradients, start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        w = w - lr * (m / (1 - beta1**k) / (np.sqrt(v / (1 - beta2**k)) + eps) + weight_decay * w)
+    return w
+
+
 FORMULAS = [
     (SGD, sgd, {}),
     (Momentum, momentum, {"momentum": 0.8}),
@@ -75,6 +88,7 @@ FORMULAS = [
     (AdaGrad, adagrad, {"eps": 0.03}),
     (RMSprop, rmsprop, {"decay_rate": 0.9, "eps": 0.03}),
     (Adam, adam, {"beta1": 0.8, "beta2": 0.95, "eps": 0.03}),
+    (AdamW, adamw, {"beta1": 0.8, "beta2": 0.95, "eps": 0.03, "weight_decay": 0.4}),
 ]
 every_optimizer = pytest.mark.parametrize(
     "make, formula", [(functools.partial(kind, LR, **options), functools.partial(formula, lr=LR, **options))
@@ -107,10 +121,11 @@ def test_several_steps_follow_the_formula_in_place(make, formula):
 @pytest.mark.parametrize("kind, formula", [case[:2] for case in FORMULAS])
 def test_the_defaults(kind, formula, size):
     gradients = [size * grads[0] for grads in problem()[1]]
-    param, optimizer = np.zeros((3, 4)), kind()
+    start = problem()[0][0]  # not zeros, which nothing could decay
+    param, optimizer = start.copy(), kind()
     for grad in gradients:
         optimizer.update([param], [grad])
-    np.testing.assert_allclose(param, formula(np.zeros((3, 4)), gradients), rtol=1e-12)
+    np.testing.assert_allclose(param, formula(start, gradients), rtol=1e-12)
     ours, by_hand = inspect.signature(kind).parameters, inspect.signature(formula).parameters
     assert [(name, parameter.default) for name, parameter in ours.items()] == (
         [(name, parameter.default) for name, parameter in by_hand.items()][2:])
@@ -127,6 +142,73 @@ def test_float32_stays_float32(make, formula):
     for i, param in enumerate(params):
         assert param.dtype == np.float32
         np.testing.assert_allclose(param, formula(exact[i], [grads[i] for grads in exact_steps]), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [numpy.float64, numpy.float32, lambda value: numpy.array(numpy.float64(value))],
+                         ids=["float64", "float32", "0-d array"])
+@pytest.mark.parametrize("kind, formula, options", FORMULAS)
+def test_numbers_of_numpy_give_the_bits_of_python_floats(kind, formula, options, number):
+    settings = {"lr": LR} | options
+    if number is numpy.float32:  # which has other digits
+        settings = {name: float(numpy.float32(value)) for name, value in settings.items()}
+    plain, other = kind(**settings), kind(**{name: number(value) for name, value in settings.items()})
+    later = kind(*[0.5] * len(settings))
+    for name, value in settings.items():
+        setattr(later, name, number(value))
+    found = []
+    for chosen in (plain, other, later):
+        params, steps = problem(np.float32)
+        for grads in steps:
+            chosen.update(params, grads)
+        chosen.load_state(chosen.state, np.int64(chosen.steps))  # as read from a file
+        chosen.update(params, steps[0])
+        assert {array.dtype for array in (*params, *itertools.chain(*chosen.state))} == {np.dtype(np.float32)}
+        found.append(params)
+    for params in found[1:]:
+        assert all(np.array_equal(one, expected) for one, expected in zip(params, found[0], strict=True))
+
+
+@pytest.mark.parametrize("value", [-0.1, -1e-300, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["lr", "momentum", "beta1", "beta2", "eps", "decay_rate", "weight_decay"])
+def test_a_setting_that_is_negative_or_not_finite_is_refused(name, value):
+    for kind, *_ in FORMULAS:
+        if name in inspect.signature(kind).parameters:
+            message = f"^{kind.__name__}: {name} is {value}, wanted a number from 0 to below "
+            with pytest.raises(ValueError, match=message):
+                kind(**{name: value})
+            made = kind()
+            before = getattr(made, name)
+            with pytest.raises(ValueError, match=message):
+                setattr(made, name, value)
+            assert getattr(made, name) == before
+
+
+@pytest.mark.parametrize("kind, name", [
+    (Momentum, "momentum"), (Nesterov, "momentum"), (RMSprop, "decay_rate"), (Adam, "beta1"), (Adam, "beta2"),
+    (AdamW, "beta2")])
+def test_what_remembers_everything_is_refused(kind, name):
+    """A beta of 1 divides 0 by 0, a momentum of 1 never slows down, a decay_rate of 1 learns nothing."""
+    with pytest.raises(ValueError, match=f"^{kind.__name__}: {name} is 1.0, wanted a number from 0 to below 1$"):
+        kind(**{name: 1})
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (4, 3), (1, 3, 4), (3, 4, 1)])
+@every_optimizer
+def test_a_gradient_of_another_shape_is_refused_before_anything_is_written(make, formula, shape):
+    params, ((*grads,), *_) = problem()
+    before, chosen = [param.copy() for param in params], make()
+    with pytest.raises(ValueError, match=r": gradients have shapes .*, wanted those of the parameters, \[\(3, 4\), "):
+        chosen.update(params, [np.ones(shape), grads[1]])
+    with pytest.raises(ValueError, match=r": there are 2 parameters, 1 gradients and memories of 2 parameters, wanted"):
+        chosen.update(params, grads[:1])
+    assert chosen.steps == 0
+    assert all(np.array_equal(param, old) for param, old in zip(params, before))
+
+
+def test_weight_decay_acts_without_a_gradient_and_is_not_scaled_by_it():
+    param, chosen = np.array([2.0, -4.0]), AdamW(0.1, weight_decay=0.5)
+    chosen.update([param], [np.zeros(2)])
+    np.testing.assert_allclose(param, [1.9, -3.8], rtol=1e-14)
 
 
 @every_optimizer
@@ -171,7 +253,8 @@ def test_lists_of_another_length_are_refused():
 
 def test_every_optimizer_can_be_chosen_by_name():
     assert OPTIMIZERS == {
-        "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam}
+        "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam,
+        "adamw": AdamW}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

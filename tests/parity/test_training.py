@@ -10,7 +10,7 @@ from common.files.torch_weights import (
 )
 from common.layers.stack import TimeStack
 from common.layers.time import TimeAffine, TimeEmbedding, TimeSoftmaxWithLoss
-from common.optimizer import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
+from common.optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
 from common.training.clip import clip_grads, remove_duplicate
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[parity]'")
@@ -61,10 +61,14 @@ OPTIMIZERS = {
                 lambda state, lr: [state["square_avg"]]),
     "adam": (Adam, torch.optim.Adam, {"beta1": 0.8, "beta2": 0.95, "eps": 0.3}, {"betas": (0.8, 0.95), "eps": 0.3},
              lambda state, lr: [state["exp_avg"], state["exp_avg_sq"]]),
+    "adamw": (AdamW, torch.optim.AdamW, {"beta1": 0.8, "beta2": 0.95, "eps": 0.3, "weight_decay": 0.4},
+              {"betas": (0.8, 0.95), "eps": 0.3, "weight_decay": 0.4},
+              lambda state, lr: [state["exp_avg"], state["exp_avg_sq"]]),
     # PyTorch's default eps, far below the gradients.
     "adagrad-1e-10": (AdaGrad, torch.optim.Adagrad, {"eps": 1e-10}, {}, lambda state, lr: [state["sum"]]),
     "rmsprop-1e-8": (RMSprop, torch.optim.RMSprop, {"eps": 1e-8}, {}, lambda state, lr: [state["square_avg"]]),
     "adam-1e-8": (Adam, torch.optim.Adam, {}, {}, lambda state, lr: [state["exp_avg"], state["exp_avg_sq"]]),
+    "adamw-defaults": (AdamW, torch.optim.AdamW, {}, {}, lambda state, lr: [state["exp_avg"], state["exp_avg_sq"]]),
 }
 
 

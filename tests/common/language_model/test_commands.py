@@ -39,7 +39,7 @@ from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
 from common.layers.time import TimeDropout
 from common.np import np
-from common.optimizer import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
+from common.optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
 from common.text.vocabulary import Vocabulary
 from common.training.batches import StripBatches, WindowBatches
 from dataset.corpus import Corpus
@@ -128,7 +128,8 @@ RECIPES = {
         "model": "better", "corpus": "ptb", "epochs": 40, "wordvec_size": 650, "hidden_size": 650, "dropout": 0.5},
 }
 OPTIMIZERS = {
-    "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam}
+    "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam,
+    "adamw": AdamW}
 
 
 def check_parts(run, config, corpora, fast=True):
