@@ -4,11 +4,12 @@ import time
 
 from common.base_model import BaseModel
 from common.device.ids import Ids, ids_array
-from common.np import Array, np
+from common.np import Array
 from common.optimizer import Optimizer
 from common.training.batches import ExampleBatches, StripBatches
 from common.training.clip import remove_duplicate
 from common.training.epochs import RunningMean, train_epochs, training_step
+from common.training.metrics import format_perplexity, safe_exp
 
 # remove_duplicate is defined in common.training.clip; the book's readers import it from here.
 __all__ = ["BaseTrainer", "RnnlmTrainer", "Trainer", "remove_duplicate", "training_step"]
@@ -43,6 +44,9 @@ class BaseTrainer:
         `report(mean_loss)` turns the mean loss since the last report into a point of the
         curve and the words that show it.
         """
+        for name, value, least in (("max_epoch", max_epoch, 0), ("eval_interval", eval_interval, 1)):
+            if value is not None and value < least:
+                raise ValueError(f"{type(self).__name__}.fit: {name} is {value}, wanted at least {least}")
         self.eval_interval = eval_interval
         start = time.perf_counter()
         iterations = itertools.cycle(range(len(batches)))
@@ -106,6 +110,12 @@ class Trainer(BaseTrainer):
             Largest global norm of the gradients.
         eval_interval : int or None
             Iterations between two reports; None reports nothing.
+
+        Raises
+        ------
+        ValueError
+            x and t differ in length, there are fewer examples than a batch takes, or `max_epoch` is negative or
+            another number below 1.
         """
         self._fit(ExampleBatches(x, t, batch_size, drop_last=True), max_epoch, max_grad, eval_interval,
                   lambda loss: (loss, f"loss {loss:.4f}"))
@@ -162,13 +172,19 @@ class RnnlmTrainer(BaseTrainer):
             Largest global norm of the gradients.
         eval_interval : int or None
             Iterations between two reports; None reports nothing.
+
+        Raises
+        ------
+        ValueError
+            xs and ts differ in length, the corpus is shorter than a batch, or `max_epoch` is negative or another
+            number below 1.
         """
         batches = StripBatches(xs, ts, batch_size, time_size)
         batches.position = self.time_idx
 
         def report(loss):
-            perplexity = float(np.exp(loss))
-            return perplexity, f"perplexity {perplexity:.2f}"
+            perplexity = safe_exp(loss)
+            return perplexity, f"perplexity {format_perplexity(perplexity)}"
 
         try:
             self._fit(batches, max_epoch, max_grad, eval_interval, report)

@@ -1,6 +1,5 @@
 """The perplexity of a language model on a text, and the answers of a sequence-to-sequence model."""
 import inspect
-import math
 from typing import Any
 
 from common.base_model import BaseModel
@@ -8,6 +7,11 @@ from common.device.ids import Ids, known_ids
 from common.language_model.model import LanguageModel
 from common.np import Array, np
 from common.training.batches import StripBatches
+from common.training.epochs import RunningMean
+from common.training.metrics import format_perplexity, safe_exp
+
+# format_perplexity and safe_exp are defined in common.training.metrics, since the trainers need them too.
+__all__ = ["eval_perplexity", "eval_seq2seq", "format_perplexity", "perplexity", "safe_exp"]
 
 STEPS_AT_ONCE = 500
 
@@ -28,8 +32,14 @@ def perplexity(model: LanguageModel, corpus: Array | Ids) -> float:
     -------
     float
         exp of the mean cross entropy in nats over the n - 1 predictions.
+
+    Raises
+    ------
+    ValueError
+        The corpus is no row of at least 2 ids.
     """
     corpus, nats = known_ids(corpus), np.zeros((), dtype=np.float64)
+    _expect_corpus("perplexity", corpus)
     with model.fresh_state():
         for start in range(0, len(corpus) - 1, STEPS_AT_ONCE):
             stop = min(start + STEPS_AT_ONCE, len(corpus) - 1)
@@ -37,15 +47,6 @@ def perplexity(model: LanguageModel, corpus: Array | Ids) -> float:
             loss = model.forward(xs[None], ts[None], train_flg=False, gradients=False)
             nats += loss.astype(np.float64) * (stop - start)
     return safe_exp(float(nats) / (len(corpus) - 1))
-
-
-def safe_exp(nats: float) -> float:
-    """exp, or infinity where that is too large for a float."""
-    return math.exp(nats) if not nats > 700 else math.inf
-
-
-def format_perplexity(value: float) -> str:
-    return f"{value:.2f}"
 
 
 def eval_perplexity(model: BaseModel, corpus: Array | Ids, batch_size: int = 10, time_size: int = 35) -> float:
@@ -68,15 +69,26 @@ def eval_perplexity(model: BaseModel, corpus: Array | Ids, batch_size: int = 10,
     Returns
     -------
     float
-        exp of the mean loss of the batches.
+        exp of the mean loss of the batches, which are added up in float64.
+
+    Raises
+    ------
+    ValueError
+        The corpus is no row of at least 2 ids, or too short for one batch.
     """
+    _expect_corpus("eval_perplexity", corpus)
     options = dict.fromkeys({"train_flg", "gradients"} & inspect.signature(model.forward).parameters.keys(), False)
     batches = StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
-    total = 0.0
-    for _ in range(len(batches)):
-        xs, ts = batches.next_batch()
-        total += model.forward(xs, ts, **options)
-    return float(np.exp(total / len(batches)))
+    mean = RunningMean()
+    for xs, ts in batches:
+        mean.add(model.forward(xs, ts, **options))
+    return safe_exp(mean.value)
+
+
+def _expect_corpus(name, corpus):
+    if corpus.ndim != 1 or len(corpus) < 2:
+        raise ValueError(f"{name}: the corpus has shape {corpus.shape}, wanted (n,) of at least 2 ids: "
+                         "the first one is not predicted")
 
 
 def eval_seq2seq(model: Any, question: Array, correct: Array, id_to_char: dict[int, str], verbose: bool = False,

@@ -1,7 +1,37 @@
-"""Measures of a classifier, computed from its confusion matrix, and the singular values of a recurrent matrix."""
+"""Perplexity, measures of a classifier from its confusion matrix, and the singular values of a recurrent matrix."""
+import math
+
 import numpy
 
 from common.np import ArrayLike
+
+LONGEST = 12  # characters of a printed perplexity: its column in a table
+
+
+def safe_exp(nats: float) -> float:
+    """exp, or infinity where that is too large for a float."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
+
+
+def format_perplexity(perplexity: float) -> str:
+    """Return a perplexity as text: "135.17", with two decimals as far as they fit.
+
+    Parameters
+    ----------
+    perplexity : float
+        exp of a mean loss in nats, as `safe_exp` returns it.
+
+    Returns
+    -------
+    str
+        At most 12 characters. A number that needs more is rounded to three digits, "1.23e+09"; "inf" and "nan" are
+        what they say.
+    """
+    text = f"{perplexity:.2f}"
+    return text if len(text) <= LONGEST else f"{perplexity:.2e}"
 
 
 def confusion_matrix(ts: numpy.ndarray, ys: numpy.ndarray, classes: int) -> numpy.ndarray:

@@ -293,6 +293,50 @@ def test_a_corpus_too_short_for_one_batch_is_refused():
         trainer.fit(np.arange(5), np.arange(5), batch_size=2, time_size=5)
 
 
+@pytest.mark.parametrize("options, message", [
+    ({"max_epoch": -1}, "max_epoch is -1, wanted at least 0"),
+    ({"eval_interval": 0}, "eval_interval is 0, wanted at least 1"),
+    ({"eval_interval": -3}, "eval_interval is -3, wanted at least 1"),
+    ({"max_grad": 0}, "max_norm is 0, wanted a number above 0"),
+    ({"max_grad": math.nan}, "max_norm is nan, wanted a number above 0"),
+    ({"batch_size": 0}, "batch_size"),
+    ({"batch_size": -2}, "batch_size"),
+    ({"batch_size": 24}, "24|too short"),
+])
+@pytest.mark.parametrize("kind", [Trainer, RnnlmTrainer])
+def test_what_would_train_nothing_is_refused(kind, options, message):
+    ids = np.arange(23) % 5
+    trainer, data = ((Trainer(Classifier(), SGD(0.1)), points(23)) if kind is Trainer else
+                     (RnnlmTrainer(Rnnlm(5, 3, 4, seed=0), SGD(0.1)), (ids, ids)))
+    before = [param.copy() for param in trainer.model.params]
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(*data, **{"batch_size": 5} | ({"time_size": 2} if kind is RnnlmTrainer else {}) | options)
+    assert all(np.array_equal(param, old) for param, old in zip(trainer.model.params, before))
+
+
+@pytest.mark.parametrize("ts, options, message", [
+    (22, {}, r"xs and ts must be two \(n,\) arrays, got shapes \(23,\) and \(22,\)"),
+    (23, {"time_size": 0}, "batch_size and time_size must be at least 1, got 5 and 0"),
+    (23, {"time_size": -1}, "batch_size and time_size must be at least 1, got 5 and -1"),
+    (23, {"time_size": 5}, "the corpus is too short: 23 ids do not fill one batch of 5 x 5"),
+])
+def test_a_corpus_that_makes_no_batch_is_refused(ts, options, message):
+    trainer = RnnlmTrainer(Rnnlm(5, 3, 4, seed=0), SGD(0.1))
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(np.arange(23) % 5, np.arange(ts) % 5, **{"batch_size": 5, "time_size": 2} | options)
+
+
+def test_a_huge_perplexity_is_reported_as_infinite(capsys):
+    class Lost(Rnnlm):
+        def forward(self, xs, ts):
+            return 0 * super().forward(xs, ts) + 1000
+
+    trainer, ids = RnnlmTrainer(Lost(5, 3, 4, seed=0), SGD(0.1)), np.arange(23) % 5
+    trainer.fit(ids, ids, max_epoch=1, batch_size=2, time_size=3, eval_interval=3)
+    assert trainer.ppl_list == [math.inf]
+    assert capsys.readouterr().out.endswith("s  perplexity inf\n")
+
+
 def test_plot_shows_the_curve(monkeypatch, capsys):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("Agg")

@@ -1,6 +1,7 @@
 import contextlib
 import itertools
 import math
+import types
 
 import numpy
 import pytest
@@ -11,7 +12,13 @@ from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.fast import speed_up
 from common.functions import softmax
 from common.language_model import evaluate
-from common.language_model.evaluate import eval_perplexity, eval_seq2seq, perplexity, safe_exp
+from common.language_model.evaluate import (
+    eval_perplexity,
+    eval_seq2seq,
+    format_perplexity,
+    perplexity,
+    safe_exp,
+)
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -89,8 +96,60 @@ def test_losses_are_added_in_double_precision_by_the_tokens_they_are_of(monkeypa
 
 def test_exp_of_what_is_too_large_is_infinite():
     assert safe_exp(700) == math.exp(700) and safe_exp(-3.5) == math.exp(-3.5)
-    assert safe_exp(700.001) == safe_exp(710) == math.inf
-    assert math.isnan(safe_exp(math.nan))
+    assert safe_exp(709.7) == math.exp(709.7) and safe_exp(710) == safe_exp(math.inf) == math.inf
+    assert safe_exp(-math.inf) == 0 and math.isnan(safe_exp(math.nan))
+
+
+@pytest.mark.parametrize("perplexity, text", [
+    (1, "1.00"), (135.174, "135.17"), (999_999_999.99, "999999999.99"), (999_999_999.996, "1.00e+09"),
+    (1.234e9, "1.23e+09"), (1.7e308, "1.70e+308"), (math.inf, "inf"), (math.nan, "nan"),
+    (numpy.float32(135.174), "135.17"), (numpy.float64(math.inf), "inf")])
+def test_a_printed_perplexity_has_at_most_12_characters(perplexity, text):
+    assert format_perplexity(perplexity) == text and len(text) <= 12
+
+
+def scripted(*losses):
+    """A model whose forward returns these float32 losses, one after the other."""
+    left = iter(losses)
+    return types.SimpleNamespace(forward=lambda xs, ts: np.array(next(left), dtype=np.float32)[()])
+
+
+def test_eval_perplexity_adds_up_in_double_precision():
+    """Behind 2^24, which float32 cannot count beyond, a loss of 1 would be lost 20 times."""
+    corpus, losses = np.zeros(22, dtype=int), [2.0**24] + [1.0] * 20
+    single = np.float32(0)
+    for loss in losses:
+        single += np.float32(loss)
+    assert float(single) == 2**24
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "safe_exp", lambda nats: nats)
+        assert eval_perplexity(scripted(*losses), corpus, 1, 1) == (2**24 + 20) / 21
+
+
+def test_seven_million_batches_with_a_loss_of_5_00013(monkeypatch):
+    """Added up in float32, they give a perplexity of 196.03."""
+    loss, batches = numpy.float32(5.00013), 7_000_000
+    total = numpy.cumsum(numpy.full(batches, loss))[-1]  # one after the other, in float32
+    assert math.exp(total / batches) == pytest.approx(196.03, abs=0.01)
+
+    class Begun(evaluate.RunningMean):
+        """Holds the mean of all batches but 1000 already."""
+
+        def __init__(self):
+            super().__init__()
+            self.add(loss, batches - 1000)
+
+    monkeypatch.setattr(evaluate, "RunningMean", Begun)
+    found = eval_perplexity(scripted(*[loss] * 1000), np.zeros(1001, dtype=int), 1, 1)
+    assert found == pytest.approx(148.4325, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (2, 3), ()])
+@pytest.mark.parametrize("evaluate_text", [perplexity, eval_perplexity])
+def test_a_text_without_a_prediction_is_refused(evaluate_text, shape):
+    model = SimpleRnnlm(7, 4, 5, seed=0)
+    with pytest.raises(ValueError, match=rf"^{evaluate_text.__name__}: the corpus has shape \(.*\), wanted \(n,\) of "):
+        evaluate_text(model, np.zeros(shape, dtype=int))
 
 
 def test_the_state_is_put_back_even_when_evaluation_fails(corpus):
