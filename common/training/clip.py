@@ -1,4 +1,6 @@
 """Gradients of shared weights, and clipping by the global norm."""
+import functools
+
 from common.np import Array, np
 
 
@@ -90,8 +92,28 @@ def memory_bounds(array: Array) -> tuple[int, int]:
 
 
 def global_norm(grads: list[Array]) -> Array:
-    """Return the Euclidean norm of all gradients taken as one vector."""
-    return np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
+    """Return the Euclidean norm of all gradients taken as one vector.
+
+    A norm that the dtype of the gradients can hold comes out right even where its square is too large, or too small,
+    for that dtype.
+
+    Returns
+    -------
+    0-d array or NumPy scalar
+    """
+    if np.backend != "numpy":  # nrm2 of cuBLAS scales by itself; to look at a norm would wait for it
+        return functools.reduce(np.hypot, (np.cublas.nrm2(np.ravel(grad)) for grad in grads))
+    with np.errstate(over="ignore"):
+        norm = np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
+        return norm if 0 < norm < np.inf else _scaled_norm(grads)
+
+
+def _scaled_norm(grads):
+    """Return the norm of gradients whose squares overflow or underflow, from their quotients by the largest number."""
+    largest = max((abs(grad).max(initial=0) for grad in grads), default=0.0)
+    if not 0 < largest < np.inf:  # all are 0, or one is infinite or NaN
+        return np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
+    return largest * np.sqrt(sum(np.vdot(grad / largest, grad / largest) for grad in grads))
 
 
 def clip_grads(grads: list[Array], max_norm: float) -> Array:
@@ -102,13 +124,22 @@ def clip_grads(grads: list[Array], max_norm: float) -> Array:
     grads : list of ndarray
         Each memory once: merge shared weights first (`remove_duplicate`).
     max_norm : float
+        Above 0; infinity clips nothing.
 
     Returns
     -------
     0-d array or NumPy scalar
         The norm before clipping.
+
+    Raises
+    ------
+    ValueError
+        `max_norm` is 0, negative or NaN.
     """
+    if not max_norm > 0:
+        raise ValueError(f"clip_grads: max_norm is {max_norm}, wanted a number above 0")
     norm = global_norm(grads)
+    max_norm = float(max_norm)  # with a float64 of NumPy's, float32 gradients would be scaled by a float64
     rate = np.minimum(max_norm / (norm + 1e-6), 1)
     if np.backend == "numpy" and rate == 1:  # reading the rate on a GPU would wait for it
         return norm

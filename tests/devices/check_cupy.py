@@ -356,7 +356,7 @@ def main():
                 offered(array, set(dir(array)) - inherited - {"_array", "_read", "_view_or_copy"}))
     check_names("methods of its generator", cupy.random.Generator, "Generator.",
                 offered(generator, [name for name in dir(generator) if name[0] != "_"]))
-    check_names("functions of its cublas", cupy.cublas, "cublas.", offered(strict_cupy.cublas, ["gemm"]))
+    check_names("functions of its cublas", cupy.cublas, "cublas.", offered(strict_cupy.cublas, ["gemm", "nrm2"]))
     check_names("names of its cuda.runtime", cupy.cuda.runtime, "runtime.",
                 {(name, frozenset()) for name in vars(strict_cupy.cuda.runtime)})
     for ours, theirs in ((device_fusion.FusionScalar, fusion._FusionVarScalar),

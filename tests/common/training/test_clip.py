@@ -1,5 +1,8 @@
+import contextlib
+import fractions
 import math
 
+import numpy
 import pytest
 from any_device import np
 from hypothesis import given
@@ -182,6 +185,70 @@ def test_clipping_zero_gradients():
 
 def test_the_norm_of_a_transposed_gradient():
     assert float(global_norm([np.arange(6.0).reshape(2, 3).T])) == pytest.approx(math.sqrt(55))
+
+
+@pytest.mark.parametrize("max_norm", [0, 0.0, -1.0, -math.inf, math.nan, np.float32(-1), np.float64(math.nan)])
+def test_a_norm_that_is_not_above_0_is_refused(max_norm):
+    grads = [np.ones(3)]
+    with pytest.raises(ValueError, match=r"^clip_grads: max_norm is .*, wanted a number above 0$"):
+        clip_grads(grads, max_norm)
+    assert (grads[0] == 1).all()
+
+
+def test_an_infinite_norm_clips_nothing():
+    grads = [np.array([1e30, -1.0])]
+    clip_grads(grads, math.inf)
+    assert grads[0].tolist() == [1e30, -1.0]
+
+
+def test_a_norm_of_numpy_gives_the_bits_of_a_python_float():
+    grads = [RNG.standard_normal((40, 50)).astype(np.float32), RNG.standard_normal(7).astype(np.float32)]
+    (one, norm), (other, other_norm) = ([copies, clip_grads(copies, max_norm)] for copies, max_norm in (
+        ([grad.copy() for grad in grads], kind(0.3)) for kind in (float, numpy.float64)))
+    assert float(norm) == float(other_norm) and norm.dtype == other_norm.dtype == np.float32
+    assert all(np.array_equal(grad, expected) for grad, expected in zip(other, one, strict=True))
+
+
+def exact_norm(grads):
+    """In integers of any size, so that nothing overflows or is rounded before the root."""
+    total = sum(fractions.Fraction(number)**2 for grad in grads for number in np.to_cpu(grad).ravel().tolist())
+    scale = 2**2000  # a root of whole numbers has no range
+    return float(fractions.Fraction(math.isqrt(int(total * scale**2)), scale))
+
+
+@pytest.mark.parametrize("dtype, sizes", [(np.float32, [1e-30, 1e-23, 1e18, 1e20, 3e37]),
+                                          (np.float64, [1e-200, 1e-165, 1e153, 1e160, 1e307])])
+def test_a_norm_whose_square_the_dtype_cannot_hold(dtype, sizes):
+    with np.errstate(all="raise") if np.backend == "numpy" else contextlib.nullcontext():
+        for size in sizes:
+            grads = [(size * RNG.standard_normal(shape)).astype(dtype) for shape in ((4, 5), (3,))]
+            grads[0] = np.ascontiguousarray(grads[0].T).T
+            norm = global_norm(grads)
+            assert norm.dtype == dtype and float(norm) == pytest.approx(exact_norm(grads), rel=1e-5, abs=0)
+
+
+def test_gradients_of_a_huge_norm_are_clipped_and_not_lost():
+    before = [np.array([3e30, -4e25], dtype=np.float32), np.array([[4e30]], dtype=np.float32)]
+    grads = [grad.copy() for grad in before]
+    assert float(clip_grads(grads, 2.5)) == pytest.approx(5e30, rel=1e-6)
+    np.testing.assert_allclose(grads[0], numpy.array([1.5, -2e-5]), rtol=1e-5)
+    np.testing.assert_allclose(grads[1], numpy.array([[2.0]]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_stays_seen(wrong):
+    grads = [np.array([1.0, wrong]), np.ones(3)]
+    norm = float(global_norm(grads))
+    assert math.isnan(norm) if math.isnan(wrong) else norm == math.inf
+    with numpy.errstate(invalid="ignore"):
+        clip_grads(grads, 1.0)
+    assert np.isnan(grads[0]).any()
+
+
+def test_an_ordinary_norm_is_that_of_the_plain_formula(device):
+    if device == "cpu":
+        grads = [RNG.standard_normal(shape).astype(np.float32) for shape in ((40, 50), (7,))]
+        assert global_norm(grads) == np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
 
 
 def test_gradients_within_the_norm_are_not_written_to(device):
