@@ -149,14 +149,20 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, numpy.ndarray]:
     Parameters
     ----------
     sequences : list of ndarray (T_n, ...)
-        Of NumPy or of the backend in use.
+        Of NumPy or of the backend in use; one dtype, and equal axes behind the first.
 
     Returns
     -------
     xs : ndarray (N, T, ...)
         Of the same kind; zeros behind each sequence's end.
     lengths : numpy.ndarray of int (N,)
+
+    Raises
+    ------
+    ValueError
+        There is no sequence, one has no step, or they differ in more than their length.
     """
+    _expect_alike(sequences)
     lengths = numpy.array([len(sequence) for sequence in sequences])  # (N,)
     first = sequences[0]
     xp = numpy if isinstance(first, numpy.ndarray) else np
@@ -164,6 +170,21 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, numpy.ndarray]:
     for n, sequence in enumerate(sequences):
         xs[n, :len(sequence)] = sequence
     return xs, lengths
+
+
+def _expect_alike(sequences):
+    """Check that sequences fit into one batch."""
+    if len(sequences) == 0:
+        raise ValueError("pad: there is no sequence, wanted at least one")
+    first = sequences[0]
+    trailing = "".join(f", {size}" for size in getattr(first, "shape", ())[1:])
+    for n, sequence in enumerate(sequences):
+        if not isinstance(sequence, (numpy.ndarray, np.ndarray)) or type(sequence) is not type(first):
+            raise ValueError(f"pad: sequence {n} is a {type(sequence).__name__}, wanted arrays of one library")
+        is_alike = sequence.shape[1:] == first.shape[1:] and sequence.dtype == first.dtype
+        if not is_alike or not sequence.ndim or not len(sequence):
+            raise ValueError(f"pad: sequence {n} is {sequence.dtype} of shape {sequence.shape}, wanted {first.dtype} "
+                             f"of shape (T{trailing}) as the first one, T at least 1")
 
 
 def mask(lengths: ArrayLike, N: int, T: int, dtype: DTypeLike) -> Array:

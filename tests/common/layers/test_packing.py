@@ -168,6 +168,32 @@ def test_pad_leaves_sequences_where_they_are():
         assert type(xs) is library.ndarray and xs.tolist() == [[4, 5], [6, 0]]
 
 
+@pytest.mark.parametrize("shapes, dtypes, message", [
+    ([], [], "there is no sequence, wanted at least one$"),
+    ([(2, 3), (4, 2)], "ff", r"sequence 1 is float32 of shape \(4, 2\), wanted float32 of shape \(T, 3\) as the"),
+    ([(2, 3), (4, 3, 1)], "ff", r"sequence 1 is float32 of shape \(4, 3, 1\), wanted"),
+    ([(2, 3), (4, 1)], "ff", r"sequence 1 is float32 of shape \(4, 1\), wanted"),  # it could be broadcast
+    ([(2,), (4, 3)], "ff", r"sequence 1 is float32 of shape \(4, 3\), wanted float32 of shape \(T\) as"),
+    ([(2, 3), (2, 3), (2, 3)], "ffd", "sequence 2 is float64 of shape .*, wanted float32 of shape"),
+    ([(2,), (2,)], "if", "sequence 1 is float32 of shape .*, wanted int32"),
+    ([(2,), (2,)], "li", "sequence 1 is int32 of shape .*, wanted int64"),
+    ([(2, 3), (0, 3)], "ff", r"sequence 1 is float32 of shape \(0, 3\), wanted float32 of shape .*, T at least 1$"),
+    ([()], "f", r"sequence 0 is float32 of shape \(\), wanted"),
+])
+def test_sequences_that_make_no_batch_are_refused(shapes, dtypes, message):
+    with pytest.raises(ValueError, match=f"^pad: {message}"):
+        pad([np.ones(shape, dtype=np.dtype(dtype)) for shape, dtype in zip(shapes, dtypes, strict=True)])
+
+
+def test_pad_takes_arrays_of_one_library():
+    for sequences in ([[1, 2], [3]], [np.array([1, 2]), [3]]):
+        with pytest.raises(ValueError, match=r"^pad: sequence \d is a list, wanted arrays of one library$"):
+            pad(sequences)
+    if np.backend != "numpy":
+        with pytest.raises(ValueError, match=r"^pad: sequence 1 is a ndarray, wanted arrays of one library$"):
+            pad([np.array([1, 2]), numpy.array([3])])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_mask_is_one_at_real_steps(dtype):
     found = mask([2, 3, 1], 3, 3, dtype)
