@@ -38,7 +38,9 @@ def layer_case(layer: Callable[..., Any], variant: str, weights: dict[str, Array
         dx = layer.backward(upstream["y"])
         return {"x": dx} if x.dtype.kind == "f" else {}
 
-    return _case(layer, variant, weights, options, {"x": x}, forward, backward)
+    case = _case(layer, variant, weights, options, {"x": x}, forward, backward)
+    case.lengths = (forward_options or {}).get("lengths")
+    return case
 
 
 def loss_case(layer: Callable[..., Any], variant: str, weights: dict[str, Array], x: Array, t: Array,
@@ -142,7 +144,9 @@ def sequence_case(layer: Callable[..., Any], variant: str, weights: dict[str, Ar
         dxs = layer.backward(upstream["hs"], **{f"d{name}": upstream[f"final {name}"] for name in final})
         return {"xs": dxs} | {f"initial {name}": getattr(layer, f"d{name}") for name in states}
 
-    return _case(layer, variant, weights, options, {"xs": xs} | initial, forward, backward)
+    case = _case(layer, variant, weights, options, {"xs": xs} | initial, forward, backward)
+    case.lengths = (forward_options or {}).get("lengths")
+    return case
 
 
 def stack_case(layer: type, variant: str, sizes: tuple[Any, ...], xs: Array, states: dict[str, Array],
@@ -179,7 +183,7 @@ def stack_case(layer: type, variant: str, sizes: tuple[Any, ...], xs: Array, sta
         gradients = layer.backward(*(upstream[name] for name in ("output", *final)))
         return dict(zip(("xs", *initial), gradients, strict=True))
 
-    return Case(layer.__name__, variant, build, {"xs": xs} | initial, forward, backward)
+    return Case(layer.__name__, variant, build, {"xs": xs} | initial, forward, backward, lengths=lengths)
 
 
 def model_case(name: str, variant: str, build: Callable[[], Any], xs: Array, ts: Array,

@@ -264,9 +264,11 @@ def bidirectional_of_two_layers(draw):
         arrays = list(weights.values())
         return TimeBidirectional(TimeRNN(*arrays[:3]), TimeRNN(*arrays[3:]))
 
-    case = sequence_case(joined, "of two TimeRNN", draw.two_recurrent(1), draw.normal(N, T, D))
-    case.layer = "TimeBidirectional"
-    yield case
+    for case in (sequence_case(joined, "of two TimeRNN", draw.two_recurrent(1), draw.normal(N, T, D)),
+                 sequence_case(joined, "of two TimeRNN, lengths", draw.two_recurrent(1), draw.normal(3, T, D),
+                               final=(), forward_options={"lengths": [2, 3, 1]})):
+        case.layer = "TimeBidirectional"
+        yield case
 
 
 @layer

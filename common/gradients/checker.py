@@ -58,6 +58,8 @@ class Case:
         Names of floating inputs that have no gradient; integers never have one.
     single_backward : bool
         Whether the layer documents that a second backward after one forward raises.
+    lengths : list of int or None
+        Real steps of each sequence, where the layer is told them.
     """
 
     layer: str
@@ -69,6 +71,7 @@ class Case:
     param_names: tuple = ()
     constants: tuple = ()
     single_backward: bool = False
+    lengths: list[int] | None = None
 
 
 @dataclass
@@ -192,16 +195,27 @@ def numerical_gradient(function: Callable[[], Any], array: Array, upstream: floa
     Raises
     ------
     ValueError
-        The array is not float64.
+        The array is not float64, or elements of it overlap in memory, so that none can be changed alone.
     """
     if array.dtype != np.float64:
         raise ValueError(f"numerical_gradient: the array is {array.dtype}, wanted float64")
+    if overlaps_itself(array):
+        raise ValueError(f"numerical_gradient: elements of the array, of shape {array.shape} and strides "
+                         f"{array.strides}, overlap in memory: take a copy")
     gradient = numpy.empty(array.shape)
     for index in numpy.ndindex(*array.shape):
         here = step * max(1.0, abs(float(array[index])))
         change = first_order_change(function, array, index, here)
         gradient[index] = float(np.asarray(upstream * change).sum()) / here
     return gradient
+
+
+def overlaps_itself(array: Array) -> bool:
+    """Whether two elements of an array share memory, as in views that `broadcast_to` or `as_strided` made."""
+    starts = numpy.zeros(1, dtype=int)  # of each element, in bytes from the first one
+    for size, stride in zip(array.shape, array.strides):
+        starts = numpy.add.outer(starts, numpy.arange(size) * stride).reshape(-1)
+    return bool((numpy.diff(numpy.sort(starts)) < array.itemsize).any())
 
 
 def first_order_change(function: Callable[[], Any], array: Array, index: Any, step: float | Array) -> Any:
@@ -241,7 +255,7 @@ def check(case: Case, seed: int = 0, directions: int = 2, elements: bool = True)
     Raises
     ------
     ValueError
-        A parameter or a floating input is not float64.
+        A parameter or a floating input is not float64, or elements of it overlap in memory.
     """
     random_state = np.random_state()
     try:
@@ -284,6 +298,8 @@ class _Check:
         for name, array in (self.params | self.float_inputs).items():
             if array.dtype != np.float64:
                 raise ValueError(f"{case.layer}: {name} is {array.dtype}, a gradient check needs float64")
+            if overlaps_itself(array):
+                raise ValueError(f"{case.layer}: elements of {name} overlap in memory, a gradient check needs a copy")
         self.result = Result(case, seed)
         self.upstream = {name: self._draw(output.shape) for name, output in self.forward().items()}
 

@@ -18,9 +18,9 @@ from common.gradient_check import main
 from common.gradients import cases as gradient_cases
 from common.gradients.adapters import check_model, layer_case, loss_case, model_case, sequence_case, step_case
 from common.gradients.cases import D, Draw, H, N, T, V, layer_cases
-from common.gradients.checker import Case, assert_gradients, check, relative_error, table
+from common.gradients.checker import Case, assert_gradients, check, numerical_gradient, relative_error, table
 from common.layers.base import Layer
-from common.layers.dense import Affine, Embedding, Softmax
+from common.layers.dense import Affine, Embedding, MatMul, Softmax
 from common.layers.losses import SoftmaxWithLoss
 from common.layers.lstm import LSTM, TimeLSTM
 from common.layers.recurrent import RecurrentLayer
@@ -489,3 +489,36 @@ def test_the_command_line_checks_on_the_device_it_is_given(device, monkeypatch):
 def test_wrong_use_of_the_command_line(capsys, flag, value):
     assert main([flag, value]) == 2
     assert flag in capsys.readouterr().err
+
+
+def strided(shape, strides):
+    """A writeable view (in bytes) of a few numbers."""
+    return numpy.lib.stride_tricks.as_strided(numpy.arange(40.0), shape, strides)
+
+
+@pytest.mark.parametrize("shape, strides", [
+    ((3, 4), (0, 8)), ((3, 4), (8, 0)), ((3, 4), (8, 8)), ((3, 4), (24, 8)), ((2, 3, 4), (96, 32, 4)), ((5,), (0,)),
+    ((5,), (4,))])
+def test_an_array_that_overlaps_itself_is_refused(shape, strides):
+    """Each of its numbers is several elements, so none has a derivative of its own."""
+    array = strided(shape, strides)
+    with pytest.raises(ValueError, match=r"^numerical_gradient: elements of the array, of shape .*, overlap in memory"):
+        numerical_gradient(lambda: (array * array).sum(), array)
+
+
+@pytest.mark.parametrize("shape, strides", [
+    ((3, 4), (32, 8)), ((3, 4), (8, 24)), ((3, 2), (16, 8)), ((2, 3), (8, 16)), ((1, 4), (0, 8)), ((), ()),
+    ((0, 3), (0, 0))])
+def test_an_array_with_gaps_or_in_another_order_is_taken(shape, strides):
+    array = strided(shape, strides)
+    numpy.testing.assert_allclose(numerical_gradient(lambda: (array * array).sum(), array), 2 * array, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["W", "x"])
+def test_a_case_whose_array_overlaps_itself_is_refused(name):
+    arrays = {"W": numpy.ones((4, 5)), "x": numpy.ones((2, 4))}
+    arrays[name] = strided(arrays[name].shape, (0, 8))
+    case = layer_case(MatMul, "overlapping", {"W": arrays["W"]}, arrays["x"])
+    for elements in (True, False):
+        with pytest.raises(ValueError, match=f"^MatMul: elements of {name} overlap in memory, a gradient check needs"):
+            check(case, elements=elements)
