@@ -57,6 +57,28 @@ def softmax(x: Array) -> Array:
     return y
 
 
+def ids_of_one_hot(t: Array, name: str) -> Array:
+    """Return the id (...) that each row of one-hot targets (..., V) stands for.
+
+    On a GPU the host waits for the check. A training step has ids as targets, and none of this.
+
+    Parameters
+    ----------
+    t : ndarray (..., V)
+        Numbers or booleans.
+    name : str
+        What the error message calls them.
+
+    Raises
+    ------
+    ValueError
+        A row holds anything but a single 1 and zeros, as soft targets and those of several labels do.
+    """
+    if not (((t == 0) | (t == 1)).all() and ((t == 1).sum(axis=-1) == 1).all()):
+        raise ValueError(f"{name} of shape {t.shape} are not one-hot, wanted a single 1 and zeros in each row, or ids")
+    return t.argmax(axis=-1)
+
+
 def cross_entropy_error(y: Array, t: Array) -> float:
     """Mean cross entropy of predicted probabilities, in nats.
 
@@ -73,8 +95,21 @@ def cross_entropy_error(y: Array, t: Array) -> float:
     Returns
     -------
     float
+
+    Raises
+    ------
+    ValueError
+        The targets fit neither form: soft or of several labels, of another number of rows, or ids out of range.
     """
-    y = y.reshape(-1, y.shape[-1])  # (N, V)
-    t = t.argmax(axis=-1).reshape(-1) if t.size == y.size else t.reshape(-1)  # (N,)
+    name = "cross_entropy_error: targets"
+    rows = y.reshape(-1, y.shape[-1])  # (N, V)
+    if t.shape in (y.shape, rows.shape):
+        t = ids_of_one_hot(t, name)
+    y, t = rows, t.reshape(-1)  # (N, V), (N,)
+    if t.dtype.kind not in "iu" or len(t) != len(y) or not len(y):
+        raise ValueError(f"{name} are {t.dtype} of shape {t.shape}, wanted one-hot rows of shape {y.shape}, or "
+                         f"integers of shape ({len(y)},)")
+    if t.min() < 0 or t.max() >= y.shape[1]:
+        raise ValueError(f"{name} go from {t.min()} to {t.max()}, wanted 0 to {y.shape[1] - 1}")
     likelihood = y[np.arange(len(y)), t]  # (N,)
     return -np.log(np.maximum(likelihood, np.finfo(y.dtype).tiny)).mean()

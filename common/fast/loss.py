@@ -5,7 +5,7 @@ from common.device.ids import Ids
 from common.fast.buffers import Buffers
 from common.fast.threads import run_parallel, worker_count
 from common.layers.base import Layer
-from common.layers.losses import scaled, targets_and_weights
+from common.layers.losses import scaled, targets_and_weights, where_counted
 from common.np import Array, np
 
 BLOCK = 8_000_000  # scores of one block: 800 rows of a vocabulary of 10,000, 32 MB
@@ -36,6 +36,8 @@ class TimeAffineSoftmaxWithLoss(Layer):
 
     def __init__(self, W: Array, b: Array) -> None:
         super().__init__(W, b)
+        self.expect("W", W, ("H", "V"))
+        self.expect("b", b, W.shape[1:])
         self.sizes = dict(zip("HV", W.shape))
         self.buffers = Buffers()
 
@@ -46,7 +48,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
         ----------
         xs : ndarray (N, T, H)
         ts : ndarray of int (N, T)
-            Targets equal to `ignore_label` do not count.
+            Targets equal to `ignore_label` do not count, whatever xs is there.
         gradients : bool
             False leaves them out; `backward` then raises.
 
@@ -60,13 +62,11 @@ class TimeAffineSoftmaxWithLoss(Layer):
         H, V = W.shape
         self.expect("xs", xs, ("N", "T", H))
         targets, weights = targets_and_weights(self, ts, xs, V)  # (n,), (n,)
-        rows = xs.reshape(-1, H)  # (n, H)
+        rows = where_counted(self, xs, ts).reshape(-1, H)  # (n, H)
         dxs = np.empty(rows.shape, dtype=rows.dtype)  # (n, H)
         losses = np.empty(len(rows), dtype=rows.dtype)  # (n,)
         block_dW = self._like_dW("block dW")  # (H, V)
 
-        if gradients and not len(rows):
-            dW[...], db[...] = 0, 0
         step = max(LEAST_ROWS, BLOCK // V)
         for start in range(0, len(rows), step):
             block = slice(start, start + step)

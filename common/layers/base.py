@@ -77,7 +77,7 @@ class Layer:
             What the error message calls it.
         array : ndarray
         shape : tuple of int or str
-            A number must match; a letter stands for any size, and `...` for any leading axes.
+            A number must match; a letter stands for any size but 0, and `...` for any leading axes.
         dtype : dtype, optional
             The dtype it must have: by default that of the parameters, and for a layer without
             parameters any floating one.
@@ -85,18 +85,19 @@ class Layer:
         Raises
         ------
         ValueError
-            It is no array of the backend in use, or its shape or dtype is not the layer's.
+            It is no array of the backend in use, its shape or dtype is not the layer's, or it is empty.
         """
         if not isinstance(array, np.ndarray) or self.params and not isinstance(self.params[0], np.ndarray):
             self._expect_array(name, array)
-        wanted = array.shape[:max(0, array.ndim + 1 - len(shape))] + shape[1:] if shape[0] is ... else shape
+        wanted = array.shape[:max(0, array.ndim + 1 - len(shape))] + shape[1:] if shape[:1] == (...,) else shape
         wrong = [size for size, want in zip(array.shape, wanted) if size != want and not isinstance(want, str)]
         dtype = dtype or (self.params[0].dtype if self.params else array.dtype)
-        if wrong or array.ndim != len(wanted) or array.dtype != dtype or dtype.kind != "f":
+        if wrong or array.ndim != len(wanted) or array.dtype != dtype or dtype.kind != "f" or not array.size:
             sizes = ", ".join("..." if size is ... else str(size) for size in shape)
             kind = dtype if dtype.kind == "f" else "a floating dtype"
             raise ValueError(
-                f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted {kind} of shape ({sizes})")
+                f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted {kind} of shape ({sizes})"
+                f"{_not_empty(array)}")
 
     def expect_ids(self, name: str, ids: Array | Ids, shape: tuple[int, ...], size: int) -> Array:
         """Check one array of ids: integers from 0 to size - 1 of a given shape.
@@ -116,7 +117,7 @@ class Layer:
         Raises
         ------
         ValueError
-            It is no integer array of the backend in use, of another shape, or an id is out of range.
+            It is no integer array of the backend in use, of another shape or empty, or an id is out of range.
         """
         array = self.expect_integers(name, ids, shape)
         if not (isinstance(ids, Ids) and ids.lie_in(0, size - 1)):
@@ -124,12 +125,13 @@ class Layer:
         return array
 
     def expect_integers(self, name: str, ids: Array | Ids, shape: tuple[int, ...]) -> Array:
-        """Check that ids are integers of a given shape, and return their array."""
+        """Check that ids are integers of a given shape and not none at all, and return their array."""
         array = ids_array(ids)
         self._expect_array(name, array)
-        if array.dtype.kind not in "iu" or array.shape != shape:
+        if array.dtype.kind not in "iu" or array.shape != shape or not array.size:
             raise ValueError(
-                f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted integers of shape {shape}")
+                f"{self._name}: {name} is {array.dtype} of shape {array.shape}, wanted integers of shape {shape}"
+                f"{_not_empty(array)}")
         return array
 
     def expect_range(self, name: str, ids: Array, size: int) -> None:
@@ -148,6 +150,10 @@ class Layer:
         if self.cache is None:
             raise ValueError(f"{self._name}: backward needs a forward in training mode before it")
         return self.cache
+
+
+def _not_empty(array):
+    return "" if array.size else ", with none of them 0"
 
 
 def _kind(array):

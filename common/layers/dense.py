@@ -16,6 +16,7 @@ class MatMul(Layer):
 
     def __init__(self, W: Array) -> None:
         super().__init__(W)
+        self.expect("W", W, ("D", "H"))
         self.sizes = dict(zip("DH", W.shape))
 
     def forward(self, x: Array) -> Array:
@@ -79,6 +80,7 @@ class Embedding(Layer):
 
     def __init__(self, W: Array) -> None:
         super().__init__(W)
+        self.expect("W", W, ("V", "D"))
         self.sizes = dict(zip("VD", W.shape))
 
     def forward(self, idx: Array | Ids) -> Array:
@@ -156,10 +158,10 @@ class Dropout(Layer):
 
 
 def checked_dropout_ratio(ratio: float) -> float:
-    """Return `ratio`, or raise a ValueError when it is not in [0, 1)."""
+    """Return `ratio` as a Python float, or raise a ValueError when it is not in [0, 1)."""
     if not 0 <= ratio < 1:
         raise ValueError(f"dropout_ratio is {ratio}, wanted a number in [0, 1)")
-    return ratio
+    return float(ratio)  # with a float64 of NumPy's, float32 arrays would become float64
 
 
 class Sigmoid(Layer):

@@ -1,8 +1,8 @@
 """Losses: the last layer of a network in training, from scores to one number."""
 from typing import Any
 
-from common.device.ids import Ids
-from common.functions import sigmoid
+from common.device.ids import Ids, ids_array
+from common.functions import ids_of_one_hot, sigmoid
 from common.layers.base import Layer
 from common.np import Array, np
 
@@ -27,25 +27,30 @@ class SoftmaxWithLoss(Layer):
         x : ndarray (N, V)
             Scores.
         t : ndarray of int (N,), or one-hot (N, V)
-            Targets. Rows whose target is `ignore_label` do not count.
+            Targets. Rows whose target is `ignore_label` do not count, whatever their scores are.
 
         Returns
         -------
         0-d array or NumPy scalar
             Nats; 0 when no row counts.
+
+        Raises
+        ------
+        ValueError
+            Targets of the shape (N, V) are not one-hot: probabilities, or several ones in a row.
         """
         self.expect("x", x, (..., "V"))
         if getattr(t, "shape", None) == x.shape:
-            t = self._expect_array("targets", t).argmax(axis=-1)
-        scores = x.reshape(-1, x.shape[-1])  # (n, V)
+            t = ids_of_one_hot(self._expect_array("targets", t), f"{self._name}: targets")
         targets, weights = targets_and_weights(self, t, x)  # (n,), (n,)
+        scores = where_counted(self, x, t).reshape(-1, x.shape[-1])  # (n, V)
         rows = np.arange(len(targets))  # (n,)
         x_max = scores.max(axis=1, keepdims=True)  # (n, 1)
         shifted = scores - x_max  # (n, V)
         target_scores = shifted[rows, targets]  # (n,)
         np.exp(shifted, out=shifted)
         totals = shifted.sum(axis=1)  # (n,)
-        self.cache = x, rows, targets, weights, x_max, totals
+        self.cache = x.shape, scores, rows, targets, weights, x_max, totals
         return ((np.log(totals) - target_scores) * weights).sum()
 
     def backward(self, dout: float | Array = 1) -> Array:
@@ -56,13 +61,13 @@ class SoftmaxWithLoss(Layer):
         dout : float or 0-d array
             Gradient of whatever is minimised with respect to this loss.
         """
-        x, rows, targets, weights, x_max, totals = self.recall()
+        shape, scores, rows, targets, weights, x_max, totals = self.recall()
         weights = scaled(weights, dout)  # (n,)
-        dx = x.reshape(-1, x.shape[-1]) - x_max  # (n, V)
+        dx = scores - x_max  # (n, V)
         np.exp(dx, out=dx)
         dx *= (weights / totals)[:, None]
         dx[rows, targets] -= weights
-        return dx.reshape(x.shape)
+        return dx.reshape(shape)
 
 
 def targets_and_weights(layer: Any, t: Array | Ids, x: Array, V: int | None = None) -> tuple[Array, Array]:
@@ -97,6 +102,33 @@ def targets_and_weights(layer: Any, t: Array | Ids, x: Array, V: int | None = No
     if not (isinstance(t, Ids) and t.lie_in(-1 if layer.ignore_label == -1 else 0, V - 1)):
         layer.expect_range("targets", ts, V)
     return ts, weights
+
+
+def where_counted(layer: Any, x: Array, t: Array | Ids) -> Array:
+    """Select the rows of x whose target counts: zeros in place of the others, whose NaN a weight of 0 would keep.
+
+    Parameters
+    ----------
+    layer : Layer
+        With an `ignore_label`, the target that does not count, or None.
+    x : ndarray (..., D)
+    t : ndarray of int or Ids (...)
+        Of another shape, it selects nothing: it is for the loss to refuse.
+
+    Returns
+    -------
+    ndarray (..., D)
+        x itself where all rows are known to count.
+    """
+    label = layer.ignore_label
+    if label is None or isinstance(t, Ids) and not t.low <= label <= t.high:
+        return x
+    if getattr(t, "shape", None) != x.shape[:-1]:
+        return x
+    is_counted = ids_array(t) != label  # (...)
+    if np.backend == "numpy" and is_counted.all():  # a GPU would have to be waited for
+        return x
+    return np.where(is_counted[..., None], x, 0)
 
 
 class SigmoidWithLoss(Layer):
@@ -200,7 +232,7 @@ class OutputWithLoss(Layer):
         """
         self.expect("xs", xs, (..., len(self.params[0])))
         self.cache = gradients or None
-        return self.loss_layer.forward(self.output.forward(xs), ts)
+        return self.loss_layer.forward(self.output.forward(where_counted(self.loss_layer, xs, ts)), ts)
 
     def backward(self, dout: float | Array = 1) -> Array:
         """Set the gradients of the output layer, and return dxs."""

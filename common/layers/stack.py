@@ -52,8 +52,9 @@ class TimeStack(Layer):
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"TimeStack: cell is {cell!r}, wanted one of {', '.join(CELLS)}")
-        if num_layers < 1:
-            raise ValueError(f"TimeStack: num_layers is {num_layers}, wanted at least 1")
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if size < 1:
+                raise ValueError(f"TimeStack: {name} is {size}, wanted at least 1")
         self.dropout = checked_dropout_ratio(dropout)
         self.hidden_size, self.bidirectional, self.batch_first = hidden_size, bidirectional, batch_first
         directions = 2 if bidirectional else 1

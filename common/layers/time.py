@@ -28,6 +28,8 @@ class TimeAffine(Layer):
 
     def __init__(self, W: Array, b: Array) -> None:
         super().__init__()
+        self.expect("W", W, ("D", "M"))
+        self.expect("b", b, W.shape[1:])
         self.affine = Affine(W, b)
         self.params, self.grads = self.affine.params, self.affine.grads
         self.sizes = dict(zip("DM", W.shape))
@@ -138,14 +140,15 @@ class TimeMask(Layer):
         """Map xs (N, T, D) to xs with zeros from step lengths[n] of sequence n on."""
         self.expect("xs", xs, ("N", "T", "D"))
         N, T, _ = xs.shape
-        self.cache = mask(lengths, N, T, xs.dtype)[:, :, None], xs.shape  # (N, T, 1)
-        return xs * self.cache[0]
+        real = mask(lengths, N, T, bool)[:, :, None]  # (N, T, 1)
+        self.cache = real, xs.shape, xs.dtype
+        return np.where(real, xs, 0)  # (N, T, D), not a product: NaN * 0 is NaN
 
     def backward(self, dout: Array) -> Array:
         """Map dy (N, T, D) to dy with zeros at the padding."""
-        real, shape = self.recall()
-        self.expect("dout", dout, shape, real.dtype)
-        return dout * real
+        real, shape, dtype = self.recall()
+        self.expect("dout", dout, shape, dtype)
+        return np.where(real, dout, 0)  # (N, T, D)
 
 
 class TimeSoftmaxWithLoss(SoftmaxWithLoss):

@@ -1,6 +1,7 @@
 import decimal
 import math
 
+import numpy
 import pytest
 from any_device import np
 from hypothesis import given
@@ -78,6 +79,28 @@ def test_cross_entropy_of_ids_one_hot_and_a_single_row():
 def test_cross_entropy_of_a_zero_probability_is_finite(dtype):
     loss = cross_entropy_error(np.array([[0, 1]], dtype=dtype), np.array([0]))
     assert float(loss) == pytest.approx(-math.log(np.finfo(dtype).tiny), rel=1e-6)
+
+
+@pytest.mark.parametrize("t, message", [
+    (numpy.array([[0.3, 0.7, 0], [0, 1, 0]]), r"targets of shape \(2, 3\) are not one-hot, wanted a single 1 and"),
+    (numpy.array([[0, 1, 1], [0, 1, 0]]), "targets .* are not one-hot"),
+    (numpy.array([[0, 0, 0], [0, 1, 0]]), "targets .* are not one-hot"),
+    (numpy.array([[0, 2, 0], [0, 1, 0]]), "targets .* are not one-hot"),
+    (numpy.array([[numpy.nan, 1, 0], [0, 1, 0]]), "targets .* are not one-hot"),
+    (numpy.array([1.0, 2.0]), r"targets are float64 of shape \(2,\), wanted one-hot rows of shape \(2, 3\), or"),
+    (numpy.array([1, 2, 0]), r"targets are int64 of shape \(3,\)"),
+    (numpy.array([1, 2, 0, 1, 2, 0]), r"targets are int64 of shape \(6,\)"),
+    (numpy.array([1, 3]), "targets go from 1 to 3, wanted 0 to 2"),
+    (numpy.array([1, -1]), "targets go from -1 to 1, wanted 0 to 2"),
+])
+def test_cross_entropy_refuses_targets_of_neither_form(t, message):
+    with pytest.raises(ValueError, match=f"^cross_entropy_error: {message}"):
+        cross_entropy_error(np.array([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]]), np.to_device(t))
+
+
+def test_cross_entropy_of_no_row_is_refused():
+    with pytest.raises(ValueError, match=r"^cross_entropy_error: targets are int64 of shape \(0,\)"):
+        cross_entropy_error(np.ones((0, 3)), np.zeros(0, dtype=int))
 
 
 def test_cross_entropy_of_one_hot_rows_with_different_targets():

@@ -1,6 +1,7 @@
 """What every layer promises, for every case of the gradient checker, and the base class itself."""
 import contextlib
 import functools
+import inspect
 import re
 
 import numpy
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.usefixtures("device")
 
 NAMES = [f"{case.layer}-{case.variant}" for case in layer_cases(1)]
 every_case = pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
+
+
+def cases_where(holds):
+    """Run a test on the cases for which `holds(case)`."""
+    numbers = [i for i, case in enumerate(layer_cases(1)) if holds(case)]
+    return pytest.mark.parametrize("number", numbers, ids=[NAMES[i] for i in numbers])
 
 
 @functools.cache
@@ -204,6 +211,144 @@ def test_expect_names_the_layer_what_it_got_and_what_it_wanted():
         layer.expect("x", [[1.0]], (..., 1))
 
 
+def names_in(layer):
+    """What matches the beginning of a message of a layer, or of one inside it."""
+    return rf"^({'|'.join({type(layer).__name__, *re.findall(r'([A-Za-z]+)[(]', repr(layer))})}): "
+
+
+def first_of(case):
+    return next(iter(case.inputs.values()))
+
+
+def assert_empty_is_refused(case, axis):
+    """Cut each input to size 0 along an axis, as far as it has that axis of the first one."""
+    layer, shape = case.build(), first_of(case).shape[:axis + 1]
+    inputs = {name: array[(slice(None),) * axis + (slice(0),)] if array.shape[:axis + 1] == shape else array
+              for name, array in case.inputs.items()}
+    assert not next(iter(inputs.values())).size
+    with pytest.raises(ValueError, match=names_in(layer)):
+        case.forward(layer, inputs)
+
+
+@every_case
+def test_a_batch_of_no_sequence_is_refused(case):
+    assert_empty_is_refused(case, axis=0)
+
+
+@cases_where(lambda case: first_of(case).ndim > 1)
+def test_a_batch_of_no_step_is_refused(case):
+    assert_empty_is_refused(case, axis=1)
+
+
+MADE_OF_LAYERS = "OutputWithLoss", "TimeStack", "TimeBidirectional"
+
+
+@cases_where(lambda case: case.build().params and case.layer not in MADE_OF_LAYERS)
+def test_weights_of_other_dimensions_or_that_do_not_fit_are_refused(case):
+    layer = case.build()
+    kind = type(layer)
+    options = {"reset_after": True} if "reset after" in case.variant else {}
+    kind(*layer.params, **options)
+    for i, param in enumerate(layer.params):
+        wrong = [param[..., 0], param[None], param[:0]]
+        if len(layer.params) > 1:
+            wrong.append(np.concatenate((param, param[..., :1]), axis=-1))
+        for array in wrong:
+            with pytest.raises(ValueError, match=rf"{names_in(layer)}.* is float64 of shape .*, wanted float64 of"):
+                kind(*layer.params[:i], array, *layer.params[i + 1:], **options)
+
+
+def layers_with(argument):
+    """Return the classes of the cases whose forward takes an argument of this name."""
+    return {case.layer for case in layer_cases() if argument in inspect.signature(case.build().forward).parameters}
+
+
+def test_every_layer_that_takes_lengths_has_a_case_with_some():
+    assert layers_with("lengths") == {case.layer for case in layer_cases() if case.lengths is not None}
+    assert len(layers_with("lengths")) >= 12
+
+
+def spoiled(array, unused, garbage):
+    """Return an array (N, T, ...) with garbage where `unused` (N, T) is true."""
+    return np.where(unused.reshape(*unused.shape, *(1 for _ in array.shape[2:])), garbage, array)
+
+
+def assert_equal_arrays(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@cases_where(lambda case: case.lengths is not None)
+@pytest.mark.parametrize("garbage", [numpy.nan, numpy.inf, -1e300])
+def test_what_stands_in_the_padding_changes_nothing(case, garbage):
+    xs, name = first_of(case), next(iter(case.inputs))
+    unused = np.arange(xs.shape[1]) >= np.array(case.lengths)[:, None]  # (N, T)
+    layer, other = case.build(), case.build()
+    outputs, gradients = forward_and_backward(case, layer)
+
+    np.seed(0)
+    found = case.forward(other, case.inputs | {name: spoiled(xs, unused, garbage)})
+    assert_equal_arrays(found, outputs)
+    upstream = {key: spoiled(G, unused, garbage) if G.shape[:2] == xs.shape[:2] else G
+                for key, G in upstream_for(outputs).items()}
+    found_gradients = case.backward(other, upstream)
+    assert_equal_arrays(found_gradients, gradients)
+    assert not found_gradients[name][unused].any()
+    assert_equal_arrays(dict(enumerate(other.grads)), dict(enumerate(layer.grads)))
+
+
+def ignore_label_of(layer):
+    return getattr(getattr(layer, "loss_layer", layer), "ignore_label", None)
+
+
+def ignored_steps(case):
+    """Return where the targets of a loss are the one that does not count, or None for any other layer."""
+    label, t = ignore_label_of(case.build()), case.inputs.get("t")
+    is_ids = label is not None and t is not None and t.ndim == next(iter(case.inputs.values())).ndim - 1
+    return t == label if is_ids and bool((t == label).any()) else None
+
+
+def test_every_loss_that_ignores_targets_has_a_case_with_some():
+    ignoring = {case.layer for case in layer_cases() if ignore_label_of(case.build()) is not None}
+    assert ignoring == {case.layer for case in layer_cases() if ignored_steps(case) is not None}
+    assert len(ignoring) >= 3
+
+
+@cases_where(lambda case: ignored_steps(case) is not None)
+@pytest.mark.parametrize("garbage", [numpy.nan, numpy.inf, -1e300])
+def test_what_stands_at_an_ignored_step_changes_nothing(case, garbage):
+    unused = ignored_steps(case)
+    layer, other, x = case.build(), case.build(), case.inputs["x"]
+    outputs, gradients = forward_and_backward(case, layer)
+    found = case.forward(other, case.inputs | {"x": spoiled(x, unused, garbage)})
+    assert_equal_arrays(found, outputs)
+    found_gradients = case.backward(other, upstream_for(outputs))
+    assert_equal_arrays(found_gradients, gradients)
+    assert not found_gradients["x"][unused].any()
+    assert_equal_arrays(dict(enumerate(other.grads)), dict(enumerate(layer.grads)))
+
+
+def is_softmax_loss(case):
+    layer = case.build()
+    return hasattr(getattr(layer, "loss_layer", layer), "ignore_label")
+
+
+@cases_where(is_softmax_loss)
+def test_targets_that_are_no_ids_are_one_hot_or_refused(case):
+    """Soft targets, those of several labels or of none, NaN; a loss that takes no one-hot targets refuses these too."""
+    x, layer = case.inputs["x"], case.build()
+    V = layer.params[0].shape[1] if layer.params else x.shape[-1]
+    good = numpy.eye(V)[numpy.zeros(x.shape[:-1], dtype=int)]  # (..., V)
+    for row in ([0.5, 0.5], [1, 1], [0, 0], [2, 0], [numpy.nan, 1], [-1, 1], [1, 1e-9]):
+        wrong = good.copy()
+        wrong[(0,) * (x.ndim - 1)][:2] = row
+        kinds = (float, int) if all(isinstance(number, int) for number in row) else (float,)
+        for kind in kinds:
+            with pytest.raises(ValueError, match=rf"{names_in(layer)}targets (of shape .* are not one-hot|is )"):
+                case.forward(case.build(), case.inputs | {"t": np.to_device(wrong.astype(kind))})
+
+
 def test_a_layer_without_parameters_takes_any_float_and_nothing_else():
     layer = Layer()
     layer.expect("x", np.zeros(2, dtype=np.float16), ("N",))
@@ -214,14 +359,15 @@ def test_a_layer_without_parameters_takes_any_float_and_nothing_else():
 def test_expect_ids():
     layer = Layer(np.zeros(3))
     layer.expect_ids("ids", np.array([0, 6]), (2,), 7)
-    layer.expect_ids("ids", np.array([], dtype=np.uint8), (0,), 7)
     for ids in ([0, 7], [-1, 3]):
         with pytest.raises(ValueError, match=f"^Layer: ids go from {ids[0]} to {ids[1]}, wanted 0 to 6$"):
             layer.expect_ids("ids", np.array(ids), (2,), 7)
     with pytest.raises(ValueError, match=r"ids is float64 of shape \(2,\), wanted integers of shape \(2,\)"):
         layer.expect_ids("ids", np.zeros(2), (2,), 7)
-    with pytest.raises(ValueError, match=r"wanted integers of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"wanted integers of shape \(3,\)$"):
         layer.expect_ids("ids", np.array([0, 1]), (3,), 7)
+    with pytest.raises(ValueError, match=r"wanted integers of shape \(0, 3\), with none of them 0$"):
+        layer.expect_ids("ids", np.zeros((0, 3), dtype=np.uint8), (0, 3), 7)
 
 
 def test_a_known_range_of_ids_is_believed_and_a_wider_one_looked_into():

@@ -210,6 +210,14 @@ def test_nothing_is_dropped_outside_training():
     assert np.array_equal(single.forward(xs)[0], build("lstm", num_layers=1).forward(xs)[0])
 
 
+@pytest.mark.parametrize("sizes, message", [
+    ((0, 3), "input_size is 0, wanted at least 1"), ((-4, 3), "input_size is -4"), ((4, 0), "hidden_size is 0"),
+    ((4, -3), "hidden_size is -3")])
+def test_a_size_below_1_is_refused(sizes, message):
+    with pytest.raises(ValueError, match=f"^TimeStack: {message}"):
+        TimeStack("rnn", *sizes)
+
+
 @pytest.mark.parametrize("options, message", [
     ({"cell": "lstmp"}, "TimeStack: cell is 'lstmp', wanted one of rnn, lstm, gru"),
     ({"num_layers": 0}, "TimeStack: num_layers is 0, wanted at least 1"),
