@@ -1,6 +1,8 @@
 """Gradients of shared weights, and clipping by the global norm."""
 import functools
 
+import numpy
+
 from common.np import Array, np
 
 
@@ -101,16 +103,21 @@ def global_norm(grads: list[Array]) -> Array:
     -------
     0-d array or NumPy scalar
     """
-    if np.backend != "numpy":  # nrm2 of cuBLAS scales by itself; to look at a norm would wait for it
-        return functools.reduce(np.hypot, (np.cublas.nrm2(np.ravel(grad)) for grad in grads))
-    with np.errstate(over="ignore"):
+    if np.backend != "numpy":  # to look at a norm would wait for it
+        return functools.reduce(np.hypot, [_nrm2(grad) for grad in grads] or [np.zeros(())])
+    with numpy.errstate(over="ignore"):
         norm = np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
         return norm if 0 < norm < np.inf else _scaled_norm(grads)
 
 
+def _nrm2(grad):
+    """Return the norm of one gradient by cuBLAS, which scales by itself and knows no float16."""
+    return np.cublas.nrm2(np.ravel(grad.astype(np.result_type(grad.dtype, np.float32), copy=False)))
+
+
 def _scaled_norm(grads):
     """Return the norm of gradients whose squares overflow or underflow, from their quotients by the largest number."""
-    largest = max((abs(grad).max(initial=0) for grad in grads), default=0.0)
+    largest = max((np.abs(grad).max() for grad in grads if grad.size), default=0.0)
     if not 0 < largest < np.inf:  # all are 0, or one is infinite or NaN
         return np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
     return largest * np.sqrt(sum(np.vdot(grad / largest, grad / largest) for grad in grads))

@@ -177,6 +177,17 @@ def test_clipping_keeps_the_dtype(dtype):
     assert float(norm) == pytest.approx(math.sqrt(6 * 9 + 5 * 16), rel=1e-6)
 
 
+def test_clipping_half_precision():
+    grads = [np.full((2, 3), 300, dtype=np.float16)]  # its square is too large for float16
+    assert float(clip_grads(grads, 1.0)) == pytest.approx(300 * math.sqrt(6), rel=1e-3)
+    assert grads[0].dtype == np.float16
+    np.testing.assert_allclose(grads[0], numpy.full((2, 3), 1 / math.sqrt(6)), rtol=2e-3)
+
+
+def test_clipping_nothing():
+    assert float(clip_grads([], 1.0)) == float(clip_grads([np.zeros((0, 3))], 1.0)) == 0
+
+
 def test_clipping_zero_gradients():
     grads = [np.zeros(3)]
     assert clip_grads(grads, 1.0) == 0
