@@ -329,6 +329,13 @@ def test_what_stands_at_an_ignored_step_changes_nothing(case, garbage):
     assert_equal_arrays(dict(enumerate(other.grads)), dict(enumerate(layer.grads)))
 
 
+@cases_where(lambda case: ignored_steps(case) is not None and "all" not in case.variant)
+def test_nan_at_a_step_that_counts_stays_seen(case):
+    counted, layer = ~ignored_steps(case), case.build()
+    assert all(np.isnan(y) for y in case.forward(
+        layer, case.inputs | {"x": spoiled(case.inputs["x"], counted, np.nan)}).values())
+
+
 def is_softmax_loss(case):
     layer = case.build()
     return hasattr(getattr(layer, "loss_layer", layer), "ignore_label")
