@@ -295,7 +295,7 @@ class _WatchRecurrent(_Watch):
         zeros = np.zeros((N, self.layer.hidden_size), dtype=dhs.dtype)  # (N, H)
         dstate = [zeros.copy() if each is None else each.copy() for each in (dh, dc)[:len(self.initial)]]
         self.recorded.grad_norms = {f"d{name}": numpy.zeros(T) for name in self.weight_names()}
-        for t in reversed(range(T)):
+        for t in reversed(range(len(self.cells))):
             rows, cell = self.running[t], self.cells[t]
             dstate[0][rows] += dhs[rows, t]
             dinputs = dict(zip(("dh", "dc"), (each[rows] for each in dstate)))
@@ -325,9 +325,9 @@ class _WatchRecurrent(_Watch):
 
 
 def _running(lengths, N, T):
-    """Return for each time step the sequences that still run, as indices."""
+    """Return for each time step, up to the last one of the longest sequence, those that still run, as indices."""
     lengths = numpy.full(N, T) if lengths is None else checked_lengths(lengths, N, T)
-    return [np.to_device(numpy.flatnonzero(lengths > t)) for t in range(T)]
+    return [np.to_device(numpy.flatnonzero(lengths > t)) for t in range(lengths.max())]
 
 
 def _numbered(name, arrays):

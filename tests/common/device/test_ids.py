@@ -40,7 +40,9 @@ def test_the_range_answers_without_a_look(low, high, inside):
 
 def test_no_ids_have_no_range():
     ids = known_ids(numpy.zeros((0, 3), dtype=int))
-    assert Embedding(np.ones((7, 4))).forward(ids).shape == (0, 3, 4)
+    assert isinstance(ids, np.ndarray)  # not `Ids`, which have a smallest and a largest one
+    with pytest.raises(ValueError, match=r"^Embedding: ids is int64 of shape \(0, 3\), wanted .*none of them 0$"):
+        Embedding(np.ones((7, 4))).forward(ids)
 
 
 def test_layers_take_them_as_they_take_arrays():
