@@ -20,13 +20,15 @@ from common.cli.tables import format_table
 from common.errors import InputError
 from common.fast import speed_up
 from common.language_model.cell_rnnlm import CellRnnlm
-from common.language_model.evaluate import STEPS_AT_ONCE, perplexity, safe_exp
+from common.language_model.evaluate import perplexity
+from common.language_model.model import STEPS_AT_ONCE
 from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.plots import save_curves
 from common.training.batches import StripBatches
 from common.training.epochs import expect_finite, train_epochs
+from common.training.metrics import format_perplexity, safe_exp
 from dataset.grammar import OTHER_FORM, Grammar, agreement_rules, agreements
 
 
@@ -82,7 +84,7 @@ def _describe(grammar, test):
     words = grammar.vocabulary.decode(test)
     print(f"example: {' '.join(words[1:30])} ...")
     print(f"{grammar.vocabulary.size} words, {grammar.visits.sum():.2f} a sentence, entropy {grammar.entropy:.4f} nats "
-          f"a word: lowest perplexity {math.exp(grammar.entropy):.3f}, "
+          f"a word: lowest perplexity {format_perplexity(math.exp(grammar.entropy), 3)}, "
           f"on this test text {math.exp(grammar.cross_entropy(test)):.3f}\n", flush=True)
 
 
@@ -103,8 +105,8 @@ def _run(cell, settings, grammar, texts):
         valid_perplexity = expect_finite(perplexity(model, valid), f"the validation perplexity of epoch {epoch}")
         right = prefers_right_form(model, test, grammar.vocabulary)  # (n,)
         history.append({group: right[places].mean() for group, places in groups.items()})
-        print(f"{cell}, epoch {epoch}: training perplexity {safe_exp(nats):.3f}, "
-              f"validation perplexity {valid_perplexity:.3f}", flush=True)
+        print(f"{cell}, epoch {epoch}: training perplexity {format_perplexity(safe_exp(nats), 3)}, "
+              f"validation perplexity {format_perplexity(valid_perplexity, 3)}", flush=True)
         start = time.perf_counter()
     print(f"\nverbs of the test text in the right form\n{_accuracy_table(groups, history)}\n", flush=True)
     reached, lowest = perplexity(model, test), math.exp(grammar.cross_entropy(texts["test"]))

@@ -4,7 +4,7 @@ from typing import Any
 
 from common.base_model import BaseModel
 from common.device.ids import Ids, known_ids
-from common.language_model.model import LanguageModel
+from common.language_model.model import STEPS_AT_ONCE, LanguageModel
 from common.np import Array, np
 from common.training.batches import StripBatches
 from common.training.epochs import RunningMean
@@ -12,8 +12,6 @@ from common.training.metrics import format_perplexity, safe_exp
 
 # format_perplexity and safe_exp are defined in common.training.metrics, since the trainers need them too.
 __all__ = ["eval_perplexity", "eval_seq2seq", "format_perplexity", "perplexity", "safe_exp"]
-
-STEPS_AT_ONCE = 500
 
 
 def perplexity(model: LanguageModel, corpus: Array | Ids) -> float:

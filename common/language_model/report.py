@@ -3,16 +3,15 @@ import dataclasses
 import math
 
 from common.cli.tables import format_table
-from common.language_model.evaluate import format_perplexity
+from common.training.metrics import format_perplexity
 from dataset.corpus import SPLITS, Corpus
 
 WORTH_SAYING = 0.01  # smallest share of unknown tokens that stands beside a perplexity
-UNIT_NAMES = {"characters": "characters", "ptb": "tokens"}  # tokenizer -> what its tokens are called, else words
 
 
 def unit_name(tokenizer: str) -> str:
-    """Return what the tokens of a tokenizer are called, in the plural: "words", "characters" or "tokens"."""
-    return UNIT_NAMES.get(tokenizer, "words")
+    """Return what the tokens of a tokenizer are called, in the plural."""
+    return "characters" if tokenizer == "characters" else "words"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from common.cli import save_settings
 from common.device.ids import known_ids
 from common.errors import InputError
 from common.files.atomic import replacing
-from common.language_model.evaluate import format_perplexity, perplexity, safe_exp
+from common.language_model.evaluate import perplexity
 from common.language_model.model import LanguageModel
 from common.language_model.report import perplexity_in_words
 from common.np import np
@@ -24,7 +24,7 @@ from common.optimizer import Optimizer
 from common.training import checkpoint
 from common.training.batches import StripBatches, WindowBatches
 from common.training.epochs import expect_finite, training_step
-from common.training.metrics import singular_values
+from common.training.metrics import format_perplexity, safe_exp, singular_values
 from common.training.schedules import learning_rate
 from dataset.corpus import SPLITS, Corpus
 

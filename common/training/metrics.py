@@ -16,13 +16,14 @@ def safe_exp(nats: float) -> float:
         return math.inf
 
 
-def format_perplexity(perplexity: float) -> str:
-    """Return a perplexity as text: "135.17", with two decimals as far as they fit.
+def format_perplexity(perplexity: float, decimals: int = 2) -> str:
+    """Return a perplexity as text: "135.17", with its decimals as far as they fit.
 
     Parameters
     ----------
     perplexity : float
         exp of a mean loss in nats, as `safe_exp` returns it.
+    decimals : int
 
     Returns
     -------
@@ -30,7 +31,7 @@ def format_perplexity(perplexity: float) -> str:
         At most 12 characters. A number that needs more is rounded to three digits, "1.23e+09"; "inf" and "nan" are
         what they say.
     """
-    text = f"{perplexity:.2f}"
+    text = f"{perplexity:.{decimals}f}"
     return text if len(text) <= LONGEST else f"{perplexity:.2e}"
 
 

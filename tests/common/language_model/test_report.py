@@ -43,7 +43,7 @@ def test_the_table_of_the_parts():
 
 def test_what_tokens_are_called():
     assert [unit_name(name) for name in ("words", "lines", "cased lines", "ptb", "characters", "chinese")] == [
-        "words", "words", "words", "tokens", "characters", "words"]
+        "words", "words", "words", "words", "characters", "words"]
 
 
 def test_advice_on_languages_without_spaces():
