@@ -127,6 +127,8 @@ def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | No
         texts = [clean_text(load(part), keep_form) for part in SPLITS]
         parts = [tokenize(text) for text in texts]
     else:
+        if not pathlib.Path(name).exists():
+            raise InputError(f"no corpus {str(name)!r}: give pydoc, ptb or the path of a text file")
         paths = {"train": name, "valid": valid, "test": test}
         texts = [read_text_file(path, encoding, keep_form) for path in paths.values() if path is not None]
         if unit != "tokens":  # where each line end is a token that somebody counts

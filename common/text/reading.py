@@ -62,7 +62,7 @@ def read_text_file(path: str | pathlib.Path, encoding: str = "utf-8", keep_form:
     try:
         content = pathlib.Path(path).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"no corpus {str(path)!r}: give pydoc, ptb or the path of a text file") from None
+        raise InputError(f"there is no text file {str(path)!r}: give the path of one") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder: give the path of a text file") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path

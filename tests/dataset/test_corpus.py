@@ -321,8 +321,10 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         load_corpus(str(tmp_path / "none.txt"))
     with pytest.raises(InputError, match="is a folder"):
         load_corpus(str(tmp_path))
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match=r"no corpus .*give pydoc, ptb or the path"):
         load_corpus("a\0b")
+    with pytest.raises(InputError, match=r"there is no text file .*nowhere\.txt': give the path of one"):
+        load_corpus(__file__, valid=tmp_path / "nowhere.txt")
 
 
 def test_an_unreadable_file_is_refused(text_file, monkeypatch):

@@ -70,7 +70,7 @@ def arrays(path):
 
 
 WORDS = ["<unk>", "a", "b", "c", "<eos>"]
-IDS = numpy.arange(1000, dtype=numpy.int32) * 7 % 11 % 5  # (1000,)
+IDS = numpy.arange(4000, dtype=numpy.int32) * 7 % 11 % 5  # (4000,)
 
 
 def noted_run(monkeypatch, *flags, chapter=ch_lstm):
@@ -126,6 +126,10 @@ RECIPES = {
     ("ch_lstm", "chapter6"): BY_DEFAULT | {"model": "rnnlm", "corpus": "ptb"},
     ("ch_lstm", "better"): BY_DEFAULT | PLATEAU | {
         "model": "better", "corpus": "ptb", "epochs": 40, "wordvec_size": 650, "hidden_size": 650, "dropout": 0.5},
+    ("ch_lstm", "characters"): BY_DEFAULT | {
+        "unit": "char", "model": "cell", "epochs": 8, "batch_size": 32, "time_size": 64, "wordvec_size": 64,
+        "hidden_size": 256, "dropout": 0.1, "optimizer": "adam", "lr": 0.004, "schedule": "cosine", "warmup": 100,
+        "max_grad": 1.0},
 }
 OPTIMIZERS = {
     "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam,
@@ -248,7 +252,8 @@ def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, c
                 "global norm (default: 0.25 for quick, none for chapter5 and windows and strips)",
                 "from the beginning of the text (default: none for quick and windows and strips, 1000 for chapter5)",
                 "rarer words become <unk> --max-tokens"]),
-    ("ch_lstm", ["learning rate (default: 20.0)", "which network (default: rnnlm for quick and chapter6, better"]),
+    ("ch_lstm", ["learning rate (default: 20.0 for quick and chapter6 and better, 0.004 for characters)",
+                 "which network (default: rnnlm for quick and chapter6, better for better, cell for char"]),
 ])
 def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
     with pytest.raises(SystemExit, match="0"):
