@@ -32,10 +32,12 @@ from common.language_model.evaluate import perplexity
 from common.language_model.generate import generate
 from common.np import np
 from common.optimizer import SGD
+from common.text.reading import clean_text, read_text_file
+from common.text.tokenizers import tokenize_characters
 from common.text.vocabulary import Vocabulary
 from common.training.epochs import expect_finite, train_epochs
 from dataset import ptb, pydoc_topics
-from dataset.corpus import read_text_file
+from dataset.corpus import expect_corpus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Settings(cli.Settings):
         1, "T, characters in one update, and how many steps its gradient goes back", cli.positive_int)
     plain: bool = setting(
         False, "use the layers also if T is 1: slower, but easy to step through; a GPU always uses them")
-    prompt: str = setting(".", "text to go on from")
+    prompt: str | None = setting(None, "text to go on from (default: a full stop, or how the text begins)")
     length: int = setting(250, "characters to generate", cli.positive_int)
     temperature: float = setting(1.0, "of the generated text: below 1 favours likely characters", cli.positive_float)
     seed: int = setting(0, "of weights, states and the characters generated", cli.natural)
@@ -69,10 +71,13 @@ def _char_rnnlm(argv):
     settings = cli.SettingsParser("python -m ch_rnn.char_rnnlm",
                                   "Train Mikolov's network on the characters of a text, and let it write.",
                                   Settings, SMOKE).settings(argv)
-    text = _read_text(settings.corpus)[:settings.max_tokens]
+    text = tokenize_characters(_read_text(settings.corpus))[:settings.max_tokens]
     vocabulary = Vocabulary(sorted(set(text)))
     training, held_out = split(known_ids(vocabulary.encode(text)))
-    prompt = _prompt_ids(settings.prompt, vocabulary)  # (P,)
+    prompt = settings.prompt
+    if prompt is None:
+        prompt = "." if "." in vocabulary else text[0]
+    prompt_ids = _prompt_ids(prompt, vocabulary)  # (P,)
 
     model = MikolovRnnlm(vocabulary.size, settings.hidden_size, settings.seed)
     print(f"{settings.corpus}: {len(text):,} characters, {vocabulary.size} different, "
@@ -87,8 +92,8 @@ def _char_rnnlm(argv):
             start = now
     print(f"loss with the weights fixed: {mean_loss(model, training):.4f} on the training part "
           f"(the tutorial's \"test\" loss), {mean_loss(model, held_out):.4f} on the held-out part\n")
-    ids = generate(model, prompt, settings.length, settings.temperature)[0]  # (length,)
-    print(settings.prompt + "".join(vocabulary.decode(ids)))
+    ids = generate(model, prompt_ids, settings.length, settings.temperature)[0]  # (length,)
+    print(prompt + "".join(vocabulary.decode(ids)))
 
 
 def _read_text(name):
@@ -96,13 +101,14 @@ def _read_text(name):
         return pydoc_topics.load_text("train")
     if name == "ptb":
         return ptb.read_text("train")
+    expect_corpus(name)
     return read_text_file(name)
 
 
 def _prompt_ids(prompt, vocabulary):
     if not prompt:
         raise InputError("the prompt is empty: give at least one character to go on from")
-    return vocabulary.encode_known(prompt, "the prompt")
+    return vocabulary.encode_known(tokenize_characters(clean_text(prompt)), "the prompt")
 
 
 def split(ids):

@@ -14,8 +14,6 @@ from common.text.tokenizers import TOKENIZERS, languages_without_spaces
 from common.text.vocabulary import Vocabulary
 from dataset import ptb, pydoc_topics
 
-__all__ = ["SPLITS", "UNITS", "Corpus", "load_corpus", "read_text_file", "tokenizer_of"]
-
 SPLITS = ("train", "valid", "test")
 UNITS = {"word": "lines", "char": "characters", "tokens": "ptb", "chinese": "chinese"}  # unit -> its tokenizer
 BUILT_IN = ("pydoc", "ptb")  # with parts of their own
@@ -127,8 +125,7 @@ def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | No
         texts = [clean_text(load(part), keep_form) for part in SPLITS]
         parts = [tokenize(text) for text in texts]
     else:
-        if not pathlib.Path(name).exists():
-            raise InputError(f"no corpus {str(name)!r}: give pydoc, ptb or the path of a text file")
+        expect_corpus(name)
         paths = {"train": name, "valid": valid, "test": test}
         texts = [read_text_file(path, encoding, keep_form) for path in paths.values() if path is not None]
         if unit != "tokens":  # where each line end is a token that somebody counts
@@ -151,6 +148,12 @@ def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | No
     return Corpus(str(name), tokenizer, vocabulary, train, valid_ids, test_ids,
                   types={part: len(set(tokens)) for part, tokens in zip(SPLITS, parts)},
                   languages_without_spaces=languages_without_spaces(texts[0]) if unit == "word" else ())
+
+
+def expect_corpus(name: str | pathlib.Path) -> None:
+    """Raise an InputError where a corpus is neither built in nor a file."""
+    if name not in BUILT_IN and not pathlib.Path(name).exists():
+        raise InputError(f"no corpus {str(name)!r}: give {', '.join(BUILT_IN)} or the path of a text file")
 
 
 def tokenizer_of(name: str | pathlib.Path, unit: str, keep_case: bool = False) -> str:

@@ -21,11 +21,11 @@ from common.language_model.run import TrainingRun
 from common.language_model.settings import EvaluateSettings, GenerateSettings, TrainSettings
 from common.np import np
 from common.optimizer import OPTIMIZERS
-from common.text.reading import clean_text
+from common.text.reading import clean_text, read_text_file
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
 from common.training.checkpoint import read_checkpoint, restore_params
-from dataset.corpus import BUILT_IN, Corpus, load_corpus, read_text_file, tokenizer_of, unknown_share
+from dataset.corpus import BUILT_IN, Corpus, load_corpus, tokenizer_of, unknown_share
 
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
 MAY_CHANGE_ON_RESUME = {"epochs", "patience"}

@@ -14,6 +14,7 @@ from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
 from common.language_model.commands import corpus_of_run, load_run, tokens_of
+from common.text.reading import read_text_file
 from common.text.word_vectors import nearest
 from common.training.checkpoint import read_checkpoint
 from common.watch import drawings
@@ -26,7 +27,6 @@ from common.watch.states import (
     recorded_states,
 )
 from common.watch.trace import trace
-from dataset.corpus import read_text_file
 
 UNITS = 10  # that a heat map shows
 LONGEST_LINE = 200  # tokens of a picture with the text along one axis

@@ -357,8 +357,9 @@ def test_wrong_use_is_said_before_any_training(device, capsys, flags, error):
     assert run(capsys, device, *flags, error=error) == ""
 
 
-def test_a_text_without_the_default_prompt_asks_for_another(device, capsys):
-    run(capsys, device, text="no full stop here\n" * 3, error="the prompt has '.', which the training text never has")
+def test_a_text_without_a_full_stop_is_gone_on_from_as_it_begins(device, capsys):
+    out = run(capsys, device, text="e\u0301 here\n" * 9)  # read as é, one character
+    assert "63 characters, 6 different" in out and "\n\né" in out
 
 
 @pytest.mark.parametrize("flags", [[], ["--plain"], ["--time-size", 3]])
