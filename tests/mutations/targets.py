@@ -6,6 +6,7 @@ the tests to run, as files in tests/ or the beginnings of names of tests in them
 
 CHECKER = "common/gradients/test_checker.py::test_every_layer[numpy-"
 SCRIPTS = "common/language_model/test_commands.py"
+OWN_TEXT = "common/language_model/test_own_text.py"
 BOTH_DEVICES = "devices/test_training_step.py"
 
 TARGETS = {
@@ -47,9 +48,13 @@ TARGETS = {
     "common/training/clip.py": (None, ["common/training/test_clip.py", "common/test_trainer.py", BOTH_DEVICES]),
     "common/layers/initial.py": (None, ["common/layers/test_initial.py"]),
     "common/training/epochs.py": (None, ["common/training/test_epochs.py", "common/training/test_clip.py"]),
+    "common/training/schedules.py": (None, ["common/training/test_schedules.py"]),
+    "common/training/accumulate.py": (None, ["common/training/test_accumulate.py"]),
     "common/training/batches.py": (None, [
         "common/training/test_batches.py", "common/training/test_epochs.py", "common/test_trainer.py"]),
-    "common/text/tokenizers.py": (None, ["common/text/test_vocabulary.py"]),
+    "common/text/tokenizers.py": (None, ["common/text/test_vocabulary.py", "common/text/test_scripts.py"]),
+    "common/text/reading.py": (None, ["common/text/test_reading.py"]),
+    "common/text/parts.py": (None, ["common/text/test_parts.py", "dataset/test_corpus.py"]),
     "common/text/vocabulary.py": (None, ["common/text/test_vocabulary.py"]),
     "common/training/metrics.py": (None, ["common/training/test_metrics.py"]),
     "common/base_model.py": (None, [
@@ -57,14 +62,15 @@ TARGETS = {
     "common/cli/command.py": (None, ["common/cli/test_command.py", "common/cli/test_settings.py", SCRIPTS]),
     "common/cli/settings.py": (None, ["common/cli/test_settings.py", SCRIPTS]),
     "common/trainer.py": (None, ["common/test_trainer.py"]),
-    "common/language_model/run.py": (None, ["common/language_model/test_run.py", SCRIPTS]),
+    "common/language_model/run.py": (None, ["common/language_model/test_run.py", SCRIPTS, OWN_TEXT]),
     "common/training/checkpoint.py": (None, ["common/training/test_checkpoint.py", SCRIPTS]),
     "common/language_model/evaluate.py": (None, ["common/language_model/test_evaluate.py", SCRIPTS]),
-    "common/language_model/generate.py": (None, ["common/language_model/test_generate.py", SCRIPTS]),
+    "common/language_model/generate.py": (None, ["common/language_model/test_generate.py", SCRIPTS, OWN_TEXT]),
     "common/language_model/model.py": (None, [
         "common/language_model/test_model.py", "common/test_forget.py", "common/language_model/test_generate.py",
         "common/language_model/test_evaluate.py", BOTH_DEVICES]),
-    "common/language_model/commands.py": (None, [SCRIPTS]),
+    "common/language_model/report.py": (None, ["common/language_model/test_report.py"]),
+    "common/language_model/commands.py": (None, [SCRIPTS, OWN_TEXT]),
     "dataset/corpus.py": (None, ["dataset/test_corpus.py"]),
     "ch_rnn/simple_rnnlm.py": (None, ["common/language_model/test_model.py"]),
     "ch_lstm/rnnlm.py": (None, ["common/language_model/test_model.py"]),
@@ -81,17 +87,20 @@ TARGETS = {
 
 # Files that have changed since all of their edits were made: in these an edit may survive without an explanation.
 CHANGED = {
-    "ch_lstm/better_rnnlm.py", "common/language_model/cell_rnnlm.py", "ch_lstm/classifier.py", "ch_lstm/classify.py",
-    "ch_lstm/encoder_decoder.py", "ch_lstm/grammar.py", "ch_lstm/rnnlm.py", "ch_lstm/seq2seq.py",
-    "ch_rnn/simple_rnnlm.py", "common/cli/command.py", "common/cli/settings.py", "common/device/elementwise.py",
-    "common/device/ids.py", "common/device/segment_sums.py", "common/device_random.py", "common/fast/buffers.py",
-    "common/fast/forms.py", "common/fast/lstm.py", "common/fast/rnn.py", "common/fast/threads.py",
-    "common/functions.py", "common/language_model/commands.py", "common/language_model/generate.py",
-    "common/language_model/model.py", "common/language_model/run.py", "common/layers/attention.py",
-    "common/layers/bidirectional.py", "common/layers/initial.py", "common/layers/losses.py",
-    "common/layers/lstm.py", "common/layers/packing.py", "common/layers/recurrent.py", "common/layers/time.py",
-    "common/optimizer.py", "common/text/tokenizers.py", "common/training/batches.py",
-    "common/training/checkpoint.py", "common/training/epochs.py", "common/training/metrics.py",
+    "ch_lstm/better_rnnlm.py", "ch_lstm/classifier.py", "ch_lstm/classify.py", "ch_lstm/encoder_decoder.py",
+    "ch_lstm/grammar.py", "ch_lstm/rnnlm.py", "ch_lstm/seq2seq.py", "ch_rnn/simple_rnnlm.py",
+    "common/cli/command.py", "common/cli/settings.py", "common/device/elementwise.py", "common/device/ids.py",
+    "common/device/segment_sums.py", "common/device_random.py", "common/fast/buffers.py", "common/fast/forms.py",
+    "common/fast/loss.py", "common/fast/lstm.py", "common/fast/rnn.py", "common/fast/threads.py",
+    "common/functions.py", "common/language_model/cell_rnnlm.py", "common/language_model/commands.py",
+    "common/language_model/evaluate.py", "common/language_model/generate.py", "common/language_model/model.py",
+    "common/language_model/report.py", "common/language_model/run.py", "common/layers/attention.py",
+    "common/layers/base.py", "common/layers/bidirectional.py", "common/layers/dense.py", "common/layers/initial.py",
+    "common/layers/losses.py", "common/layers/lstm.py", "common/layers/packing.py", "common/layers/recurrent.py",
+    "common/layers/stack.py", "common/layers/time.py", "common/optimizer.py", "common/text/parts.py",
+    "common/text/reading.py", "common/text/tokenizers.py", "common/trainer.py", "common/training/accumulate.py",
+    "common/training/batches.py", "common/training/checkpoint.py", "common/training/clip.py",
+    "common/training/epochs.py", "common/training/metrics.py", "common/training/schedules.py", "dataset/corpus.py",
 }
 # Of the others every edit is caught or explained, and a sample is of these.
 WHOLE = TARGETS.keys() - CHANGED
