@@ -71,7 +71,7 @@ def test_what_jieba_warns_of_as_it_loads_is_not_shown(monkeypatch, tmp_path):
     assert tokenize_chinese("我们") == ["我", "们"]  # any warning is an error here
     with pytest.raises(UserWarning, match="later"):  # what comes after is shown again
         warnings.warn("later", stacklevel=1)
-    monkeypatch.delitem(sys.modules, "jieba")
+    del sys.modules["jieba"]  # undone by monkeypatch it would come back for the tests that follow
 
 
 def test_chinese_without_jieba_names_the_extra(monkeypatch):
