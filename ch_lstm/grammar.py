@@ -85,7 +85,7 @@ def _describe(grammar, test):
     print(f"example: {' '.join(words[1:30])} ...")
     print(f"{grammar.vocabulary.size} words, {grammar.visits.sum():.2f} a sentence, entropy {grammar.entropy:.4f} nats "
           f"a word: lowest perplexity {format_perplexity(math.exp(grammar.entropy), 3)}, "
-          f"on this test text {math.exp(grammar.cross_entropy(test)):.3f}\n", flush=True)
+          f"on this test text {format_perplexity(math.exp(grammar.cross_entropy(test)), 3)}\n", flush=True)
 
 
 def _run(cell, settings, grammar, texts):
@@ -110,7 +110,7 @@ def _run(cell, settings, grammar, texts):
         start = time.perf_counter()
     print(f"\nverbs of the test text in the right form\n{_accuracy_table(groups, history)}\n", flush=True)
     reached, lowest = perplexity(model, test), math.exp(grammar.cross_entropy(texts["test"]))
-    row = (cell, f"{model.count_params():,}", f"{reached:.3f}", f"{reached / lowest - 1:.2%}",
+    row = (cell, f"{model.count_params():,}", format_perplexity(reached, 3), f"{reached / lowest - 1:.2%}",
            f"{right[verbs].mean():.2%}", f"{seconds:.0f}")
     return row, history
 

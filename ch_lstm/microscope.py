@@ -31,10 +31,13 @@ from common.functions import softmax
 from common.language_model.cell_rnnlm import CellRnnlm
 from common.language_model.commands import corpus_of_run, load_run
 from common.language_model.evaluate import perplexity
+from common.language_model.settings import PlaceSettings
 from common.layers.dense import Affine
 from common.layers.losses import SoftmaxWithLoss
 from common.np import np
 from common.optimizer import Adam
+from common.text.reading import clean_text
+from common.text.tokenizers import tokenize_characters
 from common.training.batches import StripBatches
 from common.training.epochs import expect_finite, train_epochs
 from common.watch.trace import trace
@@ -97,7 +100,7 @@ BACKWARD = {cell: tuple(name for name in names if name.startswith("d")) for cell
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(cli.Settings):
+class Settings(PlaceSettings):
     """Settings of the script."""
 
     text: str = setting("An object is a list (see section Lists) or a string.",
@@ -170,9 +173,10 @@ def sentence_ids(text, vocabulary):
     InputError
         The sentence is too short or too long, or has a character that is outside the vocabulary.
     """
-    if not 2 <= len(text) <= LONGEST:
-        raise InputError(f"the sentence has {len(text)} characters: give --text from 2 to {LONGEST}")
-    return vocabulary.encode_known(text, "--text")
+    characters = tokenize_characters(clean_text(text))
+    if not 2 <= len(characters) <= LONGEST:
+        raise InputError(f"the sentence has {len(characters)} characters: give --text from 2 to {LONGEST}")
+    return vocabulary.encode_known(characters, "--text")
 
 
 def _lstm_of_run(settings):
@@ -185,7 +189,7 @@ def _lstm_of_run(settings):
         raise InputError(f"the run in {settings.run} is of the model {trained.model!r}: the page shows one LSTM "
                          "layer, train one with --model rnnlm")
     sizes = {"wordvec_size": trained.wordvec_size, "hidden_size": trained.hidden_size}
-    return model, corpus_of_run(run), sizes
+    return model, corpus_of_run(run, settings), sizes
 
 
 def _train(cell, corpus, settings):

@@ -45,6 +45,7 @@ class Settings(cli.Settings):
     """Settings of the script."""
 
     corpus: str = setting("pydoc", "pydoc, ptb or a text file")
+    encoding: str = setting("utf-8", "of the text file")
     max_tokens: int = setting(50_000, "number of characters to read, from its beginning", cli.positive_int)
     hidden_size: int = setting(128, "H, size of the state", cli.positive_int)
     lr: float = setting(0.1, "learning rate of SGD, for each character", cli.positive_float)
@@ -71,7 +72,7 @@ def _char_rnnlm(argv):
     settings = cli.SettingsParser("python -m ch_rnn.char_rnnlm",
                                   "Train Mikolov's network on the characters of a text, and let it write.",
                                   Settings, SMOKE).settings(argv)
-    text = tokenize_characters(_read_text(settings.corpus))[:settings.max_tokens]
+    text = tokenize_characters(_read_text(settings.corpus, settings.encoding))[:settings.max_tokens]
     vocabulary = Vocabulary(sorted(set(text)))
     training, held_out = split(known_ids(vocabulary.encode(text)))
     prompt = settings.prompt
@@ -96,13 +97,13 @@ def _char_rnnlm(argv):
     print(prompt + "".join(vocabulary.decode(ids)))
 
 
-def _read_text(name):
+def _read_text(name, encoding):
     if name == "pydoc":
         return pydoc_topics.load_text("train")
     if name == "ptb":
         return ptb.read_text("train")
     expect_corpus(name)
-    return read_text_file(name)
+    return read_text_file(name, encoding)
 
 
 def _prompt_ids(prompt, vocabulary):

@@ -221,8 +221,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay, Loshchilov and Hutter 2019 (arXiv:1711.05101, algorithm 2).
 
-    w <- w - lr weight_decay w, then Adam's step. Decay added to the gradient instead would be divided by
-    sqrt(v) as the gradient is, and so hold back the weights with large gradients least.
+    w <- w - lr weight_decay w, then Adam's step. If the decay were part of the gradient, Adam would divide it by
+    sqrt(v), and weights with large gradients would hardly decay.
     """
 
     weight_decay = Setting()

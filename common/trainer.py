@@ -114,8 +114,8 @@ class Trainer(BaseTrainer):
         Raises
         ------
         ValueError
-            x and t differ in length, there are fewer examples than a batch takes, or `max_epoch` is negative or
-            another number below 1.
+            x and t differ in length, there are fewer examples than a batch takes, or `max_epoch` is negative, or
+            `batch_size` or `eval_interval` is below 1.
         """
         self._fit(ExampleBatches(x, t, batch_size, drop_last=True), max_epoch, max_grad, eval_interval,
                   lambda loss: (loss, f"loss {loss:.4f}"))

@@ -2,7 +2,6 @@
 import dataclasses
 import hashlib
 import pathlib
-import re
 from collections.abc import Sequence
 
 import numpy
@@ -127,18 +126,19 @@ def load_corpus(name: str | pathlib.Path, unit: str = "word", min_freq: int | No
     else:
         expect_corpus(name)
         paths = {"train": name, "valid": valid, "test": test}
-        texts = [read_text_file(path, encoding, keep_form) for path in paths.values() if path is not None]
-        if unit != "tokens":  # where each line end is a token that somebody counts
-            texts = [re.sub(r"\n\s*\Z", "\n", text) for text in texts]
+        keep_end = unit == "tokens"  # where each line end is a token that somebody counts
+        texts = [read_text_file(path, encoding, keep_form, keep_end) for path in paths.values() if path is not None]
         parts = _cut(*map(tokenize, texts), paths=paths, split=split)
     parts = [tokens[:max_tokens] for tokens in parts]
+    given = {"train": name, "valid": valid, "test": test}
     for part, tokens in zip(SPLITS, parts):
-        elsewhere = "" if part == "train" else f", another --split, or a file for --{part}"
+        source = name if given[part] is None else given[part]
+        elsewhere = f", another --split, or a file for --{part}" if given[part] is None and name not in BUILT_IN else ""
         if len(tokens) < 2:
-            raise InputError(f"{name} is too short: its {part} part has {len(tokens)} tokens, and a language model "
+            raise InputError(f"{source} is too short: its {part} part has {len(tokens)} tokens, and a language model "
                              f"needs at least 2; give a longer text{elsewhere}")
         if is_blank(tokens):
-            raise InputError(f"the {part} part of {name} has nothing but white space: give another text{elsewhere}")
+            raise InputError(f"the {part} part of {source} has nothing but white space: give another text{elsewhere}")
     if min_freq is None:
         min_freq = 2 if tokenizer in ("lines", "cased lines") else 1
     vocabulary = Vocabulary.build(parts[0], min_freq=min_freq)

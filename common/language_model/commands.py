@@ -18,7 +18,7 @@ from common.language_model.generate import generate, generate_tokens
 from common.language_model.model import LanguageModel
 from common.language_model.report import PerplexityInWords, advice, table_of_parts, unit_name
 from common.language_model.run import TrainingRun
-from common.language_model.settings import EvaluateSettings, GenerateSettings, TrainSettings
+from common.language_model.settings import EvaluateSettings, GenerateSettings, PlaceSettings, TrainSettings
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.text.reading import clean_text, read_text_file
@@ -27,7 +27,8 @@ from common.text.vocabulary import Vocabulary
 from common.training.checkpoint import read_checkpoint, restore_params
 from dataset.corpus import BUILT_IN, Corpus, load_corpus, tokenizer_of, unknown_share
 
-SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
+SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8,
+         "warmup": 0}
 MAY_CHANGE_ON_RESUME = {"epochs", "patience"}
 PLACES = ("corpus", "valid", "test")  # settings that name a text, which may lie elsewhere when a run goes on
 CELL = "cell"  # the model that the flags --cell, --layers and --tied make
@@ -36,6 +37,7 @@ SAMPLE_TOKENS = 60
 SAMPLE_CHARACTERS = 40  # that are to be seen in a sample, so that it shows something of any text
 LONGEST_SAMPLE = 2000  # tokens, though they be white space
 PLATEAU_DECAY = 4.0  # the book's
+BOOK_BATCH = 10 * 35  # tokens, as eval_perplexity reads them by default
 
 
 def train(prog: str, models: dict[str, Any], recipes: dict[str, dict[str, Any]], argv: list[str] | None = None,
@@ -84,6 +86,9 @@ def _train(prog, models, recipes, argv):
     print(f"{_model_name(settings)} ({run.model.count_params():,} parameters) on {corpus.name}: "
           f"{corpus.vocabulary.size:,} {unit_name(corpus.tokenizer)}; run in {folder}", flush=True)
     print("\n".join([table_of_parts(corpus), *advice(corpus)]), flush=True)
+    if resuming and settings.schedule in ("linear", "cosine") and "epochs" in given:
+        print(f"note: --schedule {settings.schedule} now spans {settings.epochs} epochs, so the learning rate goes on "
+              "from another value", flush=True)
     if run.is_done:
         more = "--patience" if run.epoch < settings.epochs else "--epochs"
         print(f"all {run.epoch} epochs are done already: give a larger {more} to continue the training", flush=True)
@@ -145,8 +150,10 @@ def _schedule(settings, given):
     if settings.schedule is None:
         return {"schedule": "plateau" if settings.lr_decay > 1 else "constant"}
     if settings.schedule == "plateau":
+        if given.get("lr_decay") == 1:
+            raise InputError("--schedule plateau divides by --lr-decay: give one above 1, or --schedule constant")
         return {"lr_decay": settings.lr_decay if settings.lr_decay > 1 else PLATEAU_DECAY}
-    if "lr_decay" in given:
+    if given.get("lr_decay", 1) > 1:
         raise InputError(f"--lr-decay goes with --schedule plateau, not with {settings.schedule}")
     return {"lr_decay": 1.0}
 
@@ -168,7 +175,8 @@ def _resumed(given, models):
             raise InputError(f"--{flag} does not go with --resume")
         recorded = getattr(settings, name)
         if name not in MAY_CHANGE_ON_RESUME and name not in PLACES and recorded != value:
-            raise InputError(f"--{flag} {value} does not fit: the run in {folder} was made with {recorded}")
+            made = "without it" if recorded is None else f"with {recorded}"
+            raise InputError(f"--{flag} {value} does not fit: the run in {folder} was made {made}")
     return dataclasses.replace(settings, **given), folder
 
 
@@ -202,7 +210,7 @@ def build_model(models: dict[str, Any], settings: TrainSettings, vocab_size: int
     model = models[settings.model]
     options = {OPTIONS[name]: getattr(settings, name) for name in OPTIONS
                if _takes(model, name) and getattr(settings, name) is not None}
-    if settings.tied and settings.wordvec_size != settings.hidden_size:
+    if settings.tied and _takes(model, "tied") and settings.wordvec_size != settings.hidden_size:
         raise InputError(f"--tied needs equal sizes: --wordvec-size is {settings.wordvec_size}, --hidden-size "
                          f"{settings.hidden_size}")
     try:
@@ -321,25 +329,25 @@ def corpus_of(settings: TrainSettings, was_there: bool = False) -> Corpus:
                        keep_case=settings.keep_case, keep_form=settings.keep_form)
 
 
-def corpus_of_run(run: TrainedRun, **places: str | None) -> Corpus:
+def corpus_of_run(run: TrainedRun, places: PlaceSettings) -> Corpus:
     """Load the corpus that a run was trained on.
 
     Parameters
     ----------
     run : TrainedRun
-    **places : str or None
-        Where its texts are now, by the names "corpus", "valid" and "test".
+    places : PlaceSettings
+        Where its texts are now.
 
     Raises
     ------
     InputError
         The text is not there, or not the same.
     """
-    moved = {name: _lasting_name(place) for name, place in places.items() if place is not None}
+    moved = {place: _lasting_name(getattr(places, place)) for place in PLACES if getattr(places, place) is not None}
     corpus = corpus_of(dataclasses.replace(run.settings, **moved), was_there=True)
     if corpus.vocabulary != run.vocabulary or corpus.fingerprint != run.fingerprint:
-        raise InputError(f"the text of {corpus.name} has changed since the run: give the place of the old text by "
-                         "--corpus")
+        raise InputError(f"{corpus.name} is not the text of the run, or has changed since: give the place of that text "
+                         "by --corpus")
     return corpus
 
 
@@ -349,14 +357,16 @@ def _evaluate(prog, models, argv):
     run = load_run(wanted.run, models, wanted.checkpoint)
     settings, vocabulary, model, _ = run
     if wanted.text is not None:
-        text = read_text_file(wanted.text, settings.encoding, settings.keep_form)
-        name, ids = str(wanted.text), vocabulary.encode(tokens_of(text, settings))
+        tokens = tokens_of_file(wanted.text, settings, wanted.encoding)
+        name, ids = str(wanted.text), vocabulary.encode(tokens)
     else:
-        corpus = corpus_of_run(run, **{place: getattr(wanted, place) for place in PLACES})
+        corpus = corpus_of_run(run, wanted)
         name, ids = f"{wanted.split} text of {corpus.name}", getattr(corpus, wanted.split)
     if len(ids) < 2:
         raise InputError(f"{name} has {len(ids)} tokens: at least 2 are needed, one to predict from and one to predict")
     if wanted.book:
+        if len(ids) - 1 < BOOK_BATCH:
+            raise InputError(f"{name} has {len(ids)} tokens: --book reads {BOOK_BATCH} at once, leave it out")
         model.reset_state()
         result = eval_perplexity(model, ids)
     else:
@@ -374,6 +384,20 @@ def _tokenizer(settings):
 def tokens_of(text: str, settings: TrainSettings) -> list[str]:
     """Return the tokens of a text as the run with these settings splits it."""
     return TOKENIZERS[_tokenizer(settings)](clean_text(text, settings.keep_form))
+
+
+def tokens_of_file(path: Path, settings: TrainSettings, encoding: str | None = None) -> list[str]:
+    """Return the tokens of a text file as the run with these settings reads and splits it.
+
+    Parameters
+    ----------
+    path : Path
+    settings : TrainSettings
+    encoding : str, optional
+        Of the file, by default that of the run's text.
+    """
+    text = read_text_file(path, encoding or settings.encoding, settings.keep_form, settings.unit == "tokens")
+    return tokens_of(text, settings)
 
 
 def generate_text(prog: str, models: dict[str, Any], argv: list[str] | None = None) -> int:
@@ -410,13 +434,17 @@ def _generate(prog, models, argv):
 
 def _print_stream(tokens, shown, vocabulary, tokenizer):
     """Print a text token by token, as what each adds to what was printed."""
-    ids, printed = list(shown), ""
-    for chosen in itertools.chain([None], tokens):
-        ids += [] if chosen is None else [int(chosen[0])]
-        text = _as_text(ids, vocabulary, tokenizer)
-        text = text if shown else text.lstrip()
-        print(text[len(printed):], end="", flush=True)
+    line: list[int] = []  # ids since the last line end: how a token joins depends on no others
+    printed, begun = "", bool(shown)
+    for token in itertools.chain(shown, (int(chosen[0]) for chosen in tokens)):
+        line.append(token)
+        text = _as_text(line, vocabulary, tokenizer)
+        new = text[len(printed):] if begun else text[len(printed):].lstrip()
+        begun = begun or bool(new)
+        print(new, end="", flush=True)
         printed = text
+        if text.endswith("\n"):
+            line, printed = [], ""
     print()
 
 

@@ -63,6 +63,9 @@ class TrainingRun:
         if settings.accumulate > settings.batch_size:
             raise InputError(f"--accumulate {settings.accumulate} is more parts than the --batch-size "
                              f"{settings.batch_size} has rows")
+        updates = settings.epochs * len(self.batches)
+        if settings.warmup >= updates:
+            raise InputError(f"--warmup {settings.warmup} takes all {updates} updates of the run: give a smaller one")
         self.say = {part: perplexity_in_words(corpus, part) for part in SPLITS}
         self.lr = optimizer.lr  # the largest of a schedule; a plateau divides it
         self.history: list[dict[str, Any]] = []

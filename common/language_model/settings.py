@@ -35,7 +35,7 @@ class TrainSettings(cli.Settings):
     accumulate: int = setting(
         1, "compute each batch in this number of parts and add up their gradients, in less memory", cli.positive_int)
     time_size: int = setting(35, "T, number of steps that the gradient goes back", cli.positive_int)
-    cell: str | None = setting(None, "recurrent layers of a model of your own", choices=CELLS)
+    cell: str | None = setting(None, "kind of the recurrent layers, for a model of your own", choices=CELLS)
     layers: int = setting(1, "L, number of recurrent layers of a model of your own", cli.positive_int)
     tied: bool = setting(False, "share the weights of embedding and output layer, in a model of your own")
     wordvec_size: int = setting(100, "D", cli.positive_int)
@@ -65,15 +65,22 @@ class TrainedSettings(cli.Settings):
     checkpoint: str = setting("best", "best by validation, or last", choices=("best", "last"))
 
 
-@dataclasses.dataclass(frozen=True)
-class EvaluateSettings(TrainedSettings):
-    """Settings of the command evaluate."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlaceSettings(cli.Settings):
+    """Settings of a command that reads the text of a run again, which may lie elsewhere now."""
 
-    split: str = setting("test", "the text to evaluate on", choices=("train", "valid", "test"))
-    text: Path | None = setting(None, "a text file to evaluate on instead", Path)
     corpus: str | None = setting(None, "where the text of the run is now (default: where it was)")
     valid: str | None = setting(None, "where its validation text is now, if that is a file of its own")
     test: str | None = setting(None, "where its test text is now, if that is a file of its own")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings(TrainedSettings, PlaceSettings):
+    """Settings of the command evaluate."""
+
+    split: str = setting("test", "the part of the run's text to evaluate on", choices=("train", "valid", "test"))
+    text: Path | None = setting(None, "a text file to evaluate on instead", Path)
+    encoding: str | None = setting(None, "of --text (default: that of the run's text)")
     book: bool = setting(False, "evaluate in ten strips, as the book does")
 
 

@@ -153,7 +153,7 @@ class Layer:
 
 
 def _not_empty(array):
-    return "" if array.size else ", with none of them 0"
+    return "" if array.size else ", and no axis may be empty"
 
 
 def _kind(array):

@@ -38,7 +38,8 @@ def clean_text(text: str, keep_form: bool = False) -> str:
     return text if keep_form else unicodedata.normalize("NFC", text)
 
 
-def read_text_file(path: str | pathlib.Path, encoding: str = "utf-8", keep_form: bool = False) -> str:
+def read_text_file(path: str | pathlib.Path, encoding: str = "utf-8", keep_form: bool = False,
+                   keep_end: bool = False) -> str:
     """Return the text of a file, as `clean_text` does and without a byte order mark.
 
     Parameters
@@ -48,6 +49,8 @@ def read_text_file(path: str | pathlib.Path, encoding: str = "utf-8", keep_form:
         Any that Python knows.
     keep_form : bool
         As for `clean_text`.
+    keep_end : bool
+        Whether blank lines at the end of the file stay.
 
     Returns
     -------
@@ -70,7 +73,8 @@ def read_text_file(path: str | pathlib.Path, encoding: str = "utf-8", keep_form:
     text = clean_text(_decoded(content, path, encoding).removeprefix("\ufeff"), keep_form)
     if not text.strip():
         raise InputError(f"{path} is empty: give a file with text in it")
-    return text
+    body = text.rstrip()
+    return body + "\n" if "\n" in text[len(body):] and not keep_end else text
 
 
 def _decoded(content, path, encoding):
@@ -80,6 +84,8 @@ def _decoded(content, path, encoding):
         raise InputError(f"{path} looks like {likely}, which Python cannot read: save it as UTF-8")
     if likely is not None:
         raise InputError(f"{path} looks like {likely}, not UTF-8: give --encoding {likely}, or save it as UTF-8")
+    if codec_name(encoding).startswith(("utf-16", "utf-32")) and b"\0" not in content and _is_utf8(content):
+        raise InputError(f"{path} looks like UTF-8, not {encoding}: leave out --encoding")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -132,16 +138,27 @@ def likely_encoding(content: bytes) -> str | None:
             return name
     if b"\0" not in content:
         return None
-    ends = ("be", "le") if content[::2].count(0) > content[1::2].count(0) else ("le", "be")  # the high byte is the zero
+    even, odd = content[::2].count(0), content[1::2].count(0)
+    ends = ("be", "le") if even > odd else ("le", "be")  # the high byte is the zero
+    # A text in UTF-8 with a zero byte here and there is none of these: in UTF-16 most bytes of one half would be zero.
+    half = 0.75 * len(content) / 2 if _is_utf8(content.replace(b"\0", b"")) else 0
     for name in (f"utf-{bits}-{end}" for bits in (32, 16) for end in ends):
         try:
-            if _is_text(content.decode(name)):
+            if max(even, odd) > half and _is_text(content.decode(name)):
                 return name
         except UnicodeDecodeError:
             pass
     return None
 
 
+def _is_utf8(content):
+    """Whether bytes are a text in UTF-8."""
+    try:
+        return _is_text(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
 def _is_text(text):
-    """Whether a text has no character that a text has not: controls but white space, and code points without one."""
+    """Whether each character of a text is white space or a printable or invisible one of Unicode, and no control."""
     return not any(unicodedata.category(char) in ("Cc", "Cn", "Co") and not char.isspace() for char in set(text))

@@ -3,6 +3,7 @@
 `TOKENIZERS` finds one by the name that a corpus or a checkpoint keeps.
 """
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable
 
@@ -36,8 +37,13 @@ SHARE_WITHOUT_SPACES = 0.1  # of the letters of a text, from which it is said
 
 
 def lower(text: str) -> str:
-    """Return a text in lower case, "İ" as "i": str.lower would leave a dot above the i as a character of its own."""
-    return text.replace("\u0130", "i").replace("I\u0307", "i").lower()
+    """Return a text in lower case.
+
+    "İ" is "i": str.lower would leave a dot above the i as a character of its own. A text in Unicode's composed form
+    stays in it: there are small letters with a mark whose capitals are two code points.
+    """
+    lowered = text.replace("\u0130", "i").replace("I\u0307", "i").lower()
+    return unicodedata.normalize("NFC", lowered) if unicodedata.is_normalized("NFC", text) else lowered
 
 
 def tokenize_words(text: str) -> list[str]:

@@ -315,4 +315,4 @@ def _check_window(corpus, window):
         raise InputError(f"window must be at least 1, got {window}")
     if corpus.ndim != 1 or len(corpus) <= window:
         raise InputError(f"windows of {window} need a corpus of at least {window + 1} ids in one row, "
-                         f"got shape {corpus.shape}")
+                         f"got shape {corpus.shape}: give a longer text, or smaller windows (--time-size)")

@@ -5,6 +5,8 @@ import numpy
 
 from common.np import Array, np
 
+LEAST_NORM = 1e-15  # of float32 gradients whose squares have lost none of their digits
+
 
 def remove_duplicate(params: list[Array], grads: list[Array]) -> tuple[list[Array], list[Array]]:
     """Merge parameters that are the same memory, and add up their gradients.
@@ -107,7 +109,7 @@ def global_norm(grads: list[Array]) -> Array:
         return functools.reduce(np.hypot, [_nrm2(grad) for grad in grads] or [np.zeros(())])
     with numpy.errstate(over="ignore"):
         norm = np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
-        return norm if 0 < norm < np.inf else _scaled_norm(grads)
+        return norm if norm > LEAST_NORM and norm < np.inf else _scaled_norm(grads)
 
 
 def _nrm2(grad):
@@ -120,7 +122,9 @@ def _scaled_norm(grads):
     largest = max((np.abs(grad).max() for grad in grads if grad.size), default=0.0)
     if not 0 < largest < np.inf:  # all are 0, or one is infinite or NaN
         return np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
-    return largest * np.sqrt(sum(np.vdot(grad / largest, grad / largest) for grad in grads))
+    scaled = np.sqrt(sum(np.vdot(grad / largest, grad / largest) for grad in grads))
+    norm = largest * scaled
+    return norm if norm < np.inf else float(largest) * float(scaled)  # which float64 holds and the dtype does not
 
 
 def clip_grads(grads: list[Array], max_norm: float) -> Array:

@@ -27,7 +27,7 @@ def learning_rate(lr: float, schedule: str, step: int, steps: int, warmup: int =
     step : int
         Updates made before this one.
     steps : int
-        Updates in all; 0 is reached behind the last.
+        Updates in all; 0 is reached behind the last, and stays.
     warmup : int
         k, updates over which the rate grows evenly up to lr (Goyal et al. 2017).
 
@@ -46,7 +46,7 @@ def learning_rate(lr: float, schedule: str, step: int, steps: int, warmup: int =
         return lr * (step + 1) / warmup
     if schedule in ("constant", "plateau"):
         return lr
-    progress = (step - warmup) / max(1, steps - warmup)
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     return lr * (1 - progress if schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2)
 
 

@@ -13,8 +13,8 @@ from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
-from common.language_model.commands import corpus_of_run, load_run, tokens_of
-from common.text.reading import read_text_file
+from common.language_model.commands import corpus_of_run, load_run, tokens_of, tokens_of_file
+from common.language_model.settings import PlaceSettings
 from common.text.word_vectors import nearest
 from common.training.checkpoint import read_checkpoint
 from common.watch import drawings
@@ -233,7 +233,7 @@ def _draw_gates(args, models):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CellSettings(RunSettings):
+class CellSettings(RunSettings, PlaceSettings):
     """Settings of the picture `cell`."""
 
     layer: int | None = setting(None, "recurrent layer, from 0 on (default: 0; for a search: all)", cli.natural)
@@ -244,6 +244,7 @@ class CellSettings(RunSettings):
         choices=(*SIGNALS, "all"))
     text: str | None = setting(None, "what the model reads, from a state of zeros")
     text_file: Path | None = setting(None, "the same, from a file", Path)
+    encoding: str | None = setting(None, "of --text-file (default: that of the run's text)")
     search_length: int | None = setting(
         None, f"characters of each text that a search reads (default: {SEARCH_LENGTH})", cli.positive_int)
 
@@ -277,8 +278,8 @@ def _given_tokens(args, settings):
     """Return the tokens of --text or --text-file, or None."""
     if args.text is None and args.text_file is None:
         return None
-    text = args.text if args.text_file is None else read_text_file(args.text_file, settings.encoding)
-    tokens = tokens_of(text, settings)
+    tokens = (tokens_of(args.text, settings) if args.text_file is None else
+              tokens_of_file(args.text_file, settings, args.encoding))
     if not tokens:
         raise InputError("the text is empty")
     return tokens
@@ -301,9 +302,9 @@ def _name(layer, cell):
 def _draw_following_cell(args, run):
     settings, vocabulary, model, _ = run
     if settings.unit != "char":
-        raise InputError(f"--follow needs a run over characters: that in {args.run} is over {settings.unit}s "
+        raise InputError(f"--follow needs a run over characters: that in {args.run} has --unit {settings.unit} "
                          "(train with --unit char)")
-    corpus = corpus_of_run(run)
+    corpus = corpus_of_run(run, args)
     layers = list(range(len(model.recurrent_layers))) if args.layer is None else [args.layer]
     cells = [(layer, cell) for layer in layers for cell in range(model.recurrent_layers[layer].hidden_size)]
     length = args.search_length or SEARCH_LENGTH

@@ -88,6 +88,31 @@ def test_another_encoding_is_named_and_read_by_prompt_and_text_alike(capsys):
     assert capsys.readouterr().out.startswith("été")
 
 
+def test_a_text_of_another_encoding_is_evaluated(capsys):
+    assert train() == 0
+    pathlib.Path("other.txt").write_text("the café\n" * 9, encoding="cp1252")
+    capsys.readouterr()
+    refused(capsys, ch_lstm.evaluate.main(["run", "--text", "other.txt"]), "is not UTF-8")
+    assert ch_lstm.evaluate.main(["run", "--text", "other.txt", "--encoding", "cp1252"]) == 0
+    assert "(27 tokens" in capsys.readouterr().out
+    pathlib.Path("other.txt").write_text("the cat\n" * 9 + "\n" * 9)  # blank lines at the end are left out here too
+    assert ch_lstm.evaluate.main(["run", "--text", "other.txt"]) == 0
+    assert "(27 tokens" in capsys.readouterr().out
+    refused(capsys, ch_lstm.evaluate.main(["run", "--text", "other.txt", "--book"]), "--book reads 350 at once")
+
+
+def test_a_schedule_over_more_epochs_says_so(capsys):
+    assert train("--schedule", "cosine") == 0
+    assert "note:" not in capsys.readouterr().out
+    assert ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "2"]) == 0
+    assert "note: --schedule cosine now spans 2 epochs, so the learning rate goes on from" in capsys.readouterr().out
+
+
+def test_a_part_of_another_file_is_named_by_that(capsys):
+    pathlib.Path("one.txt").write_text("cat")
+    refused(capsys, train("--valid", "one.txt"), "one.txt is too short: its valid part has 1 tokens")
+
+
 # A run that moves
 
 
@@ -130,7 +155,7 @@ def test_another_text_is_not_evaluated_as_that_of_the_run(changed, capsys):
     assert load_corpus("other.txt").vocabulary == load_corpus("text.txt").vocabulary
     capsys.readouterr()
     for command, argv in ((ch_lstm.evaluate, ["run"]), (ch_lstm.train, ["--out", "run", "--resume"])):
-        refused(capsys, command.main([*argv, "--corpus", "other.txt"]), "has changed since the run")
+        refused(capsys, command.main([*argv, "--corpus", "other.txt"]), "has changed since")
 
 
 def test_a_text_of_its_own_is_evaluated_without_that_of_the_run(capsys):
@@ -175,6 +200,9 @@ def test_the_general_model_trains_to_the_same_bits(book, general):
     (["--tied", "--wordvec-size", "7"], "--tied needs equal sizes: --wordvec-size is 7, --hidden-size 6"),
     (["--weight-decay", "0.1"], "--weight-decay goes with --optimizer adamw, not with sgd"),
     (["--schedule", "cosine", "--lr-decay", "4"], "--lr-decay goes with --schedule plateau, not with cosine"),
+    (["--schedule", "plateau", "--lr-decay", "1"], "--schedule plateau divides by --lr-decay: give one above 1"),
+    (["--warmup", "100000"], "--warmup 100000 takes all "),
+    (["--windows", "--time-size", "5000"], "or smaller windows (--time-size)"),
     (["--accumulate", "5"], "--accumulate 5 is more parts than the --batch-size 4 has rows"),
     (["--split", "90/10"], "--split 90/10: wanted three numbers above 0"),
     (["--encoding", "utf-9"], "no encoding 'utf-9'"),
@@ -217,7 +245,7 @@ def test_a_schedule_goes_over_all_epochs_update_by_update():
 
 
 @pytest.mark.parametrize("flags", [
-    ["--schedule", "cosine", "--warmup", "9"], ["--schedule", "plateau", "--warmup", "90"], ["--accumulate", "3"],
+    ["--schedule", "cosine", "--warmup", "9"], ["--schedule", "plateau", "--warmup", "50"], ["--accumulate", "3"],
     ["--optimizer", "adam", "--schedule", "linear"]])
 def test_a_run_that_stopped_in_the_middle_of_a_schedule_goes_on_to_the_same_bits(flags, monkeypatch):
     import signal

@@ -104,3 +104,27 @@ def test_a_text_that_its_encoding_does_not_fit(tmp_path):
     path.write_bytes("é".encode("cp1252"))
     with pytest.raises(InputError, match="is not ascii at byte 0: give another --encoding"):
         read_text_file(path, "ascii")
+
+
+@pytest.mark.parametrize("content", [b"abc\0def " * 100, b"name\0value\0other\0\n" * 9, "é\0 ab\n".encode() * 9])
+def test_a_text_with_a_zero_byte_now_and_then_is_not_taken_for_utf16(content, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="has the byte 0 at character"):
+        read_text_file(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_utf8_is_not_read_as_another_encoding(encoding, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"words of a text\n" * 9)
+    with pytest.raises(InputError, match=f"looks like UTF-8, not {encoding}: leave out --encoding"):
+        read_text_file(path, encoding)
+
+
+def test_blank_lines_at_the_end_go_unless_they_are_to_stay(tmp_path):
+    path = tmp_path / "text.txt"
+    for text, read in (("a\n\n \n", "a\n"), ("a", "a"), ("a  ", "a  "), ("\n\n a\n", "\n\n a\n"),
+                       ("a\n" + "\n" * 10**6 + "b", "a\n" + "\n" * 10**6 + "b")):  # in no time
+        path.write_text(text)
+        assert read_text_file(path) == read and read_text_file(path, keep_end=True) == text

@@ -74,6 +74,9 @@ def test_lower_case_makes_one_character_of_each():
     for code in range(sys.maxunicode + 1):
         assert len(lower(chr(code))) == 1, hex(code)
     assert lower("I\u0307") == lower("İ") == "i"
+    for letter in ("ẖ", "ǰ", "ẘ", "ẗ", "ẙ"):  # their capitals are two code points
+        assert lower(clean_text(letter.upper())) == letter
+    assert lower("H\u0331" + "e\u0301") == "h\u0331e\u0301"  # not composed before, nor after
 
 
 def test_capitals_can_stay():

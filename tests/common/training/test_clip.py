@@ -290,3 +290,14 @@ def test_the_gradients_of_shared_weights_are_added_before_they_are_clipped(secon
     model = Tied()
     training_step(model, SGD(1.0), None, None, max_grad)
     np.testing.assert_allclose(model.params[0], [[expected, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype, number, count", [("f4", 3e38, 4), ("f2", 1000, 5000), ("f4", 3e-23, 1)])
+def test_a_norm_that_the_dtype_cannot_hold(dtype, number, count):
+    if shim.backend != "numpy":
+        pytest.skip("cuBLAS returns a norm in the dtype of its array")
+    grads = [numpy.full(count, number, dtype)]
+    norm = float(numpy.linalg.norm(grads[0].astype(float)))
+    assert float(global_norm(grads)) == pytest.approx(norm, rel=1e-3)
+    clip_grads(grads, 1.0)
+    assert float(numpy.linalg.norm(grads[0].astype(float))) == pytest.approx(min(norm, 1.0), rel=2e-2)

@@ -24,6 +24,11 @@ def test_a_run_that_is_all_warm_up():
     assert learning_rate(0.8, "linear", 1, 2, warmup=10) == pytest.approx(0.16, rel=1e-12)
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_behind_the_last_update_it_stays_at_0(schedule):
+    assert [learning_rate(0.8, schedule, step, 5) for step in (5, 6, 10)] == pytest.approx([0, 0, 0], abs=1e-15)
+
+
 def test_an_unknown_schedule():
     with pytest.raises(ValueError, match=r"^schedule is 'step', wanted one of constant, plateau, linear, cosine$"):
         learning_rate(0.8, "step", 0, 4)
