@@ -118,7 +118,7 @@ def where_counted(layer: Any, x: Array, t: Array | Ids) -> Array:
     Returns
     -------
     ndarray (..., D)
-        x itself where all rows are known to count.
+        x itself where all rows are known to count, or none has NaN or infinity.
     """
     label = layer.ignore_label
     if label is None or isinstance(t, Ids) and not t.low <= label <= t.high:
@@ -126,8 +126,8 @@ def where_counted(layer: Any, x: Array, t: Array | Ids) -> Array:
     if getattr(t, "shape", None) != x.shape[:-1]:
         return x
     is_counted = ids_array(t) != label  # (...)
-    if np.backend == "numpy" and is_counted.all():  # a GPU would have to be waited for
-        return x
+    if np.backend == "numpy" and (is_counted.all() or np.isfinite(x).all()):  # a GPU would have to be waited for
+        return x  # so that a trace shows the scores of a step that does not count, too
     return np.where(is_counted[..., None], x, 0)
 
 

@@ -268,3 +268,13 @@ def test_a_layer_that_cannot_be_watched_leaves_the_others_as_they_were():
     with trace(model) as record:
         model.layers["first"].forward(numpy.ones((N, T, D)))
     assert record.layers[0].path == "layers['first']"
+
+
+def test_the_scores_of_a_step_whose_target_does_not_count_are_traced_as_they_are():
+    model = SimpleRnnlm(7, 4, 5, seed=0, dtype=numpy.float64)
+    ids = numpy.array([[1, 2, 3, 4]])
+    scores = model.predict(ids)
+    model.reset_state()
+    with trace(model) as record:
+        model.forward(ids, numpy.array([[-1, -1, 5, -1]]))
+    numpy.testing.assert_allclose(record["layers[2]"].arrays["y"], scores, rtol=1e-12)
