@@ -198,9 +198,8 @@ def _compare(of_each, out, baseline, smoke):
 def _folders(out, task, cells):
     """Make a folder for the run of each cell."""
     if out is None:
-        folders = [cli.free_folder(f"{task}-{cell}") for cell in cells]
-    else:
-        folders = [out] if len(cells) == 1 else [out / cell for cell in cells]
+        return [cli.free_folder(f"{task}-{cell}") for cell in cells]
+    folders = [out] if len(cells) == 1 else [out / cell for cell in cells]
     for folder in folders:
         cli.new_folder(folder)
     return folders

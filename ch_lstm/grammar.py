@@ -27,7 +27,8 @@ from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.plots import save_curves
 from common.training.batches import StripBatches
-from common.training.epochs import expect_finite, train_epochs
+from common.training.epochs import train_epochs
+from common.training.finite import expect_finite
 from common.training.metrics import format_perplexity, safe_exp
 from dataset.grammar import OTHER_FORM, Grammar, agreement_rules, agreements
 

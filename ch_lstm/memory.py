@@ -34,7 +34,8 @@ from common.optimizer import Adam
 from common.plots import save_curves
 from common.training.batches import DrawnBatches
 from common.training.clip import clip_grads, global_norm
-from common.training.epochs import expect_finite, train_epochs
+from common.training.epochs import train_epochs
+from common.training.finite import expect_finite
 from dataset.memory_tasks import AddingProblem, CopyTask
 
 SMOKE = {"task": "all", "lengths": [4, 8], "steps": 2, "batch_size": 4, "hidden_size": 8}

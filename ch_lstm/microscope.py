@@ -26,7 +26,7 @@ from common.cli import setting
 from common.device.ids import known_ids
 from common.errors import InputError
 from common.fast import speed_up
-from common.files.atomic import replacing
+from common.files.atomic import expect_replaceable, replacing
 from common.functions import softmax
 from common.language_model.cell_rnnlm import CellRnnlm
 from common.language_model.commands import corpus_of_run, load_run
@@ -39,7 +39,8 @@ from common.optimizer import Adam
 from common.text.reading import clean_text
 from common.text.tokenizers import tokenize_characters
 from common.training.batches import StripBatches
-from common.training.epochs import expect_finite, train_epochs
+from common.training.epochs import train_epochs
+from common.training.finite import expect_finite
 from common.watch.trace import trace
 from common.watch.walk import walk
 from dataset.corpus import load_corpus
@@ -132,8 +133,7 @@ def _microscope(argv):
     for name in ("wordvec_size", "hidden_size") if "run" in given else ("checkpoint",):
         if name in given:
             raise InputError(f"--{name.replace('_', '-')} {'does not go' if 'run' in given else 'goes'} with --run")
-    if settings.out.is_dir():
-        raise InputError(f"{settings.out} is a folder: give --out the name of a file")
+    expect_replaceable(settings.out)
     models, sources = {}, {}
     if settings.run is None:
         corpus = load_corpus("pydoc", "char")

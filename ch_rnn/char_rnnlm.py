@@ -35,7 +35,8 @@ from common.optimizer import SGD
 from common.text.reading import clean_text, read_text_file
 from common.text.tokenizers import tokenize_characters
 from common.text.vocabulary import Vocabulary
-from common.training.epochs import expect_finite, train_epochs
+from common.training.epochs import train_epochs
+from common.training.finite import expect_finite
 from dataset import ptb, pydoc_topics
 from dataset.corpus import expect_corpus
 

@@ -7,7 +7,7 @@ import numpy
 
 from common.cli.tables import format_table
 from common.errors import InputError
-from common.files.arrays import read_arrays, write_arrays
+from common.files.arrays import open_arrays, write_arrays
 from common.files.pickles import read_pickle
 from common.layers.base import Layer
 from common.np import Array, np
@@ -80,9 +80,15 @@ class BaseModel:
         file_name : str or Path, optional
             File name, by default `<ClassName>.npz`. An ending .pkl is replaced by .npz, and
             .npz is appended to a name with neither ending.
+
+        Raises
+        ------
+        InputError
+            A parameter is not finite, or the file cannot be written; a file that is there stays as it was.
         """
         path = npz_path(file_name or type(self).__name__)
         arrays = {f"param_{i}": np.to_cpu(param) for i, param in enumerate(unique_params(self.params))}
+        _expect_finite(arrays.values(), f"{path} is not written: {type(self).__name__}")
         write_arrays(path, arrays)
 
     def load_params(self, file_name: str | Path | None = None) -> None:
@@ -106,10 +112,12 @@ class BaseModel:
         if path.suffix == ".pkl":
             self.assign_params(self._once_each(read_pickle(path), path), path)
             return
-        arrays = read_arrays(path)
-        names = [f"param_{i}" for i in range(len(arrays))]
-        if set(names) != set(arrays):
-            raise InputError(f"{path} holds no parameters as save_params writes them")
+        with open_arrays(path) as file:
+            names = [f"param_{i}" for i in range(len(file.described))]
+            if set(names) != set(file.described):
+                raise InputError(f"{path} holds no parameters as save_params writes them")
+            self._expect_shapes(unique_params(self.params), [file.described[name] for name in names], path)
+            arrays = file.read_all()
         self.assign_params([arrays[name] for name in names], path)
 
     def _params_file(self, file_name):
@@ -155,7 +163,7 @@ class BaseModel:
         Raises
         ------
         InputError
-            Their number or shapes are not this model's, or they are no floats; nothing was written.
+            Their number or shapes are not this model's, or they are no floats or not finite; nothing was written.
         """
         params = unique_params(self.params)
         self._expect_shapes(params, arrays, source)
@@ -163,8 +171,11 @@ class BaseModel:
             if array.dtype.kind != "f":
                 raise InputError(f"{source} is not of this {type(self).__name__}: it holds an array of {array.dtype}, "
                                  "wanted floats")
+        with numpy.errstate(over="ignore"):  # what its dtype cannot hold is said
+            arrays = [array.astype(param.dtype, copy=False) for param, array in zip(params, arrays)]
+        _expect_finite(arrays, source)
         for param, array in zip(params, arrays):
-            param[...] = np.to_device(array.astype(param.dtype, copy=False))
+            param[...] = np.to_device(array)
 
     def _expect_shapes(self, params, arrays, source):
         wanted = [param.shape for param in params]
@@ -173,6 +184,11 @@ class BaseModel:
             raise InputError(
                 f"{source} is not of this {type(self).__name__}: "
                 f"it holds {shapes_text(got)}, wanted {shapes_text(wanted)}")
+
+
+def _expect_finite(arrays, holder):
+    if not all(numpy.isfinite(array).all() for array in arrays):
+        raise InputError(f"{holder} holds parameters that are NaN or infinite")
 
 
 def _count(params: list[Array], counted: list[Array]) -> list[Array]:

@@ -25,6 +25,7 @@ from common.cli.settings import (
     SettingsParser,
     add_settings,
     newest_run,
+    read_config,
     read_settings,
     save_settings,
     setting,
@@ -33,5 +34,5 @@ from common.cli.settings import (
 __all__ = [
     "Number", "Parser", "REQUIRED", "Settings", "SettingsParser", "add_device", "add_settings", "at_least_one",
     "free_folder", "natural", "new_folder", "newest_run", "not_negative", "positive_float", "positive_int",
-    "probability", "ratio", "read_settings", "run", "save_settings", "setting", "use_device",
+    "probability", "ratio", "read_config", "read_settings", "run", "save_settings", "setting", "use_device",
 ]

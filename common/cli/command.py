@@ -1,18 +1,20 @@
 """The parts that every script shares: flags that check their range, the device, one line for wrong use."""
 import argparse
 import dataclasses
+import itertools
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from common.errors import InputError
+from common.errors import InputError, Stopped
 from common.np import np
 
 # Beside NumPy; each is imported where it is used.
-REQUIRED_PACKAGES = {"matplotlib", "PIL", "platformdirs", "regex", "tqdm"}
+REQUIRED_PACKAGES = {"matplotlib", "PIL", "platformdirs", "regex", "threadpoolctl", "tqdm"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +75,24 @@ def use_device(device: str) -> None:
 
 
 def free_folder(name: str) -> Path:
-    """Return runs/<name>-1, or with the first number that is free."""
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
+    """Make the folder runs/<name>-1, or the one of the first number that is free, and return it.
+
+    Of several processes that ask at once, each gets one of its own.
+
+    Raises
+    ------
+    InputError
+        It cannot be made.
+    """
+    for number in itertools.count(1):
+        folder = Path("runs") / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"cannot make the folder {folder} ({error.strerror}): choose one with --out") from None
     return folder
 
 
@@ -109,7 +125,8 @@ def run(prog: str, script: Callable[[list[str]], int | None], argv: list[str] | 
     Returns
     -------
     int
-        Exit code: 0, 2 after an InputError or where a required package is missing, 130 after Ctrl-C, 141 when whoever
+        Exit code: 0, 2 after an InputError or where a required package is missing, 130 after Ctrl-C,
+        128 + its number after another signal that asked to stop, 141 when whoever
         reads the output closed it.
     """
     if hasattr(sys.stdout, "reconfigure"):
@@ -125,6 +142,9 @@ def run(prog: str, script: Callable[[list[str]], int | None], argv: list[str] | 
             raise
         print(f"{prog}: {error.name} is missing: in the project's folder, pip install -e .", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"{prog}: stopped by {signal.Signals(stopped.signum).name}", file=sys.stderr)
+        return 128 + stopped.signum
     except KeyboardInterrupt:
         print(f"{prog}: stopped by Ctrl-C", file=sys.stderr)
         return 130

@@ -2,6 +2,7 @@
 import argparse
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from common.cli.command import Parser, add_device, use_device
 from common.errors import InputError
 from common.files.atomic import replacing
+from common.files.json_text import brief, read_json
 
 REQUIRED = dataclasses.MISSING  # the default of a setting without one
 
@@ -51,11 +53,11 @@ class Settings:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(value) is int and getattr(field.metadata["kind"], "kind", None) is float:
-                value = float(value)
+                value = float(value) if abs(value) < 10**300 else math.inf
                 object.__setattr__(self, field.name, value)
             wanted = _wanted_instead(field, value)
             if wanted:
-                raise InputError(f"{field.name} is {value!r}, wanted {wanted}")
+                raise InputError(f"{field.name} is {brief(value)}, wanted {wanted}")
 
 
 def _wanted_instead(field, value):
@@ -247,24 +249,15 @@ def read_settings(folder: Path, settings_class: type[Settings], script: str) -> 
         There is no run, it is another script's, or its config.json is damaged.
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"there is no run in {folder}: {path} is missing") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        config = None
+    config = read_config(folder)
     made_by = _script_of(config)
-    if made_by is None:
-        raise InputError(f"{path} is damaged: it does not hold the settings of a run")
     if made_by != script:
         raise InputError(f"{folder} is a run of {made_by}, wanted one of {script}")
     config.pop("script", None)
     fields = {field.name: field for field in dataclasses.fields(settings_class)}
     for name in config:
         if name not in fields:
-            raise InputError(f"{path} has {name!r}, which is no setting of {script}: "
+            raise InputError(f"{path} has {brief(name)}, which is no setting of {script}: "
                              "it is damaged, or of a newer version")
     for name, field in fields.items():
         if field.default is REQUIRED and name not in config:
@@ -273,6 +266,24 @@ def read_settings(folder: Path, settings_class: type[Settings], script: str) -> 
         return settings_class(**config)
     except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what the config.json of a run holds.
+
+    Raises
+    ------
+    InputError
+        There is no run, or its config.json is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        config = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"there is no run in {folder}: {path} is missing") from None
+    if _script_of(config) is None:
+        raise InputError(f"{path} is damaged: it does not hold the settings of a run")
+    return config
 
 
 def _script_of(config):
@@ -306,8 +317,8 @@ def newest_run(script: str, **wanted: Any) -> Path:
     found = []
     for path in Path("runs").glob("*/config.json"):
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            config = read_json(path)
+        except (OSError, InputError):
             continue
         if _script_of(config) == script and all(config.get(name) == value for name, value in wanted.items()):
             found.append(path)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import itertools
+import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate, generate_tokens
 from common.language_model.model import LanguageModel
 from common.language_model.report import PerplexityInWords, advice, table_of_parts, unit_name
-from common.language_model.run import TrainingRun
+from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun, signal_name
 from common.language_model.settings import EvaluateSettings, GenerateSettings, PlaceSettings, TrainSettings
 from common.np import np
 from common.optimizer import OPTIMIZERS
@@ -29,8 +30,6 @@ from dataset.corpus import BUILT_IN, Corpus, load_corpus, tokenizer_of, unknown_
 
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8,
          "warmup": 0}
-MAY_CHANGE_ON_RESUME = {"epochs", "patience"}
-PLACES = ("corpus", "valid", "test")  # settings that name a text, which may lie elsewhere when a run goes on
 CELL = "cell"  # the model that the flags --cell, --layers and --tied make
 OPTIONS = {"cell": "cell", "layers": "layers", "tied": "tied", "dropout": "dropout_ratio"}  # setting -> of a model
 SAMPLE_TOKENS = 60
@@ -84,23 +83,25 @@ def _train(prog, models, recipes, argv):
     else:
         run.begin()
     print(f"{_model_name(settings)} ({run.model.count_params():,} parameters) on {corpus.name}: "
-          f"{corpus.vocabulary.size:,} {unit_name(corpus.tokenizer)}; run in {folder}", flush=True)
+          f"{corpus.vocabulary.size:,} {unit_name(corpus.tokenizer)}; run in {run.folder}", flush=True)
     print("\n".join([table_of_parts(corpus), *advice(corpus)]), flush=True)
     if resuming and settings.schedule in ("linear", "cosine") and "epochs" in given:
         print(f"note: --schedule {settings.schedule} now spans {settings.epochs} epochs, so the learning rate goes on "
               "from another value", flush=True)
+    if run.changes:
+        print(f"note: the run goes on in other circumstances ({'; '.join(run.changes)}): its last digits may differ "
+              "from those of a run without a break", flush=True)
     if run.is_done:
         more = "--patience" if run.epoch < settings.epochs else "--epochs"
         print(f"all {run.epoch} epochs are done already: give a larger {more} to continue the training", flush=True)
-    if run.train():
-        result = run.say["test"](run.finish(), f"best of {run.epoch} epochs by validation")
-        print(f"test perplexity {result}", flush=True)
-        print("sample: " + sample(run.model, corpus))
-    else:
-        print(f"stopped by Ctrl-C in epoch {run.epoch + 1} after {run.batch} of {len(run.batches)} batches, saved: "
-              f"go on with --out {folder} --resume", flush=True)
-        result = run.say["test"](run.test_perplexity(), "parameters as they are now")
-        print(f"test perplexity {result}", flush=True)
+    run.train()
+    if run.stop_signal is not None:
+        print(f"stopped by {signal_name(run.stop_signal)} in epoch {run.epoch + 1} after {run.batch} of "
+              f"{len(run.batches)} batches, saved: go on with --out {run.folder} --resume", flush=True)
+        return 128 + run.stop_signal
+    result = run.say["test"](run.finish(), f"best of {run.epoch} epochs by validation")
+    print(f"test perplexity {result}", flush=True)
+    print("sample: " + sample(run.model, corpus))
     return 0
 
 
@@ -123,7 +124,7 @@ def script_of(models: dict[str, Any]) -> str:
 
 
 def _new(given, parser, models):
-    """Return the settings and the folder of a new run."""
+    """Return the settings of a new run, and its folder where one is given."""
     if "model" not in given and {"cell", "layers", "tied"} & given.keys():
         given = given | {"model": CELL}
     settings = parser.fill(given)
@@ -136,8 +137,7 @@ def _new(given, parser, models):
         raise InputError("--shuffle goes with --windows: strips must stay in order to carry their state")
     if settings.weight_decay is not None and settings.optimizer != "adamw":
         raise InputError(f"--weight-decay goes with --optimizer adamw, not with {settings.optimizer}")
-    folder = given.get("out") or cli.free_folder(f"{Path(settings.corpus).stem}-{settings.model}")
-    return dataclasses.replace(settings, **_schedule(settings, given)), folder
+    return dataclasses.replace(settings, **_schedule(settings, given)), given.get("out")
 
 
 def _takes(model, name):
@@ -371,6 +371,9 @@ def _evaluate(prog, models, argv):
         result = eval_perplexity(model, ids)
     else:
         result = perplexity(model, ids)
+    if math.isnan(result):
+        raise InputError(f"the perplexity on {name} is not a number: the weights of the {wanted.checkpoint} checkpoint "
+                         "are too large")
     say = PerplexityInWords(_tokenizer(settings), unknown_share(ids, vocabulary))
     print(f"perplexity {say(result)} on {name} ({len(ids):,} tokens, {_model_name(settings)}, "
           f"{wanted.checkpoint} checkpoint)")

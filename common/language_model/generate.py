@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 
 import numpy
 
+from common.errors import InputError
 from common.language_model.model import LanguageModel
 from common.np import np
 
@@ -114,7 +115,7 @@ def next_probabilities(scores: numpy.ndarray, temperature: float = 1.0, top_k: i
     ------
     ValueError
         temperature is not above 0, top_k is below 1, top_p is not in (0, 1], every id is banned, or a score is
-        NaN.
+        NaN or infinite.
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, wanted a number above 0; greedy takes the likeliest token")
@@ -123,8 +124,9 @@ def next_probabilities(scores: numpy.ndarray, temperature: float = 1.0, top_k: i
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}, wanted a number above 0 and up to 1")
     scores = scores.astype(numpy.float64)  # (S, V)
-    if numpy.isnan(scores).any():
-        raise ValueError("the model's scores are not numbers: its parameters must have overflowed in training")
+    if not (scores < numpy.inf).all():  # NaN or infinity; minus infinity is a token that never comes
+        raise InputError("the model's scores are not finite: its parameters are too large, train it again with a lower "
+                         "learning rate")
     scores[:, list(banned)] = -numpy.inf
     best = scores.max(axis=1, keepdims=True)  # (S, 1)
     if numpy.isneginf(best).any():

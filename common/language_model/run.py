@@ -1,7 +1,10 @@
 """A training run of a language model in a folder: epochs, evaluation, checkpoints, pictures."""
 import contextlib
 import csv
+import dataclasses
+import json
 import math
+import os
 import signal
 import sys
 import time
@@ -11,35 +14,48 @@ from typing import Any
 
 import numpy
 
-from common import plots
-from common.cli import save_settings
+from common import cli, plots
 from common.device.ids import known_ids
-from common.errors import InputError
-from common.files.atomic import replacing
+from common.device.machine import differences, machine_facts
+from common.errors import InputError, Stopped
+from common.files.atomic import replacing, temporaries
+from common.files.json_text import brief
+from common.files.lock import LOCK, FolderLock
 from common.language_model.evaluate import perplexity
 from common.language_model.model import LanguageModel
 from common.language_model.report import perplexity_in_words
 from common.np import np
 from common.optimizer import Optimizer
+from common.text.vocabulary import Vocabulary
 from common.training import checkpoint
 from common.training.batches import StripBatches, WindowBatches
-from common.training.epochs import expect_finite, training_step
+from common.training.clip import global_norm
+from common.training.epochs import training_step
+from common.training.finite import NotFinite
 from common.training.metrics import format_perplexity, safe_exp, singular_values
 from common.training.schedules import learning_rate
 from dataset.corpus import SPLITS, Corpus
 
 REPORT_EVERY = 20  # batches between two readings of the loss
+MOST_SKIPPED = 20  # batches in a row: then the parameters are at fault, not the batches
+SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+BEFORE_THE_FIRST_CHECKPOINT = {"config.json", "vocabulary.json"}
+FILES = {*BEFORE_THE_FIRST_CHECKPOINT, "last.npz", "best.npz", "history.csv", "timing.csv", "starts.csv", "loss.png"}
+MAY_CHANGE_ON_RESUME = {"epochs", "patience", "lr", "max_grad", "save_every", "skip_nonfinite"}
+CHANGE_NO_RESULT = {"save_every"}
+PLACES = ("corpus", "valid", "test")  # settings that name a text, which may lie elsewhere when a run goes on
 
 
 class TrainingRun:
     """Trains a language model along a corpus and keeps all that it needs to go on in a folder.
 
-    The folder holds config.json, vocabulary.json, history.csv (no times in it, so that two equal
-    runs leave equal files), timing.csv, loss.png, last.npz and best.npz.
+    The folder holds config.json, vocabulary.json, last.npz and best.npz, and what is written anew from last.npz:
+    history.csv (no times in it, so that two equal runs leave equal files), timing.csv, starts.csv and loss.png.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or None
+        None: a new one under runs/, made when the run begins.
     settings : TrainSettings
     script : str
         What makes such runs, "ch_lstm.train".
@@ -48,9 +64,9 @@ class TrainingRun:
     corpus : dataset.corpus.Corpus
     """
 
-    def __init__(self, folder: Path, settings: Any, script: str, model: LanguageModel, optimizer: Optimizer,
+    def __init__(self, folder: Path | None, settings: Any, script: str, model: LanguageModel, optimizer: Optimizer,
                  corpus: Corpus) -> None:
-        self.folder, self.settings, self.script = folder, settings, script
+        self._folder, self.settings, self.script = folder, settings, script
         self.model, self.optimizer, self.corpus = model, optimizer, corpus
         train = known_ids(corpus.train)
         self.valid = known_ids(corpus.valid)
@@ -70,84 +86,196 @@ class TrainingRun:
         self.lr = optimizer.lr  # the largest of a schedule; a plateau divides it
         self.history: list[dict[str, Any]] = []
         self.timing: list[dict[str, Any]] = []
-        self.singular_values: list[Any] = []  # of Wh before training and after each epoch
+        self.starts: list[dict[str, Any]] = []  # when and on what machine the run began and was resumed
+        self.singular_value_epochs: list[int] = []  # 0 before training
+        self.singular_values: list[list[numpy.ndarray]] = []  # then, of each recurrent layer's Wh: (H,)
         self.batch = 0  # batches of the current epoch that are done
-        self.tokens = 0  # that they predicted
+        self.skipped = 0  # of these, batches whose loss or gradient was not finite
+        self.skipped_in_a_row = 0
+        self.tokens = 0  # that the others predicted
         self.nats: Any = 0.0  # sum of the losses of these tokens
         self.seconds = 0.0  # that they took
-        self.stop_asked = False
+        self.stop_signal: int | None = None
+        self._lock: FolderLock | None = None
+        self._evaluating = False
+        self._saved: tuple[int, int] | None = None  # epoch and batch of last.npz
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept."""
+        if self._folder is None:
+            self._folder = cli.free_folder(f"{Path(self.settings.corpus).stem}-{self.settings.model}")
+        return self._folder
 
     @property
     def epoch(self) -> int:
         """The number of complete epochs."""
         return len(self.history)
 
+    @property
+    def step(self) -> int:
+        """The number of batches that are done in all epochs."""
+        return self.epoch * len(self.batches) + self.batch
+
     def begin(self) -> None:
-        """Make the folder, which must be new or empty, and save the run as it is before its first step."""
+        """Make the folder and save the run as it is before its first step.
+
+        The folder must be new, or empty, or hold no more than a run that ended before its first checkpoint.
+        """
+        folder = self.folder
         try:
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-                raise InputError(f"{self.folder} is there already: choose another --out"
-                                 + (", or go on with --resume" if (self.folder / "config.json").exists() else ""))
+            self._expect_free(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._taking_folder():
+                self._expect_free(folder)  # another run may have had it meanwhile
+                self._save_beginning()
         except OSError as error:
-            raise InputError(f"cannot use the folder {self.folder}: {error.strerror}") from None
-        save_settings(self.folder, self.settings, self.script)
-        self.corpus.vocabulary.save(self.folder / "vocabulary.json")
-        self._note_singular_values()
-        self._save_last()
+            raise InputError(f"cannot use the folder {folder}: {error.strerror}") from None
 
     def resume(self) -> None:
-        """Go on from last.npz, in the middle of an epoch if need be."""
-        path = self.folder / "last.npz"
-        arrays, facts = checkpoint.read_checkpoint(path, self.settings.model, self.corpus.vocabulary)
-        if facts.get("corpus") != self.corpus.fingerprint:
-            raise InputError(f"the text of {self.corpus.name} has changed since the run in {self.folder} began")
+        """Go on from last.npz, in the middle of an epoch if need be; begin if the run ended before its first one."""
+        with self._taking_folder():
+            if any((self.folder / name).exists() for name in FILES - BEFORE_THE_FIRST_CHECKPOINT):
+                self._restore(self.folder / "last.npz")
+            else:
+                self._save_beginning()
+
+    def _expect_free(self, folder):
+        if not folder.exists():
+            return
+        found = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+        found -= {path.name for path in temporaries(folder, FILES)} | {LOCK}
+        if "config.json" in found and found <= BEFORE_THE_FIRST_CHECKPOINT:
+            with contextlib.suppress(InputError):
+                cli.read_settings(folder, type(self.settings), self.script)
+                return
+        if found:
+            raise InputError(f"{folder} is there already: choose another --out"
+                             + (", or go on with --resume" if "config.json" in found else ""))
+
+    @contextlib.contextmanager
+    def _taking_folder(self):
+        """Keep other runs out of the folder, also after the block, and clear what killed ones left."""
+        self._lock = FolderLock(self.folder)
         try:
-            history, timing = list(facts["history"]), list(facts["timing"])
-            noted = list(facts.get("singular_values", []))  # not there in older runs
-            lr = float(facts.get("largest_lr", facts["lr"]))
-            batch, nats, seconds = int(facts["batch"]), float(facts["nats"]), float(facts["seconds"])
-            position, random_state = int(facts["position"]), facts["random_state"]
-            last_epoch = [(row["epoch"], float(row["valid_perplexity"])) for row in history][-1:]
-            if not (0 <= batch < len(self.batches) and 0 <= position):
-                raise ValueError
-            full = self.settings.batch_size * self.settings.time_size  # tokens of all batches but an epoch's last
-            if "tokens" not in facts:  # older runs added up the mean losses of the batches
-                nats *= full
-            elif facts["tokens"] != batch * full:
-                raise ValueError
-            if last_epoch and last_epoch[0][0] != len(history):
-                raise ValueError
-            np.set_random_state(random_state)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"{path} is damaged: the progress that it records is impossible") from None
-        if self.settings.epochs < len(history):
-            raise InputError(f"--epochs {self.settings.epochs} is less than the {len(history)} epochs that are done")
+            for path in temporaries(self.folder, FILES):
+                path.unlink(missing_ok=True)
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _save_beginning(self):
+        cli.save_settings(self.folder, self.settings, self.script)
+        self.corpus.vocabulary.save(self.folder / "vocabulary.json")
+        self._note_singular_values()
+        self._note_start()
+        self._save_last()
+
+    def _restore(self, path):
+        """Put everything of a checkpoint back, and write anew what is made from it."""
+        if Vocabulary.load(self.folder / "vocabulary.json") != self.corpus.vocabulary:
+            raise InputError(f"the vocabulary of {self.corpus.name} is not the one in {self.folder}: the text has "
+                             "changed since the run began, or vocabulary.json has")
+        arrays, header = checkpoint.read_checkpoint(path, self.settings.model, self.corpus.vocabulary)
+        if header["corpus"] != self.corpus.fingerprint:
+            raise InputError(f"the text of {self.corpus.name} has changed since the run in {self.folder} began")
+        before = header["configuration"] or cli.read_config(self.folder)  # files of older versions lack it
+        self._expect_same_configuration(before, path)
+        self._expect_possible(header, path)
+        progress, times = header["progress"], header["times"]
+        noted = [arrays.pop(name) for i in range(len(arrays)) if (name := f"singular_values_{i}") in arrays]
         rows = None if self.settings.windows else self.settings.batch_size
-        checkpoint.restore(path, arrays, facts, self.model, self.optimizer, rows)
-        self.history, self.timing = history, timing
-        self.batch, self.tokens, self.nats, self.seconds = batch, batch * full, nats, seconds
-        self.singular_values, self.lr = noted, lr
-        self.batches.position = position
-        save_settings(self.folder, self.settings, self.script)
+        try:
+            np.set_random_state(progress["random_state"])
+        except (TypeError, ValueError):
+            raise InputError(f"{path} is damaged: its random_state is of another generator") from None
+        checkpoint.restore(path, arrays, header, self.model, self.optimizer, rows)
+        self.singular_value_epochs = progress["singular_value_epochs"]
+        self.singular_values = [list(values) for values in zip(*noted)]
+        self.history, self.timing, self.starts = header["history"], times["timing"], times["starts"]
+        self.batch, self.skipped, self.tokens = progress["batch"], progress["skipped"], progress["tokens"]
+        self.nats, self.seconds = progress["nats"], times["seconds"]
+        self.batches.position = progress["position"]
+        self.lr = progress["largest_lr"] if before.get("lr") == self.settings.lr else self.settings.lr
+        self._saved = self.epoch, self.batch
+        cli.save_settings(self.folder, self.settings, self.script)
+        self._note_start()
+        if self.history and self.batch == 0 and self._last_is_best():
+            self._save_best()  # which the end of the process right after the epoch may have prevented
+        self._write_tables()
+        self._draw_history()
+
+    def _expect_same_configuration(self, before, path):
+        now = json.loads(json.dumps(dataclasses.asdict(self.settings)))
+        for name in before.keys() & now.keys():
+            if name not in {*MAY_CHANGE_ON_RESUME, *PLACES} and before[name] != now[name]:
+                raise InputError(f"{path} was made with {name} {brief(before[name])}, but config.json has "
+                                 f"{brief(now[name])}: put it back")
+
+    def _expect_possible(self, header, path):
+        """Check that the progress of a checkpoint is one that this run can have made."""
+        if not header.keys() >= {"progress", "times"}:
+            raise InputError(f"{path} is damaged: it does not say how far the run is")
+        progress, epochs = header["progress"], len(header["history"])
+        if header["format"] == 1:
+            self._complete_format_1(progress)
+        if self.settings.epochs < epochs:
+            raise InputError(f"--epochs {self.settings.epochs} is less than the {epochs} epochs that are done")
+        batches, full = len(self.batches), self.settings.batch_size * self.settings.time_size
+        step = epochs * batches + progress["batch"]
+        position = step if self.settings.windows else step * self.settings.time_size % len(self.corpus.train[1:])
+        most = (progress["batch"] - progress["skipped"]) * full  # tokens; an epoch's last batch may have fewer
+        least = most if progress["batch"] < batches else 0
+        if not (progress["batch"] <= batches and progress["position"] == position
+                and least <= progress["tokens"] <= most
+                and [row["epoch"] for row in header["history"]] == list(range(1, epochs + 1))):
+            raise InputError(f"{path} is damaged: the progress that it records is impossible")
+
+    def _complete_format_1(self, progress):
+        """Older runs added up the mean losses of the batches, and did not count tokens."""
+        if "tokens" not in progress:
+            full = self.settings.batch_size * self.settings.time_size
+            progress["tokens"] = progress["batch"] * full
+            progress["nats"] *= full
+
+    @property
+    def changes(self) -> list[str]:
+        """What has changed on the machine since the run was last started, in words."""
+        return differences(*(start["machine"] for start in self.starts[-2:])) if len(self.starts) > 1 else []
+
+    def close(self) -> None:
+        """Let others write into the folder."""
+        if self._lock is not None:
+            self._lock.release()
 
     def train(self) -> bool:
-        """Train until the epochs of the configuration are done, or Ctrl-C.
+        """Train until the epochs of the configuration are done, or a signal asks to stop: Ctrl-C, SIGTERM or SIGHUP.
 
         Returns
         -------
         bool
-            Whether all epochs were done.
+            Whether all epochs were done; otherwise `stop_signal` is the signal. Everything is saved.
+
+        Raises
+        ------
+        NotFinite
+            The training came to NaN or infinity; the last checkpoint stays.
+        Stopped
+            A second signal came; what was not saved yet is not.
         """
         # A loss that overflows is said by the run itself; NumPy need not warn as well.
-        with self._ctrl_c_asks_to_stop(), numpy.errstate(all="ignore"):
-            while not self.is_done and self._train_epoch():
-                self._close_epoch()
-            if not self.is_done:
+        with contextlib.closing(self), self._signals_ask_to_stop(), numpy.errstate(all="ignore"):
+            try:
+                while not self.is_done and self._train_epoch() and self._close_epoch():
+                    pass
+            except OSError:  # whoever read the output is gone
                 self._save_last()
-        if self.history:
-            name = Path(self.corpus.name).name
-            plots.save_history(self.folder / "loss.png", self.history, f"{self.settings.model} on {name}")
-        return self.is_done
+                if self.stop_signal is None:
+                    raise
+            self._save_last()
+            self._draw_history()
+        return self.stop_signal is None
 
     @property
     def is_done(self) -> bool:
@@ -157,112 +285,210 @@ class TrainingRun:
         return self.epoch >= self.settings.epochs or since_best >= (self.settings.patience or math.inf)
 
     @contextlib.contextmanager
-    def _ctrl_c_asks_to_stop(self):
-        """The first Ctrl-C ends the epoch after the current batch, a second one stops at once."""
-        def ask(signum, frame):
-            if self.stop_asked:
-                raise KeyboardInterrupt
-            self.stop_asked = True
-            print("\nCtrl-C: stopping after this step (press it again to stop at once, without saving)", flush=True)
+    def _signals_ask_to_stop(self):
+        """The first signal ends the training after the current step, or its evaluation at once; a second one raises."""
+        def ask(number, frame):
+            if self.stop_signal is not None:
+                raise Stopped(number)
+            self.stop_signal = number
+            with contextlib.suppress(OSError):  # a terminal that is gone is what SIGHUP tells of
+                os.write(2, f"\n{signal_name(number)}: stopping after this step "
+                            "(once more to stop at once, without saving)\n".encode())
+            if self._evaluating:
+                raise _EvaluationStopped
 
-        try:
-            old = signal.signal(signal.SIGINT, ask)
-        except ValueError:  # not in the main thread, where signals do not arrive
-            yield
-            return
+        self.stop_signal = None
+        old = {}
+        with contextlib.suppress(ValueError):  # not in the main thread, where signals do not arrive
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                    old[number] = signal.signal(number, ask)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, old)
+            for number, handler in old.items():
+                signal.signal(number, handler)
 
     def _train_epoch(self):
-        """Train on what is left of the epoch; False when Ctrl-C came first."""
-        max_grad = self.settings.max_grad
-        last_nats, last_tokens = float(self.nats), self.tokens
+        """Train on what is left of the epoch, and save from time to time; False if a signal came first."""
+        last_nats, last_tokens, started_at = float(self.nats), self.tokens, self.tokens
         before, start = self.seconds, time.perf_counter()
-        started_at = self.tokens
+        next_save = start + self.settings.save_every
         with Progress(self.epoch + 1, self.settings.epochs, len(self.batches), self.batch,
                       self.say["train"]) as progress:
-            while self.batch < len(self.batches) and not self.stop_asked:
-                xs, ts = self.batches.next_batch()
-                loss = training_step(self.model, self.optimizer, xs, ts, max_grad, self._set_learning_rate,
-                                     self.settings.accumulate)
-                if self.settings.windows:
-                    self.model.reset_state()  # the next windows have nothing to do with these
-                tokens = math.prod(ts.shape)
-                self.nats += loss.astype(np.float64) * tokens
-                self.tokens += tokens
-                self.batch += 1
+            while self.batch < len(self.batches) and self.stop_signal is None:
+                self._train_batch()
+                now = time.perf_counter()
+                self.seconds = before + now - start
+                if now >= next_save:
+                    self._save_last()
+                    next_save = time.perf_counter() + self.settings.save_every
                 if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):
-                    nats = float(self.nats)
-                    expect_finite(nats, f"the loss at batch {self.batch} of epoch {self.epoch + 1}")
-                    seconds = time.perf_counter() - start
-                    recent = safe_exp((nats - last_nats) / (self.tokens - last_tokens))
-                    progress.show(self.batch, recent, (self.tokens - started_at) / seconds)
+                    nats = self._expect_finite(float(self.nats), "the loss")
+                    if self.tokens > last_tokens and self.stop_signal is None:
+                        recent = safe_exp((nats - last_nats) / (self.tokens - last_tokens))
+                        progress.show(self.batch, recent, (self.tokens - started_at) / (now - start))
                     last_nats, last_tokens = nats, self.tokens
-        self.seconds = before + time.perf_counter() - start
-        return self.batch == len(self.batches)
+        return self.stop_signal is None
 
-    def _set_learning_rate(self, loss, targets):
-        """Set the learning rate of the update that follows."""
+    def _train_batch(self):
+        xs, ts = self.batches.next_batch()
+        state = self.model.get_state()
+        tokens = math.prod(ts.shape)
+        try:
+            loss = training_step(self.model, self.optimizer, xs, ts, self.settings.max_grad, self._before_update,
+                                 self.settings.accumulate)
+        except _BatchNotFinite as error:
+            self.model.set_state(state)
+            self.skipped += 1
+            self.skipped_in_a_row += 1
+            if self.skipped_in_a_row == MOST_SKIPPED:
+                self.batch += 1
+                raise self._not_finite(f"{error} of {MOST_SKIPPED} batches in a row") from None
+        else:
+            self.nats += loss.astype(np.float64) * tokens
+            self.tokens += tokens
+            self.skipped_in_a_row = 0
+        self.batch += 1
+        if self.settings.windows:
+            self.model.reset_state()  # the next windows have nothing to do with these
+
+    def _before_update(self, loss, targets):
+        """Set the learning rate of the update that follows, or prevent it."""
         settings = self.settings
+        if settings.skip_nonfinite:
+            for name, number in ("the loss", loss), ("the gradient", global_norm(self.model.grads)):
+                if not math.isfinite(float(number)):
+                    raise _BatchNotFinite(name)
         updates = settings.epochs * len(self.batches)
         self.optimizer.lr = learning_rate(
             self.lr, settings.schedule or "constant", self.optimizer.steps, updates, settings.warmup)
 
     def _close_epoch(self):
-        """Evaluate, note the epoch in the history, adapt the learning rate, save."""
-        valid_perplexity = expect_finite(perplexity(self.model, self.valid),
-                                         f"the validation perplexity of epoch {self.epoch + 1}")
+        """Evaluate, note the epoch in the history, adapt the learning rate, save; False if a signal came first."""
+        if not self.tokens:
+            raise self._not_finite("the loss of every batch")
+        try:
+            self._evaluating = True
+            if self.stop_signal is not None:
+                return False
+            valid_perplexity = perplexity(self.model, self.valid)
+        except _EvaluationStopped:
+            return False
+        finally:
+            self._evaluating = False
+        self._expect_finite(valid_perplexity, "the validation perplexity")
         best = min((row["valid_perplexity"] for row in self.history), default=math.inf)
         self.history.append({
             "epoch": self.epoch + 1,
             "lr": self.optimizer.lr,
+            "max_grad": self.settings.max_grad,
             "train_perplexity": safe_exp(float(self.nats) / self.tokens),
             "valid_perplexity": valid_perplexity,
+            "skipped": self.skipped,
         })
         self.timing.append({
             "epoch": self.epoch, "seconds": round(self.seconds, 3),
             "tokens_per_second": round(self.tokens / self.seconds)})
         words = (f"epoch {self.epoch}: training perplexity {self.say['train'](self.history[-1]['train_perplexity'])}, "
                  f"validation perplexity {self.say['valid'](valid_perplexity)}, {self.seconds:.1f} s")
-        if valid_perplexity < best:
-            checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._facts())
-        elif self.settings.lr_decay > 1:
+        if self.skipped:
+            words += f"; {self.skipped} batches skipped, not finite"
+        if valid_perplexity >= best and self.settings.lr_decay > 1:
             self.lr /= self.settings.lr_decay
             self.optimizer.lr = self.lr
             words += f"; not better than {format_perplexity(best)}, so the learning rate becomes {self.lr:g}"
         if self.is_done and self.epoch < self.settings.epochs:
             words += f"; no better epoch in {self.settings.patience}, so training ends"
-        print(words, flush=True)
-        self.batch, self.tokens, self.nats, self.seconds = 0, 0, 0.0, 0.0
+        self.batch, self.skipped, self.tokens, self.nats, self.seconds = 0, 0, 0, 0.0, 0.0
         self._note_singular_values()
         self._save_last()
+        if self._last_is_best():
+            self._save_best()
+        self._write_tables()
+        print(words, flush=True)
+        return True
+
+    def _last_is_best(self):
+        """Whether the last epoch is better than all before it."""
+        *others, last = (row["valid_perplexity"] for row in self.history)
+        return last < min(others, default=math.inf)
 
     def _note_singular_values(self):
         """Note the epoch and, for each recurrent layer, the singular values of Wh (H,), for a picture."""
-        self.singular_values.append({
-            "epoch": self.epoch,
-            "layers": [[round(float(value), 6) for value in singular_values(np.to_cpu(layer.params[1]))]
-                       for layer in self.model.recurrent_layers]})
+        self.singular_value_epochs.append(self.epoch)
+        self.singular_values.append([singular_values(np.to_cpu(layer.params[1])).astype(float).round(6)
+                                     for layer in self.model.recurrent_layers])
 
-    def _facts(self):
+    def _note_start(self):
+        self.starts.append({"step": self.step, "lr": self.lr, "max_grad": self.settings.max_grad,
+                            "machine": machine_facts()})
+
+    # Not finite
+
+    def _expect_finite(self, value, what):
+        if not math.isfinite(value):
+            raise self._not_finite(what)
+        return value
+
+    def _not_finite(self, what):
+        if self._saved is None:
+            return NotFinite(what)
+        epochs, batch = self._saved
+        saved = epochs * len(self.batches) + batch
+        return NotFinite(
+            what, f"training stops at step {self.step}, batch {self.batch} of epoch {self.epoch + 1}, with the "
+            f"learning rate {self.optimizer.lr:g}. The checkpoint of step {saved} stays: go on from it with "
+            f"--out {self.folder} --resume and a lower --lr or --max-grad, or with --skip-nonfinite")
+
+    # Files
+
+    def _header(self):
+        configuration = dataclasses.asdict(self.settings)
         return {
             "model": self.settings.model,
             "vocabulary": self.corpus.vocabulary.fingerprint,
             "corpus": self.corpus.fingerprint,
+            "configuration": {name: value for name, value in configuration.items() if name not in CHANGE_NO_RESULT},
             "history": self.history,
         }
 
     def _save_last(self):
-        progress = {
-            "largest_lr": self.lr, "timing": self.timing, "singular_values": self.singular_values,
-            "batch": self.batch, "tokens": self.tokens, "nats": float(self.nats), "seconds": self.seconds,
+        """Save the run as it is, unless it is saved already or has come to numbers that are not finite."""
+        if self._saved == (self.epoch, self.batch):
+            return
+        nats = self._expect_finite(float(self.nats), "the loss")
+        if self.step and not self.skipped_in_a_row:
+            self._expect_finite(float(global_norm(self.model.grads)), "the norm of the gradients")
+        header = self._header()
+        header["progress"] = {
+            "largest_lr": self.lr, "batch": self.batch, "tokens": self.tokens, "nats": nats, "skipped": self.skipped,
             "position": self.batches.position, "random_state": np.random_state(),
-        }
-        checkpoint.save_checkpoint(self.folder / "last.npz", self.model, self._facts() | progress, self.optimizer)
+            "singular_value_epochs": self.singular_value_epochs}
+        header["times"] = {"seconds": self.seconds, "timing": self.timing, "starts": self.starts}
+        values = {f"singular_values_{i}": numpy.array(of_layer)  # (E, H)
+                  for i, of_layer in enumerate(zip(*self.singular_values))}
+        try:
+            checkpoint.save_checkpoint(self.folder / "last.npz", self.model, header, self.optimizer, values)
+        except NotFinite as error:
+            raise self._not_finite(error.what) from None
+        self._saved = self.epoch, self.batch
+
+    def _save_best(self):
+        checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._header())
+
+    def _write_tables(self):
+        """Write what people read of the checkpoint, as tables."""
         write_csv(self.folder / "history.csv", self.history)
         write_csv(self.folder / "timing.csv", self.timing)
+        write_csv(self.folder / "starts.csv",
+                  [{name: value for name, value in start.items() if name != "machine"} | start["machine"]
+                   for start in self.starts])
+
+    def _draw_history(self):
+        if self.history:
+            name = Path(self.corpus.name).name
+            plots.save_history(self.folder / "loss.png", self.history, f"{self.settings.model} on {name}")
 
     def finish(self) -> float:
         """Put the best parameters into the model and return their perplexity on the test text."""
@@ -273,7 +499,20 @@ class TrainingRun:
 
     def test_perplexity(self) -> float:
         """Return the perplexity of the parameters in the model on the test text."""
-        return perplexity(self.model, self.corpus.test)
+        return self._expect_finite(perplexity(self.model, self.corpus.test), "the test perplexity")
+
+
+def signal_name(number: int) -> str:
+    """Return what a signal is called: Ctrl-C, SIGTERM, SIGHUP."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+class _EvaluationStopped(Exception):
+    """Raised where a signal comes during an evaluation, which can be made anew."""
+
+
+class _BatchNotFinite(Exception):
+    """Raised before an update that the loss or the gradient of a batch would spoil."""
 
 
 class Progress:
@@ -310,9 +549,10 @@ class Progress:
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write dicts as the rows of a CSV file; without rows nothing is written."""
+    """Write dicts as the rows of a CSV file, what a row lacks as empty; without rows nothing is written."""
     if rows:
+        names = list(dict.fromkeys(name for row in rows for name in row))
         with replacing(path) as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer = csv.DictWriter(file, names, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

@@ -52,6 +52,10 @@ class TrainSettings(cli.Settings):
     lr_decay: float = setting(
         1.0, "divide the learning rate by this if validation gets worse; 1: no change", cli.at_least_one)
     max_grad: float | None = setting(0.25, "clip gradients to this global norm", cli.positive_float, optional=True)
+    skip_nonfinite: bool = setting(
+        False, "leave out and count batches whose loss or gradient is not finite, instead of stopping there")
+    save_every: float = setting(
+        60.0, "seconds from one checkpoint to the next inside an epoch; each epoch ends with one", cli.positive_float)
     seed: int = setting(0, "random seed of weights and dropout", cli.natural)
     plain: bool = setting(False, "use the plain layers, slower and easy to step through")
 

@@ -12,6 +12,7 @@ import numpy
 
 from common.errors import InputError
 from common.files.atomic import replacing
+from common.files.json_text import read_json
 from common.np import ArrayLike
 from common.text.tokenizers import UNKNOWN
 
@@ -210,8 +211,13 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the words in the order of their ids: equal where the ids mean the same."""
-        return hashlib.sha256(json.dumps(list(self.word_to_id)).encode()).hexdigest()
+        """SHA-256, in hex, of the words in the order of their ids, and of the one that stands for all others."""
+        return _sha256([list(self.word_to_id), self.unknown])
+
+    @property
+    def fingerprint_of_words(self) -> str:
+        """SHA-256, in hex, of the words in the order of their ids, as older checkpoints have it."""
+        return _sha256(list(self.word_to_id))
 
     def save(self, path: str | pathlib.Path) -> None:
         """Write the vocabulary as JSON; a file that is there is replaced as a whole or not at all.
@@ -252,15 +258,17 @@ class Vocabulary:
             The file cannot be read or holds no vocabulary.
         """
         try:
-            content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+            content = read_json(pathlib.Path(path))
         except OSError as error:
             raise InputError(f"cannot read the vocabulary {path}: {error.strerror}") from None
-        except ValueError:  # neither UTF-8 nor JSON
-            content = None
         if not _describes_a_vocabulary(content):
             raise InputError(f"{path} holds no vocabulary: give a file that Vocabulary.save wrote")
         frequencies = dict(zip(content["words"], content["frequencies"]))
         return cls(content["words"], frequencies, content["unknown"])
+
+
+def _sha256(content):
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _describes_a_vocabulary(content):
@@ -270,5 +278,5 @@ def _describes_a_vocabulary(content):
     return (isinstance(words, list) and all(isinstance(word, str) for word in words)
             and 0 < len(words) == len(set(words))
             and isinstance(frequencies, list) and len(frequencies) == len(words)
-            and all(isinstance(count, int) for count in frequencies)
+            and all(type(count) is int and 0 <= count for count in frequencies)
             and (unknown is None or unknown in words))

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from common.device.ids import Ids
-from common.errors import InputError
 from common.np import Array, np
 from common.optimizer import Optimizer
 from common.training.accumulate import forward_backward_in_parts
 from common.training.clip import clip_grads, remove_duplicate
+from common.training.finite import NotFinite, expect_finite
+
+CHECK_EVERY = 20  # batches between two looks at the loss
 
 
 def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array | Ids, max_grad: float | None = None,
@@ -82,19 +84,25 @@ def train_epochs(model: Any, optimizer: Optimizer, batches: Iterable[Any], epoch
 
     Raises
     ------
-    InputError
-        The mean loss of an epoch is not finite.
+    NotFinite
+        After an epoch its mean loss or a parameter is not finite; or, where looking at it waits for nothing, the mean
+        loss so far.
     ValueError
         A pass over the batches gave none, as a second pass over a generator does.
     """
     for epoch in range(1, epochs + 1):
         mean = RunningMean()
-        for xs, ts, *options in batches:
+        for batch, (xs, ts, *options) in enumerate(batches, start=1):
             loss = training_step(model, optimizer, xs, ts, max_grad, before_update, **dict(*options))
             mean.add(loss, math.prod(ts.shape))
+            if batch % CHECK_EVERY == 0 and np.backend == "numpy":  # on a GPU it would wait for the loss
+                expect_finite(mean.value, f"the loss at batch {batch} of epoch {epoch}")
         if mean.weight == 0:
             raise ValueError(f"epoch {epoch} has no batch: give batches that can be iterated over once for each epoch")
-        yield expect_finite(mean.value, f"the loss of epoch {epoch}")
+        epoch_loss = expect_finite(mean.value, f"the loss of epoch {epoch}")
+        if not all(np.isfinite(param).all() for param in model.params):  # the last update may have spoilt them
+            raise NotFinite(f"a parameter after epoch {epoch}")
+        yield epoch_loss
 
 
 class RunningMean:
@@ -117,22 +125,3 @@ class RunningMean:
     def value(self) -> float:
         """The mean of the numbers so far, as a float."""
         return float(self.total) / self.weight
-
-
-def expect_finite(value: float, name: str) -> float:
-    """Return a number that training reached, if it is finite.
-
-    Parameters
-    ----------
-    value : float
-    name : str
-        What it is, for the message.
-
-    Raises
-    ------
-    InputError
-        It is infinite or NaN: the updates were too large.
-    """
-    if not math.isfinite(value):
-        raise InputError(f"{name} is not finite: try a lower learning rate (--lr)")
-    return value

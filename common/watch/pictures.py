@@ -13,6 +13,7 @@ from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
+from common.files.atomic import expect_replaceable
 from common.language_model.commands import corpus_of_run, load_run, tokens_of, tokens_of_file
 from common.language_model.settings import PlaceSettings
 from common.text.word_vectors import nearest
@@ -116,6 +117,7 @@ def _pictures(prog, models, known, argv):
     args = known[name].settings_class(**{"out": Path(f"{name}.png")} | given)
     if args.out.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"--out {args.out} is no name of a picture: it must end in .png or .svg")
+    expect_replaceable(args.out)
     figure, sentence = known[name].draw(args, models)
     plots.save(figure, args.out)
     print(f"{sentence}; picture in {args.out}")
@@ -447,16 +449,14 @@ def _draw_singular(args, models):
     settings, vocabulary, model, _ = load_run(args.run, models, "last")
     _expect_layer(args.layer, model.recurrent_layers)
     path = args.run / "last.npz"
-    _, facts = read_checkpoint(path, settings.model, vocabulary)
-    if not facts.get("singular_values"):
+    arrays, header = read_checkpoint(path, settings.model, vocabulary)
+    epochs = header["progress"]["singular_value_epochs"] if "progress" in header else []
+    if not epochs:
         raise InputError(f"the run in {args.run} kept no singular values, it is from an older version: train again")
-    try:
-        epochs = [int(entry["epoch"]) for entry in facts["singular_values"]]
-        values = numpy.array([entry["layers"][args.layer] for entry in facts["singular_values"]], dtype=float)  # (E, H)
-    except (IndexError, KeyError, TypeError, ValueError):
-        values = numpy.empty(0)
-    if values.ndim != 2 or not values.size:
-        raise InputError(f"{path} is damaged: the singular values that it records are impossible")
+    name = f"singular_values_{args.layer}"
+    if name not in arrays:
+        raise InputError(f"{path} is damaged: it lacks {name}")
+    values = arrays[name]  # (E, H)
     return (plots.singular_values_figure(epochs, values, f"{args.run.name}, layer {args.layer}"),
             f"largest singular value of Wh: {values[0, 0]:.2f} at epoch {epochs[0]}, "
             f"{values[-1, 0]:.2f} at epoch {epochs[-1]}")

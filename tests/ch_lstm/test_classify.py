@@ -583,7 +583,7 @@ def test_sizes_of_one_are_no_damage(tiny):
 
 def test_a_config_that_cannot_be_read(capsys, tmp_path):
     (tmp_path / "run" / "config.json").mkdir(parents=True)
-    assert "run/config.json cannot be read: Is a directory" in refused(capsys, "--predict", "good", "run")
+    assert "run/config.json cannot be read: it is no file" in refused(capsys, "--predict", "good", "run")
     (tmp_path / "file").write_text("")
     assert "there is no run in file: file/config.json is missing" in refused(
         capsys, "--predict", "good", "file")

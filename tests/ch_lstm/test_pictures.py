@@ -1,10 +1,10 @@
 """The commands pictures of both chapters: what is drawn, what is said, and every kind of wrong use."""
-import json
 import shutil
 
 import numpy
 import PIL.Image
 import pytest
+from checkpoint_files import parts_of, rewrite
 
 import ch_lstm.classify
 import ch_lstm.pictures
@@ -14,11 +14,9 @@ import ch_rnn.train
 from ch_lstm import memory
 from common import plots
 from common.device.ids import known_ids
-from common.files.arrays import read_arrays
 from common.language_model.commands import load_run
 from common.text.vocabulary import Vocabulary
 from common.text.word_vectors import nearest
-from common.training.checkpoint import read_checkpoint
 from common.watch import pictures
 from common.watch.states import inside_quotes, principal_components
 from common.watch.trace import trace
@@ -100,12 +98,12 @@ def activations(*args):
 def test_curves_of_runs_of_both_chapters(draw, runs):
     figure, printed = draw("curves", "lstm", "rnn")
     (axes,) = figure.axes
-    wanted = [row["valid_perplexity"] for row in facts_of(runs / "lstm")["history"]]
+    wanted = [row["valid_perplexity"] for row in parts_of(runs / "lstm" / "last.npz")[1]["history"]]
     numpy.testing.assert_array_equal(axes.lines[0].get_xydata(), [[1, wanted[0]], [2, wanted[1]]])
     assert [line.get_label() for line in axes.lines] == ["lstm", "rnn"]
     assert printed.startswith(f"lowest validation perplexity: lstm {min(wanted):.2f}, rnn ")
     figure, printed = draw("curves", "rnn", "--part", "train", chapter="ch_rnn")
-    wanted = [row["train_perplexity"] for row in facts_of(runs / "rnn")["history"]]
+    wanted = [row["train_perplexity"] for row in parts_of(runs / "rnn" / "last.npz")[1]["history"]]
     numpy.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), wanted)
     assert printed.startswith(f"lowest training perplexity: rnn {min(wanted):.2f}; ")
     assert "training" in figure.axes[0].get_ylabel()
@@ -315,46 +313,42 @@ def test_singular_values_of_a_run_that_has_no_best_yet(runs, tmp_path, draw):
     draw("singular", run)
 
 
-def facts_of(run, name="last"):
-    config = json.loads((run / "config.json").read_text())
-    return read_checkpoint(run / f"{name}.npz", config["model"], Vocabulary.load(run / "vocabulary.json"))[1]
-
-
 def test_a_resumed_run_keeps_the_same_singular_values(runs, tmp_path):
     shutil.copytree(runs / "lstm", tmp_path / "halves")
     shutil.copytree(runs / "lstm", tmp_path / "through")
     for folder, steps in ("through", [4]), ("halves", [3, 4]):
         for epochs in steps:
             assert ch_lstm.train.main(["--out", str(tmp_path / folder), "--resume", "--epochs", str(epochs)]) == 0
-    through, halves = (facts_of(tmp_path / name)["singular_values"] for name in ("through", "halves"))
-    assert through == halves and [entry["epoch"] for entry in through] == [0, 1, 2, 3, 4]
+    (through, epochs), (halves, _) = map(noted, (tmp_path / "through", tmp_path / "halves"))
+    assert epochs == [0, 1, 2, 3, 4] and len(through) == 5
+    numpy.testing.assert_array_equal(through, halves)
 
 
-def rewrite_facts(run, change):
-    """Change the facts of last.npz, as an older version or a damaged disk would have it."""
-    path = run / "last.npz"
-    arrays = read_arrays(path)
-    facts = json.loads(str(arrays["facts"]))
-    change(facts)
-    numpy.savez(path, **arrays | {"facts": numpy.array(json.dumps(facts))})
+def noted(run):
+    """The singular values of the first layer in last.npz, and their epochs."""
+    arrays, header = parts_of(run / "last.npz")
+    return arrays["singular_values_0"], header["progress"]["singular_value_epochs"]
+
+
+def forget(header):
+    header["progress"]["singular_value_epochs"] = []
 
 
 def test_an_older_run_can_be_resumed_and_keeps_them_from_then_on(runs, tmp_path, refuse, draw):
     run = tmp_path / "old"
     shutil.copytree(runs / "lstm", run)
-    rewrite_facts(run, lambda facts: facts.pop("singular_values"))
+    rewrite(run / "last.npz", forget, singular_values_0=None)
     assert "older version" in refuse("singular", run)
     assert ch_lstm.train.main(["--out", str(run), "--resume", "--epochs", "3"]) == 0
-    assert [entry["epoch"] for entry in facts_of(run)["singular_values"]] == [3]
+    assert noted(run)[1] == [3]
     draw("singular", run)
 
 
-@pytest.mark.parametrize("value", [3, [3], [{"epoch": 0}], [{"epoch": 0, "layers": [3]}],
-                                   [{"epoch": 0, "layers": [["x"]]}], [{"epoch": 0, "layers": [[]]}]])
-def test_damaged_singular_values_are_an_error_of_one_line(value, runs, tmp_path, refuse):
+@pytest.mark.parametrize("values", [None, numpy.ones((2, 6)), numpy.ones(3), numpy.ones((3, 0)), numpy.ones((3, 2, 2))])
+def test_damaged_singular_values_are_an_error_of_one_line(values, runs, tmp_path, refuse):
     run = tmp_path / "damaged"
     shutil.copytree(runs / "lstm", run)
-    rewrite_facts(run, lambda facts: facts.update(singular_values=value))
+    rewrite(run / "last.npz", singular_values_0=values)
     assert "damaged" in refuse("singular", run)
 
 

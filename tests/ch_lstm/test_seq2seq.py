@@ -279,7 +279,7 @@ def test_gradients_are_clipped_to_the_norm_given():
 
 @on_each_device
 def test_an_epoch_takes_every_question_once_in_a_new_order_and_is_tested_on_the_test_part(monkeypatch, capsys):
-    batches, model, optimizer = [], object(), object()
+    batches, model, optimizer = [], types.SimpleNamespace(params=[]), object()
     test = np.array([[8, 8]]), np.array([[0, 8, 8]])
 
     def step(trained, trainer, xs, ts, max_grad, before_update):

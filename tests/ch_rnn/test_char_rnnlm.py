@@ -365,7 +365,7 @@ def test_a_text_without_a_full_stop_is_gone_on_from_as_it_begins(device, capsys)
 @pytest.mark.parametrize("flags", [[], ["--plain"], ["--time-size", 3]])
 def test_a_loss_that_is_not_finite_is_said(device, capsys, flags):
     run(capsys, device, "--lr", "1e38", *flags,
-        error="the loss of epoch 1 is not finite: try a lower learning rate (--lr)")
+        error="of epoch 1 is not finite: try a lower learning rate (--lr)")
 
 
 # The text of the tutorial.

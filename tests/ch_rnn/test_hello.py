@@ -199,7 +199,7 @@ def test_every_optimizer_has_a_learning_rate_at_which_it_learns(optimizer, devic
     (["--seeds", "0"], "argument --seeds: '0' is not a whole number from 1 to 10^9 (see --help)"),
     (["--lr", "-1"], "argument --lr: '-1' is not a number above 0 (see --help)"),
     (["--seed", "1", "--seeds", "2"], "argument --seeds: not allowed with argument --seed (see --help)"),
-    (["--lr", "1e300"], "the loss of epoch 2 is not finite: try a lower learning rate (--lr)"),
+    (["--lr", "1e300"], "a parameter after epoch 1 is not finite: try a lower learning rate (--lr)"),
 ])
 def test_wrong_use_is_one_line(flags, message, device, capsys):
     assert hello.main([*flags, "--device", device]) == 2

@@ -94,7 +94,7 @@ def test_accuracy_leaves_the_state_alone():
     (["--noise", "1"], "argument --noise: '1' is not a number in [0, 1) (see --help)"),
     (["--noise", "0.7"], "--noise must be at most 2/3, else the rule's day is the unlikeliest, got 0.7"),
     (["--epochs", "0"], "argument --epochs: '0' is not a whole number from 1 to 10^9 (see --help)"),
-    (["--days", "500", "--lr", "1e300"], "the loss of epoch 2 is not finite: try a lower learning rate (--lr)"),
+    (["--days", "500", "--lr", "1e300"], "a parameter after epoch 1 is not finite: try a lower learning rate (--lr)"),
 ])
 def test_wrong_use_is_one_line(flags, message, device, capsys):
     assert script.main([*flags, "--device", device]) == 2

@@ -122,14 +122,26 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
     Rnnlm(7, 4, 5, seed=0).save_params(path)
     before = path.read_bytes()
 
-    def fail(file, **arrays):
+    def fail(file, array, **options):
         file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(numpy, "savez", fail)
+    monkeypatch.setattr(numpy.lib.format, "write_array", fail)
     with pytest.raises(InputError, match=r"cannot write .*: No space left on device"):
         Rnnlm(7, 4, 5, seed=1).save_params(path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path, value):
+    path = tmp_path / "weights.npz"
+    model = Rnnlm(7, 4, 5, seed=0)
+    model.save_params(path)
+    before = path.read_bytes()
+    model.params[2][1, 3] = value
+    with pytest.raises(InputError, match=r"weights.npz is not written: Rnnlm holds parameters that are NaN"):
+        model.save_params(path)
+    assert path.read_bytes() == before
 
 
 def book_file(path, model, dtype=np.float16, protocol=None):
@@ -184,11 +196,14 @@ def test_weights_that_are_shared_as_they_are_stand_twice_in_a_pickle(tmp_path):
             self.params, self.grads = [b, W, W], [np.zeros(3), np.zeros((2, 3)), np.zeros((2, 3))]
 
     model, b, W = Twice(), numpy.arange(3.0), numpy.arange(6.0).reshape(2, 3)
-    W[0, 0] = numpy.nan  # equal to itself here, as after a training that failed
     (tmp_path / "weights.pkl").write_bytes(pickle.dumps([b, W, W]))
     model.load_params(tmp_path / "weights.pkl")
     np.testing.assert_array_equal(model.params[0], b)
     np.testing.assert_array_equal(model.params[2], W)
+    W[0, 0] = numpy.nan  # equal to itself, so that this is said of the file, and not that its two copies differ
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps([b, W, W]))
+    with pytest.raises(InputError, match=r"weights.pkl holds parameters that are NaN or infinite$"):
+        model.load_params(tmp_path / "weights.pkl")
     (tmp_path / "weights.pkl").write_bytes(pickle.dumps([b, W, W + 1]))
     with pytest.raises(InputError, match="whose entries 1 and 2 of params are one: there they differ"):
         model.load_params(tmp_path / "weights.pkl")
@@ -229,7 +244,10 @@ def test_an_npz_of_something_else_is_refused(tmp_path):
         ({"facts": numpy.zeros(2)}, "holds no parameters as save_params writes them"),
         (good | {"facts": numpy.zeros(2)}, "holds no parameters as save_params writes them"),
         (good | {"param_5": numpy.full(20, "text")}, "is not of this Rnnlm"),
-        (good | {"param_3": numpy.zeros(20, dtype=complex)}, "is not of this Rnnlm"),
+        (good | {"param_3": numpy.zeros(20, dtype=complex)}, "param_3.npy is no array of numbers"),
+        (good | {"param_3": numpy.zeros((4, 20))}, "is not of this Rnnlm"),
+        (good | {"param_3": numpy.full(20, numpy.inf)}, "holds parameters that are NaN or infinite"),
+        (good | {"param_3": numpy.full(20, 1e300)}, "holds parameters that are NaN or infinite"),
     ]:
         numpy.savez(tmp_path / "other.npz", **arrays)
         with pytest.raises(InputError, match=f"other.npz .*{message}"):

@@ -370,6 +370,7 @@ cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(
     getDeviceCount=lambda: 1,
     driverGetVersion=lambda: 12000,
     runtimeGetVersion=lambda: 12000,
+    getDevice=lambda: 0,
     getDeviceProperties=lambda device: {"name": b"no GPU"},
     deviceSynchronize=lambda: device.count_wait("deviceSynchronize"),
 ))

@@ -115,7 +115,7 @@ def test_a_checkpoint_of_one_goes_on_on_the_other(here, there, tmp_path):
 
     run = start(here, seed=0)
     steps(*run, 5)
-    facts = {"model": "rnnlm", "vocabulary": vocabulary.fingerprint}
+    facts = {"model": "rnnlm", "vocabulary": vocabulary.fingerprint, "corpus": "", "configuration": {}, "history": []}
     save_checkpoint(tmp_path / "run.npz", run[0], facts, run[1])
     position, expected = run[2].position, steps(*run, 5)
 

@@ -215,7 +215,8 @@ def test_the_whole_of_it_on_the_stand_in(tmp_path):
     assert done.stdout.splitlines()[-2:] == [
         "passed: device, tests, cpu-against-gpu, bench, chapter6, better", "failed: none"]
     for words in ("no GPU, CuPy 13 and 14", "torch: ", "BetterRnnlm", "on the embedded corpus",
-                  "rnnlm (", "better (", "epoch 1, lr 20.0, train_perplexity", "whole epochs: 1, the last at"):
+                  "rnnlm (", "better (", "epoch 1, lr 20.0, max_grad 0.25, train_perplexity",
+                  "whole epochs: 1, the last at"):
         assert words in report
     assert len(list((tmp_path / "out").iterdir())) == 7
 
@@ -253,8 +254,9 @@ def test_training_stops_after_its_seconds_and_is_shown(on_stand_in, monkeypatch,
             self.state = "cancelled"
 
     def close_epoch_and_ring(self):
-        close_epoch(self)
+        closed = close_epoch(self)
         timers[0].ring()
+        return closed
 
     close_epoch = TrainingRun._close_epoch
     monkeypatch.setattr(TrainingRun, "_close_epoch", close_epoch_and_ring)
@@ -263,8 +265,8 @@ def test_training_stops_after_its_seconds_and_is_shown(on_stand_in, monkeypatch,
     assert train_for.main(["12.5", "--smoke", "--max-tokens", "300", "--recipe", "better", "--epochs", "5"]) == 0
     assert [(timer.seconds, timer.state) for timer in timers] == [(12.5, "cancelled")]
     out = capsys.readouterr().out
-    assert "better (" in out and "stopped by Ctrl-C in epoch 2" in out and "test perplexity" in out
-    assert out.splitlines()[-2].startswith("epoch 1, lr 20.0, train_perplexity ")
+    assert "better (" in out and "stopped by Ctrl-C in epoch 2" in out and "perplexity" in out.splitlines()[-3]
+    assert out.splitlines()[-2].startswith("epoch 1, lr 20.0, max_grad 0.25, train_perplexity ")
     assert out.splitlines()[-1].startswith("whole epochs: 1, the last at ")
 
 

@@ -3,7 +3,7 @@
     python tests/devices/train_for.py SECONDS [flags of ch_lstm.train]
 
 On the Penn Treebank where RNN_DATA_DIR leads to it, else on the embedded corpus. After the time the run is stopped
-as by Ctrl-C: it ends its step, saves and evaluates. What it leaves is shown, not kept.
+as by Ctrl-C: it ends its step and saves, and is evaluated as it is then. What it leaves is shown, not kept.
 """
 import csv
 import os
@@ -13,6 +13,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import ch_lstm.evaluate
 import ch_lstm.train
 from dataset import ptb
 
@@ -29,6 +30,8 @@ def main(argv=None):
         stop.start()
         code = ch_lstm.train.main([*flags, "--device", "gpu", "--out", str(run)])
         stop.cancel()
+        if code == 128 + signal.SIGINT:
+            code = ch_lstm.evaluate.main([str(run), "--checkpoint", "last", "--device", "gpu"])
         if code == 0:
             epochs = [row | time for row, time in zip(*(rows_of(run / name) for name in ("history.csv", "timing.csv")))]
             for epoch in epochs:

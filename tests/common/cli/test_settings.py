@@ -218,7 +218,7 @@ def test_a_setting_that_a_run_has_not_recorded_has_its_default(tmp_path):
 
 
 @pytest.mark.parametrize("content, message", [
-    ("{", "run/config.json is damaged: it does not hold the settings of a run"),
+    ("{", "run/config.json is damaged: its text is no JSON"),
     ([1], "run/config.json is damaged: it does not hold"),
     ({"cake": "tart"}, "run/config.json is damaged: it does not hold"),  # nothing says whose it is
     ({"script": 3, "cake": "tart"}, "run/config.json is damaged: it does not hold"),

@@ -12,6 +12,7 @@ import sys
 
 import numpy
 import pytest
+from checkpoint_files import rewrite
 
 import ch_lstm.evaluate
 import ch_lstm.generate
@@ -58,12 +59,12 @@ def train(*flags, chapter=ch_lstm):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
 
 
 def arrays(path):
     with numpy.load(path) as file:
-        return {name: file[name] for name in file.files if name != "facts"}
+        return {name: file[name] for name in file.files if name != "header.json"}
 
 
 # What a new run is made of
@@ -109,7 +110,7 @@ BY_DEFAULT = {
     "lr_decay": 1.0, "max_grad": 0.25, "seed": 0, "plain": False, "windows": False, "shuffle": False,
     "valid": None, "test": None, "split": "80/10/10", "encoding": "utf-8", "keep_case": False, "keep_form": False,
     "patience": None, "accumulate": 1, "cell": "lstm", "layers": 1, "tied": False, "weight_decay": None,
-    "schedule": "constant", "warmup": 0}
+    "schedule": "constant", "warmup": 0, "save_every": 60.0, "skip_nonfinite": False}
 PLATEAU = {"schedule": "plateau", "lr_decay": 4.0}
 LSTM = BY_DEFAULT | PLATEAU | {"model": "rnnlm", "epochs": 8}
 RNN = BY_DEFAULT | PLATEAU | {"model": "simple", "epochs": 8, "lr": 1.0, "cell": "rnn"}
@@ -278,7 +279,8 @@ def test_smoke_run_then_evaluate_then_generate(chapter, flags, device, capsys, t
     assert "validation perplexity" in out and "sample:" in out
     reported = out.split("test perplexity ")[1].split()[0]
     assert {path.name for path in run.iterdir()} == {
-        "config.json", "vocabulary.json", "history.csv", "timing.csv", "loss.png", "last.npz", "best.npz"}
+        "config.json", "vocabulary.json", "history.csv", "timing.csv", "starts.csv", "loss.png", "last.npz", "best.npz",
+        ".lock"}
     assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
 
     assert modules.evaluate.main([str(run), *device]) == 0
@@ -352,7 +354,9 @@ def test_resumed_run_equals_one_that_ran_through(flags, device, tmp_path, capsys
 
 @pytest.mark.parametrize("interrupt_at, flags", [
     (3, []), (31, []), (58, []), (31, ["--windows", "--shuffle", "--batch-size", "21"])])
-def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, flags, device, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("by, name, exit_code", [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
+def test_a_signal_saves_says_so_and_the_run_can_be_resumed(
+        interrupt_at, flags, by, name, exit_code, device, tmp_path, monkeypatch, capsys):
     flags = ["--epochs", 3, "--model", "better", "--device", device, *flags]
     assert train(*flags, "--out", "through") == 0  # 29 batches an epoch, also of 595 windows
     step, done = training_run.training_step, []
@@ -360,26 +364,28 @@ def test_ctrl_c_saves_evaluates_says_so_and_can_be_resumed(interrupt_at, flags, 
     def interrupted_step(*args):
         done.append(None)
         if len(done) == interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), by)
         return step(*args)
 
     monkeypatch.setattr(training_run, "training_step", interrupted_step)
-    usual = signal.getsignal(signal.SIGINT)  # a shell starts jobs in the background with SIGINT ignored
+    usual = signal.getsignal(by)  # a shell starts jobs in the background with SIGINT ignored
     capsys.readouterr()
-    assert train(*flags, "--out", "stopped") == 0
+    assert train(*flags, "--out", "stopped") == exit_code
     assert len(done) == interrupt_at
     out = capsys.readouterr().out
-    epoch, batch = divmod(interrupt_at, 29)  # at the end of an epoch too
-    assert f"stopped by Ctrl-C in epoch {epoch + 1} after {batch} of 29 batches" in out
-    assert "test perplexity" in out and "--resume" in out
-    assert signal.getsignal(signal.SIGINT) is usual
+    epoch, batch = divmod(interrupt_at - 1, 29)
+    assert out.endswith(f"stopped by {name} in epoch {epoch + 1} after {batch + 1} of 29 batches, saved: "
+                        "go on with --out stopped --resume\n")
+    assert signal.getsignal(by) is usual
 
     assert ch_lstm.train.main(["--out", "stopped", "--resume", "--device", device]) == 0
+    assert "test perplexity" in capsys.readouterr().out
     for checkpoint in ("last.npz", "best.npz"):
         ours, theirs = arrays(f"through/{checkpoint}"), arrays(f"stopped/{checkpoint}")
         for name in ours:
             numpy.testing.assert_array_equal(ours[name], theirs[name])
-    assert (tmp_path / "through/history.csv").read_bytes() == (tmp_path / "stopped/history.csv").read_bytes()
+    for file in ("history.csv", "best.npz"):
+        assert (tmp_path / "through" / file).read_bytes() == (tmp_path / "stopped" / file).read_bytes()
 
 
 @pytest.mark.training
@@ -393,7 +399,8 @@ def test_lr_decay_divides_when_validation_gets_worse(capsys):
 def test_a_loss_that_is_not_finite_is_said(monkeypatch, capsys):
     monkeypatch.setattr(training_run, "training_step", lambda *args: numpy.float32("nan"))
     assert train("--out", "run") == 2
-    assert "the loss at batch 20 of epoch 1 is not finite: try a lower learning rate (--lr)" in capsys.readouterr().err
+    refused(capsys, 2, "the loss is not finite: training stops at step 20, batch 20 of epoch 1, with the learning rate "
+                       "20. The checkpoint of step 0 stays: go on from it with --out run --resume and a lower --lr")
 
 
 def refused(capsys, code, words):
@@ -479,18 +486,18 @@ def run(finished, tmp_path):
 
 
 def edit_arrays(run, **changes):
-    """Replace arrays of the checkpoints; None removes one."""
+    """Replace arrays of the checkpoints; None removes one. Their header says so."""
     for path in run.glob("last.npz" if any(name.startswith("state") for name in changes) else "*.npz"):
-        with numpy.load(path) as file:
-            held = {name: file[name] for name in file.files}
-        numpy.savez(path, **{name: array for name, array in (held | changes).items() if array is not None})
+        rewrite(path, **changes)
 
 
-def edit_facts(run, **changes):
-    path = run / "last.npz"
-    with numpy.load(path) as file:
-        held = {name: file[name] for name in file.files}
-    numpy.savez(path, **held | {"facts": numpy.array(json.dumps(json.loads(str(held["facts"])) | changes))})
+def edit_header(run, **changes):
+    """Change what last.npz says of the run, and how far it is."""
+    def change(header):
+        for name, value in changes.items():
+            (header["progress"] if name in header["progress"] else header)[name] = value
+
+    rewrite(run / "last.npz", change)
 
 
 def cut(path):
@@ -527,7 +534,9 @@ DAMAGES = {
     "config that lacks": (lambda run: (run / "config.json").write_text("{}"), "damaged"),
     "config of a list": (lambda run: (run / "config.json").write_text("[1]"), "damaged"),
     "parameters of integers": (lambda run: edit_arrays(run, param_0=numpy.zeros((3, 3), int)), ""),
-    "a parameter missing": (lambda run: edit_arrays(run, param_1=None), "its arrays are not those that were saved"),
+    "a parameter missing": (lambda run: edit_arrays(run, param_1=None), "param_1"),
+    "a parameter that is not a number": (lambda run: edit_arrays(
+        run, param_5=numpy.full(arrays(run / "best.npz")["param_5"].shape, numpy.nan, numpy.float32)), "not finite"),
 } | {
     f"{name} = {value!r}": (lambda run, name=name, value=value: edit_config(run, **{name: value}), "")
     for name, value in {
@@ -538,13 +547,13 @@ RESUME_DAMAGES = {
     "state of another batch size": lambda run: edit_arrays(run, state_0_0=numpy.zeros((9, 6), numpy.float32)),
     "state of another dtype": lambda run: edit_arrays(run, state_0_1=numpy.zeros((4, 6))),
     "a state missing": lambda run: edit_arrays(run, state_0_0=None),
-    "facts: batch": lambda run: edit_facts(run, batch=1000),
-    "facts: position": lambda run: edit_facts(run, position="x"),
-    "facts: nats": lambda run: edit_facts(run, nats=None),
-    "facts: history": lambda run: edit_facts(run, history=3),
-    "facts: random_state": lambda run: edit_facts(run, random_state={}),
-    "facts: lr": lambda run: edit_facts(run, lr=None),
-    "facts: steps": lambda run: edit_facts(run, steps="many"),
+    "header: batch": lambda run: edit_header(run, batch=1000),
+    "header: position": lambda run: edit_header(run, position="x"),
+    "header: nats": lambda run: edit_header(run, nats=None),
+    "header: history": lambda run: edit_header(run, history=3),
+    "header: random_state": lambda run: edit_header(run, random_state={}),
+    "header: lr": lambda run: edit_header(run, lr=None),
+    "header: steps": lambda run: edit_header(run, steps="many"),
     "fewer epochs than are done": lambda run: edit_config(run, epochs=1),
 }
 
@@ -655,7 +664,7 @@ def test_the_newest_run_of_the_chapter_is_taken_by_default(command, finished, tm
 
 def test_a_config_that_is_no_file(tmp_path):
     (tmp_path / "run" / "config.json").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"config.json cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=r"config.json cannot be read: it is no file"):
         read_config(tmp_path / "run")
     (tmp_path / "file").touch()
     for folder in ("file", "nowhere"):
@@ -676,7 +685,7 @@ def test_resuming_with_another_text_of_the_same_name(tmp_path, capsys):
     text.write_text("five six seven eight\n" * 300)
     before = contents(tmp_path / "run")
     capsys.readouterr()
-    refused(capsys, ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "2"]), "another vocabulary")
+    refused(capsys, ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "2"]), "the text has changed")
     assert contents(tmp_path / "run") == before
     refused(capsys, ch_lstm.evaluate.main(["run"]), "has changed since")
 
@@ -692,13 +701,14 @@ def test_existing_runs_are_not_overwritten_nor_silently_changed(run, capsys):
 OTHERS = {
     "unit": "char", "min_freq": 3, "max_tokens": 601, "model": "better", "windows": True,
     "shuffle": True, "batch_size": 5, "time_size": 4, "wordvec_size": 7, "hidden_size": 7, "dropout": 0.25,
-    "optimizer": "adam", "lr": 19.5, "lr_decay": 2.0, "max_grad": 0.5, "seed": 1, "plain": True,
+    "optimizer": "adam", "lr_decay": 2.0, "seed": 1, "plain": True,
     "split": "50/25/25", "encoding": "utf-16", "keep_case": True, "keep_form": True, "accumulate": 2, "cell": "gru",
     "layers": 2, "tied": True, "weight_decay": 0.5, "schedule": "cosine", "warmup": 3}
 
 
-def test_every_setting_but_the_epochs_and_the_place_of_the_text_may_not_change_on_resume(run):
-    assert OTHERS.keys() == recorded(run).keys() - {"epochs", "patience", "corpus", "valid", "test"}
+def test_which_settings_may_change_on_resume(run):
+    may_change = {"epochs", "patience", "lr", "max_grad", "save_every", "skip_nonfinite"}
+    assert OTHERS.keys() == recorded(run).keys() - may_change - {"corpus", "valid", "test"}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -839,12 +849,11 @@ def unigram(tmp_path_factory):
     words = json.loads((run / "vocabulary.json").read_text())["words"]
     assert sorted(words) == sorted(WORDS)
     for name, probabilities in PROBABILITIES.items():
-        with numpy.load(run / f"{name}.npz") as file:
-            held = {array: file[array] for array in file.files}
+        held = arrays(run / f"{name}.npz")
         W, b = held["param_4"], held["param_5"]
         assert W.shape == (6, 5) and b.shape == (5,)
         W[...], b[...] = 0, numpy.log([probabilities[word] for word in words])
-        numpy.savez(run / f"{name}.npz", **held)
+        rewrite(run / f"{name}.npz", param_4=W, param_5=b)
     tokens = [[token for line in part for token in [*line.split(), "<eos>"]][:700]
               for part in (lines[:800], lines[800:900], lines[900:])]
     return run, dict(zip(("train", "valid", "test"), tokens)), words
@@ -1035,7 +1044,7 @@ def test_what_train_says_in_the_end_is_of_the_best_parameters(asked_for_tokens, 
     assert not (best["param_0"] == arrays("run/last.npz")["param_0"]).all()
 
 
-def test_a_run_that_was_stopped_is_tested_with_the_parameters_as_they_are(monkeypatch, capsys):
+def test_a_run_that_was_stopped_before_its_first_epoch_ended_has_a_last_checkpoint_only(monkeypatch, capsys):
     step = training_run.training_step
 
     def last_step(*args):
@@ -1043,13 +1052,35 @@ def test_a_run_that_was_stopped_is_tested_with_the_parameters_as_they_are(monkey
         return step(*args)
 
     monkeypatch.setattr(training_run, "training_step", last_step)
-    assert train("--out", "run") == 0
-    said = capsys.readouterr().out.split("test perplexity ")[1]
-    number, words = said.split(maxsplit=1)
-    assert words.startswith("(") and words.endswith("<unk>, parameters as they are now)\n")
+    assert train("--out", "run") == 130
     assert ch_lstm.evaluate.main(["run", "--checkpoint", "last"]) == 0
-    assert f"perplexity {number} (" in capsys.readouterr().out
+    capsys.readouterr()
     refused(capsys, ch_lstm.evaluate.main(["run"]), "best.npz")
+
+
+def test_a_resumed_run_takes_another_learning_rate_norm_and_interval(monkeypatch, tmp_path):
+    assert train("--epochs", 1, "--out", "run") == 0
+    step, seen = training_run.training_step, []
+    monkeypatch.setattr(training_run, "training_step",
+                        lambda *args: (seen.append(args[4]), step(*args), seen.append(args[1].lr))[1])
+    again = ["--out", "run", "--resume", "--epochs", "2", "--lr", "3", "--max-grad", "0.5", "--save-every", "7"]
+    assert ch_lstm.train.main([*again, "--skip-nonfinite"]) == 0
+    assert set(seen) == {0.5, 3.0}
+    with open("run/history.csv", newline="") as file:
+        assert [(row["lr"], row["max_grad"]) for row in csv.DictReader(file)] == [("20.0", "0.25"), ("3.0", "0.5")]
+    config = recorded(tmp_path / "run")
+    assert (config["lr"], config["max_grad"], config["save_every"], config["skip_nonfinite"]) == (3.0, 0.5, 7.0, True)
+
+
+def test_a_resume_in_other_circumstances_is_said(monkeypatch, capsys):
+    assert train("--epochs", 1, "--out", "run") == 0
+    assert ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "2"]) == 0
+    assert "note: the run goes on" not in capsys.readouterr().out
+    facts = training_run.machine_facts()
+    monkeypatch.setattr(training_run, "machine_facts", lambda: facts | {"BLAS": "another"})
+    assert ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "3"]) == 0
+    assert (f"note: the run goes on in other circumstances (BLAS: {facts['BLAS']}, now another): its last digits may "
+            "differ from those of a run without a break\n") in capsys.readouterr().out
 
 
 def test_max_grad_and_epochs_reach_the_training(monkeypatch):

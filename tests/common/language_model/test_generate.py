@@ -164,10 +164,14 @@ def test_options_out_of_range_are_refused(options, message):
 
 
 @pytest.mark.parametrize("row, message", [
-    ([0.0, math.nan], "not numbers"), ([-math.inf, -math.inf], "every token is banned")])
+    ([0.0, math.nan], "not finite"), ([0.0, math.inf], "not finite"), ([math.inf, 0.0], "not finite"),
+    ([-math.inf, -math.inf], "every token is banned")])
 def test_one_row_without_probabilities_among_others_is_refused(row, message):
     with pytest.raises(ValueError, match=message):
         next_probabilities(numpy.array([[0.0, 1.0], row]))
+    if "finite" in message:
+        with pytest.raises(ValueError, match=message):  # also where the other token is banned
+            next_probabilities(numpy.array([row]), banned=[0])
 
 
 def test_draw_follows_the_probabilities():
@@ -234,5 +238,5 @@ def test_arguments_out_of_range_are_refused(model, arguments, message):
 
 def test_parameters_that_overflowed_are_said(model):
     model.params[-1][:] = np.nan
-    with pytest.raises(ValueError, match="not numbers"):
+    with pytest.raises(ValueError, match="not finite"):
         generate(model, [1], 3)

@@ -1,4 +1,5 @@
 """The run of epochs: compared with loops written out here, and fed scripted losses and perplexities."""
+import csv
 import dataclasses
 import io
 import itertools
@@ -12,12 +13,14 @@ import types
 import numpy
 import pytest
 from any_device import np
+from checkpoint_files import rewrite
 
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import plots
 from common.device.ids import ids_on_host
-from common.errors import InputError
+from common.device.machine import machine_facts
+from common.errors import InputError, Stopped
 from common.language_model import run as training_run
 from common.language_model.run import Progress, TrainingRun, write_csv
 from common.language_model.settings import TrainSettings
@@ -25,6 +28,7 @@ from common.optimizer import SGD
 from common.text.vocabulary import Vocabulary
 from common.training.batches import StripBatches, WindowBatches
 from common.training.checkpoint import read_checkpoint
+from common.training.finite import NotFinite
 from dataset.corpus import Corpus
 
 V, N, T = 7, 2, 5
@@ -138,8 +142,9 @@ def train_by_hand(config, lr):
             params = [np.to_cpu(param).copy() for param in model.params]
             yield params, np.to_cpu(model.recurrent_layers[0].h).copy()
         valid = perplexity_by_hand(params, VALID)
-        yield {"epoch": epoch + 1, "lr": lr, "train_perplexity": math.exp(nats / tokens),
-               "valid_perplexity": valid}, singular_values_by_hand(model)[0]
+        yield {"epoch": epoch + 1, "lr": lr, "max_grad": config["max_grad"],
+               "train_perplexity": math.exp(nats / tokens), "valid_perplexity": valid,
+               "skipped": 0}, singular_values_by_hand(model)[0]
         if valid >= best:
             lr /= config["lr_decay"]
         best = min(best, valid)
@@ -150,6 +155,13 @@ def by_hand(config, lr=2.0):
     events = list(train_by_hand(config, lr))
     return ([event for event in events if isinstance(event[0], list)],
             [event for event in events if isinstance(event[0], dict)])
+
+
+def assert_row(found, row):
+    """Compare two rows of a history."""
+    assert found.keys() == row.keys() and found["max_grad"] == row["max_grad"]
+    for name in row.keys() - {"max_grad"}:
+        assert found[name] == pytest.approx(row[name], rel=1e-7)
 
 
 def assert_params(arrays, params):
@@ -172,14 +184,12 @@ def test_a_run_is_the_loop_by_hand(changes, device, tmp_path, capsys):
     assert rows[5]["lr"] < 1 and best < 5  # else neither the decay nor the choice could be seen
     assert [row.keys() for row in run.history] == [row.keys() for row in rows]
     for found, row in zip(run.history, rows, strict=True):
-        assert found == pytest.approx(row, rel=1e-7)
-    arrays, facts = last_of(run)
-    assert facts["history"] == run.history
+        assert_row(found, row)
+    arrays, header = last_of(run)
+    assert header["history"] == run.history
     assert_params(arrays, steps[-1][0])
-    assert [noted["epoch"] for noted in facts["singular_values"]] == [0, 1, 2, 3, 4, 5, 6]
-    for noted, values in zip(facts["singular_values"], [before, *(values for _, values in epochs)], strict=True):
-        (found,) = noted["layers"]
-        numpy.testing.assert_allclose(found, values, atol=0.6e-6)
+    assert header["progress"]["singular_value_epochs"] == [0, 1, 2, 3, 4, 5, 6]
+    numpy.testing.assert_allclose(arrays["singular_values_0"], [before, *(values for _, values in epochs)], atol=0.6e-6)
 
     params = steps[(best + 1) * len(steps) // 6 - 1][0]
     assert_params(last_of(run, "best")[0], params)
@@ -188,76 +198,260 @@ def test_a_run_is_the_loop_by_hand(changes, device, tmp_path, capsys):
     assert_params({f"param_{i}": param for i, param in enumerate(run.model.params)}, params)
 
 
-# Ctrl-C, and going on
+# Signals, and going on
 
 
-def interrupted_at(number, step=training_run.training_step):
+def interrupted_at(number, step=training_run.training_step, by=signal.SIGINT):
     """A training step that is interrupted at the end of the step of this number."""
     count = itertools.count(1)
 
     def interrupted_step(*args):
         loss = step(*args)
         if next(count) == number:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(by)
         return loss
 
     return interrupted_step
 
 
 @pytest.mark.parametrize("changes", [{}, WINDOWS | {"shuffle": True}], ids=["strips", "windows"])
-@pytest.mark.parametrize("stop", [1, 4, 9])
-def test_ctrl_c_saves_the_step_it_came_in_and_a_new_process_goes_on_from_it(
-        stop, changes, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("stop, by", [
+    (1, signal.SIGINT), (4, signal.SIGTERM), (6, signal.SIGINT), (9, signal.SIGHUP), (18, signal.SIGTERM)])
+def test_a_signal_saves_the_step_it_came_in_and_a_new_process_goes_on_from_it(
+        stop, by, changes, tmp_path, monkeypatch, capfd):
     changes = changes | {"lr_decay": 4.0}
     steps, epochs = by_hand(CONFIG | changes)
     in_epoch = len(steps) // 3
+    stop = min(stop, len(steps))
     run = run_in(tmp_path / "run", **changes)
     run.begin()
-    monkeypatch.setattr(training_run, "training_step", interrupted_at(stop))
-    handler = signal.getsignal(signal.SIGINT)
-    assert run.train() is False
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert "Ctrl-C: stopping after this step" in capsys.readouterr().out
-    assert (run.epoch, run.batch) == divmod(stop, in_epoch)
+    monkeypatch.setattr(training_run, "training_step", interrupted_at(stop, by=by))
+    handlers = [signal.getsignal(number) for number in training_run.SIGNALS]
+    assert run.train() is False and run.stop_signal == by
+    assert [signal.getsignal(number) for number in training_run.SIGNALS] == handlers
+    name = {signal.SIGINT: "Ctrl-C"}.get(by, by.name)
+    assert f"{name}: stopping after this step (once more to stop at once, without saving)" in capfd.readouterr().err
+    epoch, batch = divmod(stop - 1, in_epoch)  # an epoch whose last batch it was is closed when the run goes on
+    assert (run.epoch, run.batch) == (epoch, batch + 1)
     params, h = steps[stop - 1]
-    arrays, facts = last_of(run)
+    arrays, header = last_of(run)
     assert_params(arrays, params)
-    assert facts["batch"] == stop % in_epoch
+    assert header["progress"]["batch"] == batch + 1
     if not changes.get("windows"):
         np.testing.assert_allclose(arrays["state_0_0"], h, rtol=1e-7)
     assert run.test_perplexity() == pytest.approx(perplexity_by_hand(params, TEST), rel=1e-7)
 
     again = run_in(tmp_path / "run", model=tiny_model(seed=5), lr=77.0, **changes)
     again.resume()
-    assert (again.epoch, again.batch) == divmod(stop, in_epoch)
+    assert (again.epoch, again.batch) == (epoch, batch + 1)
     assert again.train() is True
     assert_params(last_of(again)[0], steps[-1][0])
     for found, (row, _) in zip(again.history, epochs, strict=True):
-        assert found == pytest.approx(row, rel=1e-7)
-    assert [noted["epoch"] for noted in again.singular_values] == [0, 1, 2, 3]
+        assert_row(found, row)
+    assert again.singular_value_epochs == [0, 1, 2, 3]
 
 
-def test_ctrl_c_in_the_last_step_of_all_lets_the_run_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_run, "training_step", interrupted_at(3 * BATCHES))
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_signal_during_an_evaluation_ends_it_and_the_epoch_is_evaluated_when_the_run_goes_on(
+        epoch, tmp_path, monkeypatch):
+    count = itertools.count(1)
+
+    def interrupted_evaluation(model, ids):
+        if next(count) == epoch:
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("the evaluation went on")
+        return training_run_perplexity(model, ids)
+
+    training_run_perplexity = training_run.perplexity
     run = run_in(tmp_path / "run")
     run.begin()
-    assert run.train() is True and run.epoch == 3
-    assert last_of(run)[1]["batch"] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "perplexity", interrupted_evaluation)
+        assert run.train() is False
+    assert (run.epoch, run.batch) == (epoch - 1, BATCHES) and len(last_of(run)[1]["history"]) == epoch - 1
+    again = run_in(tmp_path / "run", model=tiny_model(seed=5))
+    again.resume()
+    assert again.train() is True
+    for found, (row, _) in zip(again.history, by_hand(CONFIG)[1], strict=True):
+        assert_row(found, row)
 
 
-def test_a_second_ctrl_c_stops_at_once_and_saves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("second", training_run.SIGNALS)
+def test_a_second_signal_stops_at_once_and_saves_nothing(second, tmp_path, monkeypatch):
     def step(*args):
         signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(second)
 
     run, handler = run_in(tmp_path / "run"), signal.getsignal(signal.SIGINT)
     run.begin()
     monkeypatch.setattr(training_run, "training_step", step)
     before = (tmp_path / "run" / "last.npz").read_bytes()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped) as stopped:
         run.train()
+    assert stopped.value.signum == second
     assert signal.getsignal(signal.SIGINT) is handler
     assert (tmp_path / "run" / "last.npz").read_bytes() == before
+    run_in(tmp_path / "run").resume()  # its lock is gone
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_run, "training_step", interrupted_at(2, by=signal.SIGHUP))
+    run = run_in(tmp_path / "run", epochs=1)
+    run.begin()
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run.train() is True
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+
+
+@pytest.mark.parametrize("changes", [{}, WINDOWS | {"shuffle": True}], ids=["strips", "windows"])
+def test_checkpoints_are_saved_after_a_time_and_change_nothing(changes, device, tmp_path, monkeypatch):
+    steps, _ = by_hand(CONFIG | changes)
+    saved = []
+
+    def save(path, *args):
+        if path.name == "last.npz":
+            saved.append((run.epoch, run.batch))
+        save_checkpoint(path, *args)
+
+    save_checkpoint = training_run.checkpoint.save_checkpoint
+    monkeypatch.setattr(training_run.checkpoint, "save_checkpoint", save)
+    clock = Clock()
+    monkeypatch.setattr(training_run, "time", clock)
+    step = training_run.training_step
+
+    def slow_step(*args):
+        clock.now += 2
+        return step(*args)
+
+    monkeypatch.setattr(training_run, "training_step", slow_step)
+    run = run_in(tmp_path / "run", save_every=5.0, **changes)
+    run.begin()
+    assert run.train() is True
+    in_epoch = len(steps) // 3
+    middle = [(epoch, batch) for epoch in range(3) for batch in range(3, in_epoch + 1, 3)]  # after 6 of 5 seconds
+    assert saved == sorted([(0, 0), (1, 0), (2, 0), (3, 0), *middle])
+    assert_params(last_of(run)[0], steps[-1][0])
+
+
+def test_what_a_crash_after_a_save_leaves_goes_on(tmp_path, monkeypatch):
+    class Crash(BaseException):
+        pass
+
+    def crash(self):
+        raise Crash
+
+    clean = run_in(tmp_path / "clean")
+    clean.begin()
+    clean.train()
+    for name in ("_save_best", "_write_tables", "_draw_history"):
+        run = run_in(tmp_path / name)
+        run.begin()
+        with monkeypatch.context() as patch, pytest.raises(Crash):
+            patch.setattr(TrainingRun, name, crash)
+            run.train()
+        again = run_in(tmp_path / name, model=tiny_model(seed=5))
+        again.resume()
+        again.train()
+        for file in ("history.csv", "best.npz"):
+            assert (again.folder / file).read_bytes() == (clean.folder / file).read_bytes()
+
+
+def test_tables_and_picture_are_made_from_the_checkpoint_when_a_run_goes_on(tmp_path, drawn):
+    run = run_in(tmp_path / "run", epochs=2)
+    run.begin()
+    run.train()
+    tables = {name: (run.folder / name).read_bytes() for name in ("history.csv", "timing.csv")}
+    for name in tables:
+        (run.folder / name).write_text("epoch,lr\n1,2\n")
+    drawn.clear()
+    again = run_in(tmp_path / "run", epochs=2)
+    again.resume()
+    assert {name: (run.folder / name).read_bytes() for name in tables} == tables
+    assert drawn == [(run.folder / "loss.png", run.history, "simple on tiny.txt")]
+
+
+def test_where_a_run_was_started_is_noted(tmp_path, monkeypatch):
+    run = run_in(tmp_path / "run", epochs=1)
+    run.begin()
+    run.train()
+    facts = run.starts[0]["machine"]
+    assert facts == machine_facts() and facts["numpy"] == numpy.__version__ and run.changes == []
+    again = run_in(tmp_path / "run", epochs=2)
+    again.resume()
+    assert again.changes == []
+    again.train()
+    monkeypatch.setattr(training_run, "machine_facts", lambda: facts | {"BLAS": "openblas, threads: 7"})
+    third = run_in(tmp_path / "run", epochs=3)
+    third.resume()
+    assert third.changes == [f"BLAS: {facts['BLAS']}, now openblas, threads: 7"]
+    third.train()
+    assert [start["step"] for start in last_of(third)[1]["times"]["starts"]] == [0, BATCHES, 2 * BATCHES]
+    with open(tmp_path / "run" / "starts.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["lr"], row["max_grad"]) for row in rows] == [
+        (str(step), "2.0", "0.25") for step in (0, BATCHES, 2 * BATCHES)]
+    assert [row["BLAS"] for row in rows] == [facts["BLAS"], facts["BLAS"], "openblas, threads: 7"]
+
+
+def test_only_one_run_at_a_time_writes_into_a_folder(tmp_path):
+    run = run_in(tmp_path / "run")
+    run.begin()
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+    for other in (run_in(tmp_path / "run").resume, run_in(tmp_path / "run").begin):
+        with pytest.raises(InputError, match=r"another run is at work in .*run: wait|is there already"):
+            other()
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+    run.train()
+    run_in(tmp_path / "run").resume()
+
+
+@pytest.mark.parametrize("left", [
+    [], [".lock"], ["config.json"], ["config.json", "vocabulary.json", ".lock"], [".last.npz.0123456789abcdef.tmp"],
+    ["config.json", ".config.json.1.tmp", "vocabulary.json", ".last.npz.0123456789abcdef.tmp"]], ids=str)
+@pytest.mark.parametrize("how", ["begin", "resume"])
+def test_what_a_run_left_that_ended_before_its_first_checkpoint_does_no_harm(left, how, tmp_path):
+    run = run_in(tmp_path / "whole")
+    run.begin()
+    (tmp_path / "run").mkdir()
+    for name in left:
+        source = run.folder / name
+        (tmp_path / "run" / name).write_bytes(source.read_bytes() if source.exists() else b"half")
+    again = run_in(tmp_path / "run")
+    getattr(again, how)()
+    again.train()
+    assert_params(last_of(again)[0], by_hand(CONFIG)[0][-1][0])
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        ".lock", "config.json", "vocabulary.json", "last.npz", "best.npz", "history.csv", "timing.csv", "starts.csv"}
+
+
+@pytest.mark.parametrize("content", ["{}", "[", '{"script": "ch_lstm.classify"}'])
+def test_a_configuration_of_something_else_is_left_alone(content, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(content)
+    with pytest.raises(InputError, match="is there already"):
+        run_in(tmp_path / "run").begin()
+    assert [(path.name, path.read_text()) for path in (tmp_path / "run").iterdir()] == [("config.json", content)]
+
+
+def test_a_learning_rate_and_a_norm_may_change_when_a_run_goes_on(tmp_path):
+    run = run_in(tmp_path / "run", epochs=1)
+    run.begin()
+    run.train()
+    changed = TrainSettings(**CONFIG | {"epochs": 3, "lr": 0.5, "max_grad": 0.125})
+    again = TrainingRun(run.folder, changed, "ch_rnn.train", tiny_model(seed=5), SGD(0.5), corpus_of())
+    again.resume()
+    again.train()
+    assert [(row["lr"], row["max_grad"]) for row in again.history] == [(2.0, 0.25), (0.5, 0.125), (0.5, 0.125)]
+    assert [(start["lr"], start["max_grad"]) for start in again.starts] == [(2.0, 0.25), (0.5, 0.125)]
+
+
+def test_a_setting_that_makes_other_results_may_not_change(tmp_path):
+    run_in(tmp_path / "run").begin()
+    with pytest.raises(InputError, match=r"last.npz was made with seed 3, but config.json has 4: put it back$"):
+        run_in(tmp_path / "run", seed=4).resume()
 
 
 def test_a_run_trains_in_a_thread_too(tmp_path):
@@ -277,7 +471,7 @@ def test_a_run_that_was_not_trained_yet_can_be_resumed(tmp_path):
     again.resume()
     assert again.train() is True
     assert_params(last_of(again)[0], by_hand(CONFIG)[0][-1][0])
-    assert [noted["epoch"] for noted in again.singular_values] == [0, 1, 2, 3]
+    assert again.singular_value_epochs == [0, 1, 2, 3]
 
 
 def test_resuming_may_add_epochs_and_says_so_in_the_config(tmp_path):
@@ -302,33 +496,6 @@ def test_resuming_a_run_that_is_complete_trains_no_more(tmp_path):
     assert (tmp_path / "run" / "last.npz").read_bytes() == before
 
 
-def edit_facts(run, remove=(), **changes):
-    """Change what last.npz says of the run's progress."""
-    with numpy.load(run.folder / "last.npz") as file:
-        held = {name: file[name] for name in file.files}
-    facts = {name: fact for name, fact in json.loads(str(held["facts"])).items() if name not in remove} | changes
-    numpy.savez(run.folder / "last.npz", **held | {"facts": numpy.array(json.dumps(facts))})
-
-
-@pytest.mark.parametrize("changes", [{}, WINDOWS | {"shuffle": True}], ids=["strips", "windows"])
-def test_a_file_of_an_older_run_which_added_up_the_losses_of_batches_goes_on(changes, tmp_path, monkeypatch):
-    run = run_in(tmp_path / "run", **changes)
-    run.begin()
-    with monkeypatch.context() as patch:
-        patch.setattr(training_run, "training_step", interrupted_at(4))
-        assert run.train() is False
-    full = run.settings.batch_size * T
-    assert last_of(run)[1]["tokens"] == 4 * full
-    edit_facts(run, remove=["tokens", "singular_values"], nats=last_of(run)[1]["nats"] / full)
-    again = run_in(tmp_path / "run", model=tiny_model(seed=5), **changes)
-    again.resume()
-    assert again.train() is True
-    _, epochs = by_hand(CONFIG | changes)
-    for found, (row, _) in zip(again.history, epochs, strict=True):
-        assert found == pytest.approx(row, rel=1e-7)
-    assert [noted["epoch"] for noted in again.singular_values] == [1, 2, 3]
-
-
 @pytest.fixture
 def stopped(tmp_path, monkeypatch):
     """A run that was stopped in its second epoch."""
@@ -340,26 +507,47 @@ def stopped(tmp_path, monkeypatch):
     return run
 
 
+def edit(run, **changes):
+    """Change what last.npz says of the run, and how far it is."""
+    def change(header):
+        for name, value in changes.items():
+            owner = next((part for part in (header["progress"], header["times"]) if name in part), header)
+            owner[name] = value
+
+    rewrite(run.folder / "last.npz", change)
+
+
 @pytest.mark.parametrize("changes", [
-    {"batch": -1}, {"batch": BATCHES, "tokens": BATCHES * N * T}, {"position": -1}, {"tokens": 1}, {"seconds": "x"},
-    {"history": []}, {"history": [{"epoch": 2, "valid_perplexity": 3.0}]}, {"history": [{"epoch": 1}]},
-    {"history": [{"epoch": 1, "valid_perplexity": "x"}]}, {"singular_values": 3}, {"random_state": {}},
-    {"random_state": 3}, {"timing": None}], ids=str)
+    {"batch": -1}, {"batch": BATCHES + 1, "tokens": (BATCHES + 1) * N * T}, {"position": -1}, {"position": 15},
+    {"tokens": 1}, {"tokens": 30}, {"skipped": 1}, {"skipped": 3}, {"batch": 3}, {"seconds": "x"}, {"nats": math.nan},
+    {"nats": math.inf}, {"largest_lr": -1}, {"history": []}, {"singular_value_epochs": 3},
+    {"singular_value_epochs": [0]}, {"random_state": {}}, {"random_state": 3}, {"timing": None}, {"starts": [{}]},
+    {"batch": 10**400}], ids=lambda changes: str(changes)[:60])
 def test_progress_that_cannot_be_is_refused_and_changes_nothing(changes, stopped):
-    history = last_of(stopped)[1]["history"]
-    edit_facts(stopped, **changes | ({"history": [*history, *history]} if changes == {"history": []} else {}))
+    edit(stopped, **changes)
     model = tiny_model(seed=5)
     again = run_in(stopped.folder, model=model)
-    with pytest.raises(InputError, match=r"last.npz is damaged: the progress that it records is impossible"):
+    before = {path.name: path.read_bytes() for path in stopped.folder.iterdir()}
+    with pytest.raises(InputError, match=r"last.npz is damaged: ") as refused:
         again.resume()
+    assert len(str(refused.value)) < 400
     for param, untouched in zip(model.params, tiny_model(seed=5).params):
         numpy.testing.assert_array_equal(param, untouched)
     assert again.epoch == again.batch == 0
+    assert {path.name: path.read_bytes() for path in stopped.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("numbers", [[2], [1, 1], [0], [1, 3]])
+def test_a_history_of_other_epochs_is_refused(numbers, stopped):
+    row, = stopped.history
+    edit(stopped, history=[row | {"epoch": number} for number in numbers])
+    with pytest.raises(InputError, match=r"last.npz is damaged: "):
+        run_in(stopped.folder).resume()
 
 
 def test_the_random_numbers_go_on_where_they_were(stopped):
     expected = numpy.random.default_rng()
-    expected.bit_generator.state = last_of(stopped)[1]["random_state"]["host"]
+    expected.bit_generator.state = last_of(stopped)[1]["progress"]["random_state"]["host"]
     again = run_in(stopped.folder, model=tiny_model(seed=5))
     np.seed(99)
     again.resume()
@@ -370,7 +558,10 @@ def test_another_text_and_fewer_epochs_are_refused(stopped):
     other = corpus_of(train=TRAIN[::-1], name="other.txt")
     with pytest.raises(InputError, match=r"the text of other.txt has changed since the run in .*run began"):
         run_in(stopped.folder, corpus=other).resume()
-    edit_facts(stopped, history=[{"epoch": 1, "valid_perplexity": 1.0}, {"epoch": 2, "valid_perplexity": 1.0}])
+    other = dataclasses.replace(other, vocabulary=Vocabulary(list("abcdefg"), unknown="g"))
+    with pytest.raises(InputError, match=r"the vocabulary of other.txt is not the one in .*run: the text has changed"):
+        run_in(stopped.folder, corpus=other).resume()
+    edit(stopped, history=[stopped.history[0], stopped.history[0] | {"epoch": 2}])
     with pytest.raises(InputError, match="--epochs 1 is less than the 2 epochs that are done"):
         run_in(stopped.folder, epochs=1).resume()
 
@@ -473,14 +664,14 @@ def test_every_recurrent_layer_s_singular_values_are_noted_before_training_and_a
     run = run_in(tmp_path / "run", model=model, epochs=2)
     run.begin()
     run.train()
-    noted = last_of(run)[1]["singular_values"]
-    assert [entry["epoch"] for entry in noted] == [0, 1, 2]
-    for entry, values in zip(noted, expected, strict=True):
-        assert len(entry["layers"]) == 2
-        numpy.testing.assert_allclose(entry["layers"], values, rtol=1e-5, atol=0.6e-6)
-    assert noted[0]["layers"][0] != noted[0]["layers"][1]
-    digits = [str(value).partition(".")[2] for value in noted[0]["layers"][0]]
-    assert max(map(len, digits)) == 6
+    arrays, header = last_of(run)
+    assert header["progress"]["singular_value_epochs"] == [0, 1, 2]
+    for layer in (0, 1):
+        numpy.testing.assert_allclose(arrays[f"singular_values_{layer}"], [values[layer] for values in expected],
+                                      rtol=1e-5, atol=0.6e-6)
+    assert (arrays["singular_values_0"][0] != arrays["singular_values_1"][0]).any()
+    digits = [f"{value:.9f}"[-3:] for value in arrays["singular_values_0"][0]]
+    assert digits == ["000"] * 4
 
 
 # Time, reports and files
@@ -532,7 +723,7 @@ def test_seconds_add_up_over_a_stop_and_begin_anew_with_each_epoch(tmp_path, mon
     run = run_in(tmp_path / "run")
     run.begin()
     assert run.train() is False
-    assert last_of(run)[1]["seconds"] == 8.0
+    assert last_of(run)[1]["times"]["seconds"] == 8.0
     timed_run(monkeypatch, itertools.repeat(0.5), seconds=0.123456)
     again = run_in(tmp_path / "run", model=tiny_model(seed=5))
     again.resume()
@@ -591,7 +782,8 @@ def test_history_and_picture(tmp_path, monkeypatch, drawn):
     run.train()
     mean = math.exp(0.5)
     assert (tmp_path / "run" / "history.csv").read_text() == (
-        f"epoch,lr,train_perplexity,valid_perplexity\n1,2.0,{mean},3.0\n2,2.0,{mean},3.0\n")
+        "epoch,lr,max_grad,train_perplexity,valid_perplexity,skipped\n"
+        f"1,2.0,0.25,{mean},3.0,0\n2,2.0,0.25,{mean},3.0,0\n")
     assert drawn == [(tmp_path / "run" / "loss.png", run.history, "simple on tiny.txt")]
 
 
@@ -604,14 +796,19 @@ def test_no_picture_before_the_first_epoch_is_done(tmp_path, monkeypatch, drawn)
 
 @pytest.mark.parametrize("after, batch, epoch", [(0, 20, 1), (20, 40, 1), (44, 45, 1), (45, 20, 2)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_said_at_the_next_report(value, after, batch, epoch, tmp_path, monkeypatch):
-    timed_run(monkeypatch, [0.5] * after + [value] * 45)
+def test_a_loss_that_is_not_finite_is_said_at_the_next_report_and_the_last_checkpoint_stays(
+        value, after, batch, epoch, tmp_path, monkeypatch):
+    timed_run(monkeypatch, [0.5] * after + [value] * 45, seconds=0.1)
     run = run_in(tmp_path / "run", corpus=LONG)
     run.begin()
-    with pytest.raises(InputError, match=f"^the loss at batch {batch} of epoch {epoch} is not finite: "
-                                         "try a lower learning rate \\(--lr\\)$"):
+    with pytest.raises(NotFinite) as refused:
         run.train()
-    assert run.epoch == epoch - 1
+    step, saved = (epoch - 1) * 45 + batch, (epoch - 1) * 45
+    assert str(refused.value) == (
+        f"the loss is not finite: training stops at step {step}, batch {batch} of epoch {epoch}, with the learning "
+        f"rate 2. The checkpoint of step {saved} stays: go on from it with --out {run.folder} --resume and a lower "
+        "--lr or --max-grad, or with --skip-nonfinite")
+    assert run.epoch == epoch - 1 == len(last_of(run)[1]["history"])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -621,9 +818,138 @@ def test_a_validation_perplexity_that_is_not_finite_is_said_and_noted_nowhere(va
     monkeypatch.setattr(training_run, "perplexity", lambda model, ids: next(perplexities))
     run = run_in(tmp_path / "run")
     run.begin()
-    with pytest.raises(InputError, match=r"^the validation perplexity of epoch 2 is not finite: try"):
+    with pytest.raises(NotFinite, match=r"^the validation perplexity is not finite: training stops at step 12,"):
         run.train()
     assert run.epoch == len(last_of(run)[1]["history"]) == 1
+
+
+def spoil_params(run):
+    run.model.params[1].flat[2] = math.nan
+
+
+def spoil_gradient(run):
+    run.model.grads[1].flat[2] = math.inf
+
+
+def spoil_loss(run):
+    run.nats = np.float64(math.nan)
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (spoil_params, r"a parameter \(param_1\)"), (spoil_gradient, "the norm of the gradients"),
+    (spoil_loss, "the loss")])
+@pytest.mark.parametrize("by_signal", [True, False])
+def test_a_state_that_is_not_finite_is_never_saved(spoil, words, by_signal, tmp_path, monkeypatch):
+    run = run_in(tmp_path / "run", save_every=60.0 if by_signal else 1e-9)
+    run.begin()
+    step, count = training_run.training_step, itertools.count(1)
+
+    def spoiled_step(*args):
+        loss = step(*args)
+        if next(count) == 3:
+            if by_signal:
+                signal.raise_signal(signal.SIGINT)
+            if spoil is spoil_loss:
+                return loss * math.nan
+            spoil(run)
+        return loss
+
+    monkeypatch.setattr(training_run, "training_step", spoiled_step)
+    with pytest.raises(NotFinite, match=f"^{words} is not finite: training stops at step 3, "):
+        run.train()
+    assert last_of(run)[1]["progress"]["batch"] == (0 if by_signal else 2)  # the last good one
+    again = run_in(tmp_path / "run", model=tiny_model(seed=5))
+    monkeypatch.setattr(training_run, "training_step", step)
+    again.resume()
+    again.train()
+    assert_params(last_of(again)[0], by_hand(CONFIG)[0][-1][0])
+
+
+def spoiled_at(numbers, model):
+    """A training step before which, at the steps of these numbers, the first batch's loss becomes NaN."""
+    count, step = itertools.count(1), training_run.training_step
+    forward = type(model).forward
+
+    def spoiled_step(model, optimizer, *args):
+        model.spoiled = next(count) in numbers
+        return step(model, optimizer, *args)
+
+    def spoiled_forward(self, *args, **options):
+        loss = forward(self, *args, **options)
+        if getattr(self, "spoiled", False):
+            for layer in self.recurrent_layers:
+                layer.set_state(np.full_like(layer.h, math.nan))
+            return loss * math.nan
+        return loss
+
+    return spoiled_step, spoiled_forward
+
+
+def test_batches_that_are_not_finite_are_skipped_and_counted(device, tmp_path, monkeypatch):
+    spoiled = {2, 3, BATCHES + 5}
+    run = run_in(tmp_path / "run", skip_nonfinite=True, epochs=2)
+    step, forward = spoiled_at(spoiled, run.model)
+    monkeypatch.setattr(training_run, "training_step", step)
+    monkeypatch.setattr(type(run.model), "forward", forward)
+    run.begin()
+    assert run.train() is True
+    assert [row["skipped"] for row in run.history] == [2, 1]
+    assert run.optimizer.steps == 2 * BATCHES - 3
+
+    model, batches = tiny_model(), batches_by_hand(CONFIG | {"epochs": 2})  # by hand, without these batches
+    monkeypatch.undo()
+    nats = []
+    for number, (xs, ts) in zip(range(1, 2 * BATCHES + 1), batches):
+        if number in spoiled:
+            continue
+        nats.append(float(model.forward(np.to_device(xs), np.to_device(ts))))
+        model.backward()
+        norm = math.sqrt(sum(float((grad * grad).sum()) for grad in model.grads))
+        for param, grad in zip(model.params, model.grads):
+            param -= 2.0 * min(1, 0.25 / (norm + 1e-6)) * grad
+    assert_params(last_of(run)[0], [np.to_cpu(param) for param in model.params])
+    assert run.history[0]["train_perplexity"] == pytest.approx(math.exp(numpy.mean(nats[:BATCHES - 2])), rel=1e-7)
+
+
+def test_a_run_that_skipped_batches_goes_on_from_a_checkpoint_among_them(tmp_path, monkeypatch):
+    def trained(folder, stop):
+        run = run_in(folder, skip_nonfinite=True, epochs=2)
+        step, forward = spoiled_at({2, 3, BATCHES + 5}, run.model)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(run.model), "forward", forward)
+            patch.setattr(training_run, "training_step", step if stop is None else interrupted_after_skip(step, stop))
+            run.begin()
+            if not run.train():
+                run = run_in(folder, model=tiny_model(seed=5), skip_nonfinite=True, epochs=2)
+                run.resume()
+                assert run.train() is True
+        return {name: array for name, array in last_of(run)[0].items()}
+
+    def interrupted_after_skip(step, stop):
+        count = itertools.count(1)
+
+        def interrupted_step(*args):
+            if next(count) == stop:
+                signal.raise_signal(signal.SIGTERM)
+            return step(*args)
+
+        return interrupted_step
+
+    wanted = trained(tmp_path / "through", None)
+    for stop in (2, 3, 4):
+        found = trained(tmp_path / str(stop), stop)
+        for name, array in wanted.items():
+            numpy.testing.assert_array_equal(found[name], array)
+
+
+def test_when_every_batch_is_skipped_the_run_stops(tmp_path, monkeypatch):
+    run = run_in(tmp_path / "run", corpus=LONG, skip_nonfinite=True)
+    step, forward = spoiled_at(range(1, 100), run.model)
+    monkeypatch.setattr(training_run, "training_step", step)
+    monkeypatch.setattr(type(run.model), "forward", forward)
+    run.begin()
+    with pytest.raises(NotFinite, match=r"^the loss of 20 batches in a row is not finite: training stops at step 20, "):
+        run.train()
 
 
 def test_what_overflows_in_training_does_not_warn(tmp_path, monkeypatch):
@@ -650,20 +976,24 @@ def test_a_training_perplexity_too_large_for_a_number_is_infinite(tmp_path, monk
 def test_the_folder_of_a_new_run_holds_all_it_needs_to_go_on(tmp_path):
     run = run_in(tmp_path / "runs" / "new")
     run.begin()
-    assert {path.name for path in run.folder.iterdir()} == {"config.json", "vocabulary.json", "last.npz"}
+    assert {path.name for path in run.folder.iterdir()} == {".lock", "config.json", "vocabulary.json", "last.npz"}
     assert json.loads((run.folder / "config.json").read_text()) == config_of(run)
     assert (run.folder / "config.json").read_text().startswith('{\n  "script": "ch_rnn.train",\n  "model": "simple",\n')
     assert Vocabulary.load(run.folder / "vocabulary.json") == run.corpus.vocabulary
     arrays, facts = last_of(run)
     assert_params(arrays, [np.to_cpu(param) for param in tiny_model().params])
-    assert (facts["batch"], facts["position"], facts["nats"], facts["seconds"]) == (0, 0, 0.0, 0.0)
+    progress, times = facts["progress"], facts["times"]
+    assert (progress["batch"], progress["position"], progress["nats"], times["seconds"]) == (0, 0, 0.0, 0.0)
     assert facts["model"] == "simple" and facts["vocabulary"] == run.corpus.vocabulary.fingerprint
-    assert facts["corpus"] == run.corpus.fingerprint and facts["history"] == facts["timing"] == []
+    assert facts["corpus"] == run.corpus.fingerprint and facts["history"] == times["timing"] == []
+    assert facts["configuration"] == {name: value for name, value in config_of(run).items()
+                                      if name not in ("script", "save_every")}
 
 
 def test_a_run_begins_in_an_empty_folder_and_in_no_other(tmp_path):
     (tmp_path / "empty").mkdir()
     run_in(tmp_path / "empty").begin()
+    (tmp_path / "empty" / ".lock").unlink()
     with pytest.raises(InputError, match=r"is there already: choose another --out, or go on with --resume$"):
         run_in(tmp_path / "empty").begin()
     (tmp_path / "mine").mkdir()

@@ -10,7 +10,8 @@ from common.layers.losses import OutputWithLoss, SoftmaxWithLoss
 from common.optimizer import SGD
 from common.training.batches import DrawnBatches, ExampleBatches
 from common.training.clip import global_norm
-from common.training.epochs import RunningMean, expect_finite, train_epochs, training_step
+from common.training.epochs import RunningMean, train_epochs, training_step
+from common.training.finite import expect_finite
 
 pytestmark = pytest.mark.usefixtures("device")
 
