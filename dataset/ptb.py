@@ -5,7 +5,7 @@ The three files ``ptb.train.txt``, ``ptb.valid.txt`` and ``ptb.test.txt`` are lo
 1. the folder that the environment variable RNN_DATA_DIR names, or its subfolder ``ptb``
    (used in place, never written to);
 2. the user's cache folder;
-3. the web, from where they are downloaded into the cache with pooch and checked.
+3. the web, from where they are downloaded, checked and put into the cache.
 
 The text is licensed: keep it out of what you publish.
 """
@@ -25,6 +25,7 @@ SHA256 = {
     "valid": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
     "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
 }
+SIZES = {"train": 5_101_618, "valid": 399_782, "test": 449_945}  # bytes
 
 
 def load_data(split: str = "train") -> tuple[numpy.ndarray, dict[str, int], dict[int, str]]:
@@ -170,16 +171,10 @@ def _download(split):
                "or set RNN_DATA_DIR to their folder")
     if os.environ.get("RNN_DATA_DIR"):
         by_hand += f" (it is {os.environ['RNN_DATA_DIR']}, which has no ptb.train.txt)"
+    from dataset import download  # imported here, since urllib is slow to import and seldom needed
+
+    path = cache_folder() / _file_name(split)
     try:
-        import pooch  # optional, and slow to import where nothing is to be downloaded
-    except ImportError:
-        raise InputError("downloading the PTB needs pooch: pip install -e '.[download]'; "
-                         f"or {by_hand}") from None
-    name = _file_name(split)
-    try:
-        # pooch writes a temporary file beside the target, checks it, and renames or removes it;
-        # the one line it logs goes to stderr.
-        pooch.retrieve(URL + name, known_hash=f"sha256:{SHA256[split]}", fname=name, path=cache_folder(),
-                       progressbar=False)
-    except (OSError, ValueError) as error:  # no connection, no room, or another content than expected
-        raise InputError(f"downloading {name} failed ({type(error).__name__}): {by_hand}") from None
+        download.fetch(URL + path.name, path, SIZES[split], SHA256[split])
+    except InputError as error:
+        raise InputError(f"{error}: {by_hand}") from None

@@ -191,7 +191,7 @@ def test_turns_of_tests(request, monkeypatch):
         conftest.pytest_runtest_setup(items[0])
 
 
-NOT_ON_AN_IMAGE = ["tqdm", "pooch", "jieba", "sklearn", "faker", "safetensors", "threadpoolctl"]
+NOT_ON_AN_IMAGE = ["tqdm", "certifi", "jieba", "sklearn", "faker", "safetensors", "threadpoolctl"]
 TORCH = """
 import types
 cuda, version = types.SimpleNamespace(is_available=lambda: False), types.SimpleNamespace(cuda="13.0")
