@@ -63,6 +63,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")
 
+    def _get_values(self, action, arg_strings):
+        # Before 3.13, argparse takes the text of --lr=-- for the mark behind which no flags come, and drops it.
+        if action.option_strings and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value if action.nargs is None else [value]
+        return super()._get_values(action, arg_strings)
+
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device to a parser."""

@@ -85,6 +85,37 @@ def test_wrong_flags(line, message):
         parser().given(line.split())
 
 
+@pytest.mark.parametrize("line, message", [
+    ("--eggs=--", "argument --eggs: '--' is not a whole number from 1 to 10^9"),
+    ("--eg=--", "argument --eggs: '--' is not a whole number from 1 to 10^9"),
+    ("--heat=--", "argument --heat: '--' is not a number in [0, 1)"),
+    ("--heat=", "argument --heat: '' is not a number in [0, 1)"),
+    ("--cake=--", "argument --cake: invalid choice: '--'"),
+    ("--glaze=--", "argument --glaze: ignored explicit argument '--'"),
+    ("--note --", "argument --note: expected one argument"),
+    ("--fruits -- pear", "argument --fruits: expected at least one argument"),
+])
+def test_two_dashes_are_no_value_of_a_flag_that_takes_other_ones(line, message):
+    with pytest.raises(InputError) as raised:
+        parser().given(line.split())
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("line, given", [
+    ("--note=--", {"note": "--"}), ("--no=--", {"note": "--"}), ("--note=", {"note": ""}),
+    ("--fruits=--", {"fruits": ["--"]}), ("--fruits fig -- --", {"fruits": ["fig"], "book": Path("--")}),
+    ("-- --", {"book": Path("--")}), ("-- book", {"book": Path("book")}), ("-- --note", {"book": Path("--note")}),
+])
+def test_two_dashes_as_a_text_and_as_the_mark_behind_which_no_flags_come(line, given):
+    assert parser().given(line.split()) == given
+
+
+def test_two_dashes_among_several_arguments():
+    inviting = cli.SettingsParser("invite", "Invites.", Inviting)
+    for line, guests in {"--": [], "Ann -- --seed": ["Ann", "--seed"], "-- Ann --": ["Ann", "--"]}.items():
+        assert inviting.settings(line.split()).guests == guests
+
+
 def test_what_has_no_default_must_be_given_where_no_preset_has_it():
     with pytest.raises(InputError, match="the following arguments are required: --cake"):
         cli.SettingsParser("bake", "Bakes.", Baking).given([])
