@@ -1,6 +1,7 @@
 """The parts that every script shares: flags that check their range, the device, one line for wrong use."""
 import argparse
 import dataclasses
+import errno
 import itertools
 import math
 import os
@@ -10,11 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common import stop_at_once
 from common.errors import InputError, Stopped
 from common.np import np
 
 # Beside NumPy; each is imported where it is used.
 REQUIRED_PACKAGES = {"matplotlib", "PIL", "platformdirs", "regex", "threadpoolctl", "tqdm"}
+# What a disk says that is full or broken, and no fault of the code.
+NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
+LONGEST_LINE = 1000  # characters of a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")
+
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse would pass over a disk that is full
 
     def _get_values(self, action, arg_strings):
         # Before 3.13, argparse takes the text of --lr=-- for the mark behind which no flags come, and drops it.
@@ -133,32 +141,67 @@ def run(prog: str, script: Callable[[list[str]], int | None], argv: list[str] | 
     Returns
     -------
     int
-        Exit code: 0, 2 after an InputError or where a required package is missing, 130 after Ctrl-C,
-        128 + its number after another signal that asked to stop, 141 when whoever
-        reads the output closed it.
+        Exit code: 0; 2 after an InputError, where a required package is missing, or where what is to be written does
+        not fit; 130 after Ctrl-C; 128 + its number after another signal that asked to stop; 141 when whoever reads the
+        output closed it.
     """
+    if sys.stdout is None:  # closed, as by >&-: nobody wants the output
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (it stays open)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the text's characters is no reason to stop
+    is_starting = signal.getsignal(signal.SIGINT) is stop_at_once
     try:
-        return script(sys.argv[1:] if argv is None else argv) or 0
+        if is_starting:  # from here on Ctrl-C is an exception, so that a script can clean up
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return script(sys.argv[1:] if argv is None else argv) or 0
+        finally:
+            sys.stdout.flush()  # not first at exit, where what goes wrong has a traceback
     except InputError as error:
-        message = " ".join(str(error).split())
-        print(f"{prog}: {message}", file=sys.stderr)
+        _say(f"{prog}: {error}")
         return 2
     except ModuleNotFoundError as error:
         if error.name not in REQUIRED_PACKAGES:
             raise
-        print(f"{prog}: {error.name} is missing: in the project's folder, pip install -e .", file=sys.stderr)
+        _say(f"{prog}: {error.name} is missing: in the project's folder, pip install -e .")
         return 2
     except Stopped as stopped:
-        print(f"{prog}: stopped by {signal.Signals(stopped.signum).name}", file=sys.stderr)
+        _say(f"{prog}: stopped by {signal_name(stopped.signum)}")
         return 128 + stopped.signum
     except KeyboardInterrupt:
-        print(f"{prog}: stopped by Ctrl-C", file=sys.stderr)
+        _say(f"{prog}: stopped by Ctrl-C")
         return 130
     except MemoryError as error:
-        print(f"{prog}: not enough memory ({error}): choose smaller sizes", file=sys.stderr)
+        _say(f"{prog}: not enough memory ({error}): choose smaller sizes")
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing at exit would complain
+        _give_up(sys.stdout)
         return 141
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        _give_up(sys.stdout)
+        _say(f"{prog}: cannot write: {error.strerror}")
+        return 2
+    finally:
+        if is_starting:
+            signal.signal(signal.SIGINT, stop_at_once)
+
+
+def _say(message):
+    """Print one line on stderr, without control characters, and not too long to be read."""
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(message.split()))
+    if len(line) > LONGEST_LINE:
+        line = f"{line[:LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4:]}"
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
+
+
+def _give_up(stream):
+    """Throw away what a stream cannot write, or Python would complain of it at exit."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
