@@ -17,7 +17,7 @@ if getattr(sys, "argv", None) and sys.argv[0] == "-m":
     _script = sys.orig_argv[-len(sys.argv)].removeprefix("-m")
 
 
-def stop_at_once(signum, frame):
+def stop_at_once(signum: int, frame: object) -> None:
     """Answer Ctrl-C while a script still imports NumPy, say, or has ended; in between `common.cli.run` does."""
     print(f"python -m {_script}: stopped by Ctrl-C", file=sys.stderr, flush=True)
     os._exit(130)

@@ -17,7 +17,9 @@ from common.np import np
 
 # Beside NumPy; each is imported where it is used.
 REQUIRED_PACKAGES = {"matplotlib", "PIL", "platformdirs", "regex", "threadpoolctl", "tqdm"}
-# What a disk says that is full or broken, and no fault of the code.
+# What an operating system says of a path that a user may not use, or that can be none, and of a disk that is full or
+# broken. A fault of the code is neither.
+NO_PATH = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 LONGEST_LINE = 1000  # characters of a message
 
@@ -67,6 +69,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for text in args or ():  # from Python code: no shell can give a null character, say
+            try:
+                is_possible = b"\0" not in os.fsencode(text)
+            except UnicodeEncodeError:
+                is_possible = False
+            if not is_possible:
+                self.error(f"{text!r} has a character that no argument can have")
+        return super().parse_known_args(args, namespace)
 
     def print_help(self, file: Any = None) -> None:
         print(self.format_help(), end="", file=file)  # argparse would pass over a disk that is full
@@ -178,6 +190,9 @@ def run(prog: str, script: Callable[[list[str]], int | None], argv: list[str] | 
         _give_up(sys.stdout)
         return 141
     except OSError as error:
+        if error.errno in NO_PATH and error.filename is not None:
+            _say(f"{prog}: cannot use {error.filename}: {error.strerror}")
+            return 2
         if error.errno not in NO_SPACE:
             raise
         _give_up(sys.stdout)

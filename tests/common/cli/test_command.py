@@ -211,17 +211,27 @@ def test_output_that_is_full_or_closed(arguments, redirections, code, error, unb
     assert (ran.returncode, ran.stdout, ran.stderr) == (code, "", error)
 
 
-@pytest.mark.parametrize("number, code", [("ENOSPC", 2), ("EIO", 2), ("EACCES", None), ("ENOENT", None)])
-def test_a_full_disk_is_one_line_and_any_other_trouble_with_files_is_a_fault(number, code, capsys):
+@pytest.mark.parametrize("number, path, message", [
+    ("ENOSPC", None, "cannot write: trouble"), ("EIO", "some/path", "cannot write: trouble"),
+    ("EACCES", "some/path", "cannot use some/path: trouble"), ("ENAMETOOLONG", "long", "cannot use long: trouble"),
+    ("EACCES", None, None), ("ENOENT", "some/path", None), ("ENOENT", None, None),
+])
+def test_a_full_disk_or_an_unusable_path_is_one_line_and_other_trouble_with_files_is_a_fault(
+        number, path, message, capsys):
     def script(argv):
-        raise OSError(getattr(errno, number), "trouble")
+        raise OSError(getattr(errno, number), "trouble", path)
 
-    if code is None:
+    if message is None:
         with pytest.raises(OSError, match="trouble"):
             cli.run("prog", script, [])
     else:
-        assert cli.run("prog", script, []) == code
-        assert capsys.readouterr().err == "prog: cannot write: trouble\n"
+        assert cli.run("prog", script, []) == 2
+        assert capsys.readouterr().err == f"prog: {message}\n"
+
+
+def test_a_path_that_is_too_long_is_one_line(capsys):
+    assert cli.run("prog", lambda argv: print(pathlib.Path(argv[0]).read_text()), [300 * "x"]) == 2
+    assert capsys.readouterr().err.startswith("prog: cannot use xxx")
 
 
 def test_a_message_is_one_line_without_control_characters_of_a_length_that_can_be_read(capsys):

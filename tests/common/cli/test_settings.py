@@ -110,6 +110,13 @@ def test_two_dashes_as_a_text_and_as_the_mark_behind_which_no_flags_come(line, g
     assert parser().given(line.split()) == given
 
 
+@pytest.mark.parametrize("argv", [["--note", "a\0b"], ["\ud800"], ["--fruits", "fig", "\0"]])
+def test_a_text_that_no_shell_can_give(argv):
+    with pytest.raises(InputError, match=r"has a character that no argument can have \(see --help\)$"):
+        parser().given(argv)
+    assert parser().given(["--note", "\udcff\u00e9"]) == {"note": "\udcff\u00e9"}  # bytes that are no UTF-8
+
+
 def test_two_dashes_among_several_arguments():
     inviting = cli.SettingsParser("invite", "Invites.", Inviting)
     for line, guests in {"--": [], "Ann -- --seed": ["Ann", "--seed"], "-- Ann --": ["Ann", "--"]}.items():
