@@ -101,6 +101,8 @@ def cross_entropy_error(y: Array, t: Array) -> float:
     ValueError
         The targets fit neither form: soft or of several labels, of another number of rows, or ids out of range.
     """
+    if not y.ndim:
+        raise ValueError("cross_entropy_error: the probabilities are a single number, wanted shape (N, V) or (V,)")
     name = "cross_entropy_error: targets"
     rows = y.reshape(-1, y.shape[-1])  # (N, V)
     if t.shape in (y.shape, rows.shape):

@@ -34,7 +34,10 @@ class Setting:
         def __get__(self, optimizer: Any, owner: type) -> float: ...
 
     def __set__(self, optimizer: Any, value: float) -> None:
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number beyond all floats
+            number = math.inf
         if not 0 <= number < self.below:  # False for NaN
             raise ValueError(f"{type(optimizer).__name__}: {self.name} is {number}, "
                              f"wanted a number from 0 to below {self.below}")

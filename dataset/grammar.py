@@ -118,8 +118,8 @@ class Grammar:
     Raises
     ------
     ValueError
-        The probabilities of a state do not sum to 1, a word is in two of its lists, or ``<eos>``
-        leads elsewhere than to the first state.
+        The probabilities of a state do not sum to 1, a word is in two of its lists, or ``<eos>`` is
+        nowhere or leads elsewhere than to the first state.
     """
 
     def __init__(self, rules: dict[str, Any]) -> None:
@@ -127,6 +127,8 @@ class Grammar:
         self.vocabulary = Vocabulary(list(dict.fromkeys(
             word for choices in rules.values() for _, words, _ in choices for word in words)))
         S, V = len(self.states), self.vocabulary.size
+        if END_OF_SENTENCE not in self.vocabulary:
+            raise ValueError(f"no state has {END_OF_SENTENCE}: no sentence would end")
         self.end = self.vocabulary.word_to_id[END_OF_SENTENCE]
         self.probabilities = numpy.zeros((S, V))    # (S, V)
         self.next_states = numpy.full((S, V), -1)   # (S, V)
@@ -181,7 +183,14 @@ class Grammar:
         -------
         numpy.ndarray (length,) of int32
             Ids: ``<eos>``, then sentences that each end in one, the last perhaps cut off.
+
+        Raises
+        ------
+        InputError
+            `length` is below 1.
         """
+        if length < 1:
+            raise InputError(f"length must be at least 1, got {length}")
         rng = random.Random(seed)  # its numbers stay the same over versions
         choices = [(numpy.flatnonzero(row).tolist(), row[row > 0].cumsum().tolist()) for row in self.probabilities]
         next_states = self.next_states.tolist()
@@ -215,6 +224,8 @@ class Grammar:
             raise InputError(f"a text of this language must begin with {END_OF_SENTENCE}")
         states = [0]
         for word in ids[1:]:
+            if not 0 <= word < self.vocabulary.size:
+                raise InputError(f"{word} is not an id: the ids are 0 to {self.vocabulary.size - 1}")
             states.append(int(self.next_states[states[-1], word]))
             if states[-1] < 0:
                 raise InputError(f"{self.vocabulary.id_to_word[word]!r} cannot be word {len(states)} of this text")
@@ -263,6 +274,11 @@ def agreements(words: Sequence[str]) -> list[Agreement]:
     Returns
     -------
     list of Agreement
+
+    Raises
+    ------
+    InputError
+        A verb has no noun before it.
     """
     found = []
     nouns: list[int] = []
@@ -275,6 +291,8 @@ def agreements(words: Sequence[str]) -> list[Agreement]:
         elif word in NUMBER_OF_NOUN:
             nouns.append(i)
         elif word in NUMBER_OF_VERB:
+            if not nouns:
+                raise InputError(f"word {i} of the text, {word!r}, is a verb without a subject")
             subject = nouns[-1 if in_relative_clause else 0]
             attractor = any(NUMBER_OF_NOUN[words[noun]] != NUMBER_OF_NOUN[words[subject]]
                             for noun in nouns if noun > subject)

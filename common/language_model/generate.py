@@ -114,8 +114,8 @@ def next_probabilities(scores: numpy.ndarray, temperature: float = 1.0, top_k: i
     Raises
     ------
     ValueError
-        temperature is not above 0, top_k is below 1, top_p is not in (0, 1], every id is banned, or a score is
-        NaN or infinite.
+        There are no scores, temperature is not above 0, top_k is below 1, top_p is not in (0, 1], every id is banned, a
+        banned id is outside the vocabulary, or a score is NaN or infinite.
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, wanted a number above 0; greedy takes the likeliest token")
@@ -123,11 +123,15 @@ def next_probabilities(scores: numpy.ndarray, temperature: float = 1.0, top_k: i
         raise ValueError(f"top_k is {top_k}, wanted at least 1")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}, wanted a number above 0 and up to 1")
+    if scores.ndim != 2 or not scores.size:
+        raise ValueError(f"scores have shape {scores.shape}, wanted (S, V), and no axis may be empty")
+    if not all(0 <= i < scores.shape[1] for i in banned):
+        raise ValueError(f"banned must be ids from 0 to {scores.shape[1] - 1}, got {list(banned)}")
     scores = scores.astype(numpy.float64)  # (S, V)
     if not (scores < numpy.inf).all():  # NaN or infinity; minus infinity is a token that never comes
         raise InputError("the model's scores are not finite: its parameters are too large, train it again with a lower "
                          "learning rate")
-    scores[:, list(banned)] = -numpy.inf
+    scores[:, [int(i) for i in banned]] = -numpy.inf
     best = scores.max(axis=1, keepdims=True)  # (S, 1)
     if numpy.isneginf(best).any():
         raise ValueError("every token is banned, nothing is left to draw")

@@ -156,7 +156,8 @@ class SigmoidWithLoss(Layer):
             Nats.
         """
         self.expect("x", x, (...,))
-        self._expect_array("targets", t)
+        if self._expect_array("targets", t).dtype.kind not in "fiub":
+            raise ValueError(f"{self._name}: targets are {t.dtype}, wanted numbers from 0 to 1, or booleans")
         t = t.astype(x.dtype)
         self.expect("targets", t, x.shape)
         self.cache = x, t
@@ -259,5 +260,6 @@ def scaled(array: Array, dout: float | Array) -> Array:
     if isinstance(dout, (int, float)):
         return array if dout == 1 else array * float(dout)
     if getattr(dout, "shape", None) != () or dout.dtype != array.dtype:
-        raise ValueError(f"dout of a loss is {dout!r}, wanted a number or a {array.dtype} scalar")
+        given = f"{dout.dtype} of shape {dout.shape}" if hasattr(dout, "shape") else repr(dout)
+        raise ValueError(f"dout of a loss is {given}, wanted a number or a {array.dtype} scalar")
     return array * dout

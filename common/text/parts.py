@@ -23,7 +23,7 @@ def shares_of(text: str) -> tuple[float, float, float]:
         shares = [float(share) for share in text.split("/")]
     except ValueError:
         shares = []
-    if len(shares) != 3 or not all(0 < share < float("inf") for share in shares):
+    if len(shares) != 3 or not all(share > 0 for share in shares) or not sum(shares) < float("inf"):
         raise InputError(f"--split {text}: wanted three numbers above 0, as in 80/10/10; a part of another file comes "
                          "by --valid or --test")
     total = sum(shares)

@@ -49,12 +49,25 @@ def confusion_matrix(ts: numpy.ndarray, ys: numpy.ndarray, classes: int) -> nump
     -------
     numpy.ndarray of int (K, K)
         A row for each true class, a column for each predicted one.
+
+    Raises
+    ------
+    ValueError
+        There are not as many predicted classes as true ones, or one is no whole number from 0 to K - 1.
     """
-    return numpy.bincount(ts * classes + ys, minlength=classes**2).reshape(classes, classes)  # (K, K)
+    if ts.shape != ys.shape:
+        raise ValueError(f"confusion_matrix: true classes have shape {ts.shape}, predicted ones {ys.shape}")
+    for ids in ts, ys:
+        if ids.ndim != 1 or ids.dtype.kind not in "iu" or ids.size and (ids.min() < 0 or ids.max() >= classes):
+            raise ValueError(f"confusion_matrix: classes must be a row of whole numbers from 0 to {classes - 1}")
+    pairs = ts.astype(numpy.int64) * classes + ys.astype(numpy.int64)  # (n,), which a smaller dtype may not hold
+    return numpy.bincount(pairs, minlength=classes**2).reshape(classes, classes)  # (K, K)
 
 
 def accuracy(matrix: numpy.ndarray) -> float:
-    """Return the share of right predictions in a confusion matrix (K, K)."""
+    """Return the share of right predictions in a confusion matrix (K, K), which counts at least one."""
+    if not matrix.sum():
+        raise ValueError(f"accuracy: the confusion matrix of shape {matrix.shape} counts no prediction")
     return float(matrix.trace() / matrix.sum())
 
 

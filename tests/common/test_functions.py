@@ -99,6 +99,8 @@ def test_cross_entropy_refuses_targets_of_neither_form(t, message):
 
 
 def test_cross_entropy_of_no_row_is_refused():
+    with pytest.raises(ValueError, match=r"^cross_entropy_error: the probabilities are a single number"):
+        cross_entropy_error(np.ones(()), np.zeros((), dtype=int))
     with pytest.raises(ValueError, match=r"^cross_entropy_error: targets are int64 of shape \(0,\)"):
         cross_entropy_error(np.ones((0, 3)), np.zeros(0, dtype=int))
 

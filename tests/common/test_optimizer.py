@@ -168,12 +168,14 @@ def test_numbers_of_numpy_give_the_bits_of_python_floats(kind, formula, options,
         assert all(np.array_equal(one, expected) for one, expected in zip(params, found[0], strict=True))
 
 
-@pytest.mark.parametrize("value", [-0.1, -1e-300, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [-0.1, -1e-300, math.nan, math.inf, -math.inf,
+                                   pytest.param(10**400, id="10^400")])
 @pytest.mark.parametrize("name", ["lr", "momentum", "beta1", "beta2", "eps", "decay_rate", "weight_decay"])
 def test_a_setting_that_is_negative_or_not_finite_is_refused(name, value):
     for kind, *_ in FORMULAS:
         if name in inspect.signature(kind).parameters:
-            message = f"^{kind.__name__}: {name} is {value}, wanted a number from 0 to below "
+            shown = math.inf if value == 10**400 else value
+            message = f"^{kind.__name__}: {name} is {shown}, wanted a number from 0 to below "
             with pytest.raises(ValueError, match=message):
                 kind(**{name: value})
             made = kind()

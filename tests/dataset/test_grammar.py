@@ -173,3 +173,16 @@ def test_a_text_of_another_language_is_refused():
     for ids in (ids_of("Anna sings")[1:], []):
         with pytest.raises(InputError, match="must begin with <eos>"):
             ENGLISH.read(ids)
+    V = ENGLISH.vocabulary.size
+    for wrong in -1, V:
+        with pytest.raises(InputError, match=rf"^{wrong} is not an id: the ids are 0 to {V - 1}$"):
+            ENGLISH.read([*ids_of("Anna"), wrong])
+
+
+def test_rules_without_an_end_texts_without_a_word_and_verbs_without_a_subject_are_refused():
+    with pytest.raises(ValueError, match=r"^no state has <eos>: no sentence would end$"):
+        Grammar({"start": [(1.0, ["a"], "start")]})
+    with pytest.raises(InputError, match=r"^length must be at least 1, got 0$"):
+        ENGLISH.generate(0)
+    with pytest.raises(InputError, match=r"^word 2 of the text, 'sings', is a verb without a subject$"):
+        agreements("<eos> often sings".split())

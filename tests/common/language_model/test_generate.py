@@ -150,13 +150,15 @@ def test_of_equally_likely_tokens_top_k_keeps_the_first():
 
 
 def test_banned_ids_never_come():
-    np.testing.assert_allclose(next_probabilities(SCORES, banned=[0]), [[0, 0.5, 0.3, 0.2]])
+    for banned in [0], numpy.array([0]), numpy.array([0.0]):
+        np.testing.assert_allclose(next_probabilities(SCORES, banned=banned), [[0, 0.5, 0.3, 0.2]])
 
 
 @pytest.mark.parametrize("options, message", [
     ({"temperature": 0}, "temperature is 0"), ({"temperature": math.nan}, "temperature is nan"),
     ({"top_k": 0}, "top_k is 0"), ({"top_p": 0}, "top_p is 0"),
     ({"top_p": 1.1}, "top_p is 1.1"), ({"banned": [0, 1, 2, 3]}, "every token is banned"),
+    ({"banned": [4]}, r"banned must be ids from 0 to 3, got \[4\]"), ({"banned": [-1]}, "banned must be ids"),
 ])
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
@@ -172,6 +174,12 @@ def test_one_row_without_probabilities_among_others_is_refused(row, message):
     if "finite" in message:
         with pytest.raises(ValueError, match=message):  # also where the other token is banned
             next_probabilities(numpy.array([row]), banned=[0])
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (0, 4), (2, 0)])
+def test_scores_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"^scores have shape \(.*\), wanted \(S, V\), and no axis may be empty$"):
+        next_probabilities(numpy.zeros(shape))
 
 
 def test_draw_follows_the_probabilities():

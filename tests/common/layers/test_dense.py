@@ -214,8 +214,10 @@ def test_a_loss_honours_its_upstream_gradient(layer, targets):
     for dout in (1, 2.5, np.float64(2.5), np.float32(2.5)):
         assert layer.backward(dout).dtype == np.float32
     for wrong in (np.array(1.0), np.ones(3, dtype=np.float32), [1.0]):
-        with pytest.raises(ValueError, match=r"dout of a loss is .*, wanted a number or a float32 scalar"):
+        with pytest.raises(ValueError, match=r"^dout of a loss is .*, wanted a number or a float32 scalar$"):
             layer.backward(wrong)
+    with pytest.raises(ValueError, match=r"^dout of a loss is float32 of shape \(3, 1\), wanted"):
+        layer.backward(np.ones((3, 1), dtype=np.float32))  # no numbers, which would take lines
 
 
 def test_an_upstream_gradient_of_one_copies_nothing():
@@ -239,6 +241,10 @@ def test_wrong_targets_are_refused(t, message):
 def test_wrong_targets_of_sigmoid_with_loss_are_refused():
     with pytest.raises(ValueError, match=r"^SigmoidWithLoss: targets is .* wanted float64 of shape \(2, 7\)"):
         SigmoidWithLoss().forward(np.ones((2, 7)), np.ones(7))
+    assert float(SigmoidWithLoss().forward(np.ones(7), np.ones(7, dtype=bool))) > 0
+    if np.backend == "numpy":  # the stand-in has no complex numbers
+        with pytest.raises(ValueError, match=r"^SigmoidWithLoss: targets are complex64, wanted numbers from 0 to 1"):
+            SigmoidWithLoss().forward(np.ones(7), np.ones(7, dtype=np.complex64))
 
 
 @pytest.mark.parametrize("size", [1, 30, 1000])

@@ -22,7 +22,7 @@ def test_shares(text, shares):
 
 
 @pytest.mark.parametrize("text", [
-    "", "80", "80/20", "80/10/10/0", "90/10/0", "a/b/c", "80/-10/30", "nan/1/1", "inf/1/1"])
+    "", "80", "80/20", "80/10/10/0", "90/10/0", "a/b/c", "80/-10/30", "nan/1/1", "inf/1/1", "1e308/1e308/1e308"])
 def test_wrong_shares(text):
     with pytest.raises(InputError, match=f"^--split {text}: wanted three numbers above 0, as in 80/10/10"):
         shares_of(text)

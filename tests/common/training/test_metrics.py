@@ -16,8 +16,25 @@ def test_classes_that_do_not_occur_have_a_row_and_a_column():
     assert np.array_equal(confusion_matrix(TRUE[:2], PREDICTED[:2], 3), np.diag([2, 0, 0]))
 
 
+def test_a_small_dtype_holds_few_classes_and_still_counts_many():
+    ts = np.array([16, 16], dtype=np.uint8)  # 16 * 17 is more than a uint8 holds
+    assert confusion_matrix(ts, ts, 17)[16, 16] == 2
+
+
+@pytest.mark.parametrize("ts, ys", [
+    ([0, 2], [0, 0]), ([0, 0], [0, 2]), ([-1, 0], [0, 0]), ([0, 1], [-1, 0]), ([0.0, 1.0], [0, 1]),
+    ([[0, 1]], [[0, 1]])])
+def test_what_is_no_class_is_refused(ts, ys):
+    with pytest.raises(ValueError, match=r"^confusion_matrix: classes must be a row of whole numbers from 0 to 1$"):
+        confusion_matrix(np.array(ts), np.array(ys), 2)
+    with pytest.raises(ValueError, match=r"^confusion_matrix: true classes have shape \(2,\), predicted ones \(3,\)$"):
+        confusion_matrix(np.array([0, 1]), np.array([0, 1, 1]), 2)
+
+
 def test_accuracy():
     assert accuracy(MATRIX) == 3 / 6
+    with pytest.raises(ValueError, match=r"^accuracy: the confusion matrix of shape \(2, 2\) counts no prediction$"):
+        accuracy(np.zeros((2, 2), dtype=int))
 
 
 def test_macro_f1_is_the_mean_of_the_classes():
