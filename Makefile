@@ -5,7 +5,7 @@ BIN := .venv/bin
 ALL_CORES := -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help step train train-ptb train-better microscope test lint check-gradients notebooks test-notebooks \
-	test-browser docs test-oldest test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu \
+	test-browser test-fuzz docs test-oldest test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu \
 	gpu-check clean
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-notebooks   every notebook from a clean start, and its exercises'
 	@echo 'make docs             the documentation, as a site that needs no network'
 	@echo 'make test-browser     the page of make microscope and the documentation in Chromium'
+	@echo 'make test-fuzz        thousands of drawn command lines, arrays and texts: each works or gets one line'
 	@echo 'make test-kernels     the quick tests and the notebooks with each kernel of OpenBLAS, on one thread and on two'
 	@echo 'make test-oldest      the quick tests with the oldest versions of every package that setup.cfg allows'
 	@echo 'make test-mutations   break the code one edit at a time and see the tests notice'
@@ -84,6 +85,10 @@ docs: .venv/installed-dev,docs
 # With Chromium and its driver on the machine; skipped, with the reason, where they are not.
 test-browser: .venv/installed-dev,browser docs
 	$(BIN)/python -m pytest tests/browser
+
+# A quarter of an hour: FLAGS='--cases 4000' for more of each kind, '--cases 12 --repeatable' for a few that stay the same.
+test-fuzz: .venv/installed-dev,notebooks
+	$(BIN)/python -m pytest $(ALL_CORES) tests/fuzz $(FLAGS)
 
 # Half an hour or more. FLAGS='--only training': one other kernel, and what depends on training.
 test-kernels: .venv/installed-dev,notebooks

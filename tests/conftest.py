@@ -19,7 +19,8 @@ hypothesis.settings.load_profile("devices")
 
 STARTED = time.monotonic()
 TESTS = pathlib.Path(__file__).parent
-ON_REQUEST = [TESTS / "notebooks", TESTS / "browser"]  # make test-notebooks, make test-browser: a minute or more each
+# make test-notebooks, make test-browser, make test-fuzz: a minute or more each.
+ON_REQUEST = [TESTS / "notebooks", TESTS / "browser", TESTS / "fuzz"]
 
 
 def pytest_ignore_collect(collection_path, config):
