@@ -5,8 +5,8 @@ BIN := .venv/bin
 ALL_CORES := -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help step train train-ptb train-better microscope test lint check-gradients notebooks test-notebooks \
-	test-browser test-fuzz docs test-oldest test-kernels test-mutations test-parity bench growth count-launches test-cupy test-gpu bench-gpu \
-	gpu-check clean
+	test-browser test-fuzz docs test-oldest test-kernels test-mutations test-parity test-promises promises bench growth \
+	count-launches test-cupy test-gpu bench-gpu gpu-check clean
 
 help:
 	@echo 'make step             a tiny LSTM, one line of arithmetic a key'
@@ -24,6 +24,8 @@ help:
 	@echo 'make test-kernels     the quick tests and the notebooks with each kernel of OpenBLAS, on one thread and on two'
 	@echo 'make test-oldest      the quick tests with the oldest versions of every package that setup.cfg allows'
 	@echo 'make test-mutations   break the code one edit at a time and see the tests notice'
+	@echo 'make test-promises    kills, signals, full disks, damaged files, memory: some cases of each'
+	@echo 'make promises         all cases, and the page docs/promises.md from their results'
 	@echo 'make test-parity      every layer and optimizer against PyTorch'
 	@echo 'make count-launches   what a training step makes a GPU do, counted without one'
 	@echo 'make test-cupy        the names and fused functions used, against CuPy 14 (CUPY=13), without a GPU'
@@ -107,6 +109,17 @@ test-mutations: .venv/installed-dev
 
 test-parity: .venv/installed-dev,parity,safetensors
 	$(BIN)/python -m pytest tests/parity tests/common/files/test_torch_weights.py
+
+# What hypothesis and others in tests/ promise is among the quick tests already.
+test-promises: .venv/installed-dev
+	$(BIN)/python -m pytest $(ALL_CORES) tests/promises
+
+# Every test with a promise, wherever it is. The page is written where tests fail too, and says so.
+promises: .venv/installed-dev
+	rm -f .promises.json
+	$(BIN)/python -m pytest $(ALL_CORES) -m promise --cases full --promises .promises.json tests \
+		$(wildcard tests/promises tests/fuzz) || true
+	PYTHONPATH=tests/benchmarks $(BIN)/python tests/promises/report.py .promises.json docs/promises.md
 
 # Installs PyTorch; with a build for CPUs in .venv already, only that is used.
 bench: .venv/installed-dev,parity

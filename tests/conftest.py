@@ -17,10 +17,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("devices")
 
 
+pytest_plugins = ["promised"]  # of tests/promises
 STARTED = time.monotonic()
 TESTS = pathlib.Path(__file__).parent
-# make test-notebooks, make test-browser, make test-fuzz: a minute or more each.
-ON_REQUEST = [TESTS / "notebooks", TESTS / "browser", TESTS / "fuzz"]
+# Each takes a minute or more: make test-notebooks, make test-browser, make test-fuzz, make test-promises.
+ON_REQUEST = [TESTS / name for name in ("notebooks", "browser", "fuzz", "promises")]
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -62,8 +62,10 @@ def _drawn(formula):
 
 
 def _sources():
-    """Return the paths of all modules, from the root."""
-    return sorted(path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    """Return the paths of all modules and of the tests that hold a promise, from the root."""
+    modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if "@pytest.mark.promise(" in path.read_text("utf-8")]
+    return sorted(path.relative_to(ROOT).as_posix() for path in (*modules, *tests))
 
 
 def _linked(origin, uri, text=None):
