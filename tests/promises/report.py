@@ -62,7 +62,7 @@ def _note(tests):
     bad = [test for test in tests if test["outcome"] != "passed"]
     if not bad:
         return ""
-    return ("\nNot every promise was kept or tried when this page was written. The number of failures is that of tests; "
+    return ("\nNot every promise was kept or tried when this page was written. The failures are numbers of tests; "
             "of a test that failed, only the cases until then are counted:\n\n"
             + "".join(f"- `{test['file']}::{test['test']}` {test['outcome']}\n" for test in bad))
 
