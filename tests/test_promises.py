@@ -63,11 +63,14 @@ def promised():
     """Return the lines of all promises by the tests that make them, found in their source."""
     found = {}
     for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+        for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 for mark in node.decorator_list:
                     if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.promise":
-                        found.setdefault(ast.literal_eval(mark.args[0]), []).append(node)
+                        line = named.get(ast.unparse(mark.args[0]), mark.args[0])
+                        found.setdefault(ast.literal_eval(line), []).append(node)
     return found
 
 

@@ -38,7 +38,7 @@ def test_killed_at_random_moments(name, launcher, tmp_path, full, count_cases):
     byte for byte with a run that was never interrupted: RNN, LSTM and GRU, dropout, Adam, AdamW with a schedule,
     windows, accumulated gradients, and a stand-in for a GPU."""
     draw, kills, run = random.Random(f"kills of {name}"), 0, 0
-    while kills < (20 if full else 2):
+    while kills < (20 if full else 1):
         out = tmp_path / str(run)
         kills_of_run = run_with_kills(launcher, KINDS[name], out, draw)
         assert_same_run(out, launcher.wanted(KINDS[name])[0])
