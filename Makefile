@@ -88,9 +88,9 @@ docs: .venv/installed-dev,docs
 test-browser: .venv/installed-dev,browser docs
 	$(BIN)/python -m pytest tests/browser
 
-# A quarter of an hour: FLAGS='--cases 4000' for more of each kind, '--cases 12 --repeatable' for a few that stay the same.
+# A quarter of an hour; FLAGS='--cases short' for a few cases that stay the same.
 test-fuzz: .venv/installed-dev,notebooks
-	$(BIN)/python -m pytest $(ALL_CORES) tests/fuzz $(FLAGS)
+	$(BIN)/python -m pytest $(ALL_CORES) tests/fuzz --cases full $(FLAGS)
 
 # Half an hour or more. FLAGS='--only training': one other kernel, and what depends on training.
 test-kernels: .venv/installed-dev,notebooks

@@ -14,9 +14,11 @@ from common.cli.command import (
     not_negative,
     positive_float,
     positive_int,
+    print_or_give_up,
     probability,
     ratio,
     run,
+    signal_name,
     use_device,
 )
 from common.cli.settings import (
@@ -34,5 +36,6 @@ from common.cli.settings import (
 __all__ = [
     "Number", "Parser", "REQUIRED", "Settings", "SettingsParser", "add_device", "add_settings", "at_least_one",
     "free_folder", "natural", "new_folder", "newest_run", "not_negative", "positive_float", "positive_int",
-    "probability", "ratio", "read_config", "read_settings", "run", "save_settings", "setting", "use_device",
+    "print_or_give_up", "probability", "ratio", "read_config", "read_settings", "run", "save_settings", "setting",
+    "signal_name", "use_device",
 ]

@@ -203,6 +203,19 @@ def run(prog: str, script: Callable[[list[str]], int | None], argv: list[str] | 
             signal.signal(signal.SIGINT, stop_at_once)
 
 
+def signal_name(number: int) -> str:
+    """Return what a signal is called: Ctrl-C, SIGTERM, SIGHUP."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def print_or_give_up(line: str) -> None:
+    """Print a line, or throw it and all that follows away where the terminal is gone."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        _give_up(sys.stdout)
+
+
 def _say(message):
     """Print one line on stderr, without control characters, and not too long to be read."""
     line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(message.split()))

@@ -25,7 +25,8 @@ HEADER = "header.json"
 LONGEST_HEADER = 16 * 2**20  # bytes: a hundred thousand epochs
 MOST_MEMBERS = 100_000
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal arrays make equal files
-NUMBERS = "fiubU"  # kinds of dtypes; text only as older checkpoints have it
+NUMBERS = "fiub"  # kinds of dtypes
+TEXT = "facts"  # the array of text that checkpoints had before they had a header
 
 
 def write_arrays(path: str | Path, arrays: dict[str, Any], header: dict[str, Any] | None = None) -> None:
@@ -95,7 +96,8 @@ class ArrayFile:
         with self.archive.open(member) as content:
             shape, _, dtype = _npy_header(content)
             left = member.file_size - content.tell()
-        if dtype.kind not in NUMBERS or dtype.fields is not None or dtype.subdtype is not None:
+        kinds = "U" if member.filename == f"{TEXT}.npy" else NUMBERS
+        if dtype.kind not in kinds or dtype.fields is not None or dtype.subdtype is not None:
             raise ValueError(f"{brief_text(member.filename, 40)} is no array of numbers")
         if not all(type(n) is int and n >= 0 for n in shape) or math.prod(shape) * dtype.itemsize != left:
             raise ValueError(f"{brief_text(member.filename, 40)} has another size than it says")

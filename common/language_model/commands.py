@@ -18,7 +18,7 @@ from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate, generate_tokens
 from common.language_model.model import LanguageModel
 from common.language_model.report import PerplexityInWords, advice, table_of_parts, unit_name
-from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun, signal_name
+from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun
 from common.language_model.settings import EvaluateSettings, GenerateSettings, PlaceSettings, TrainSettings
 from common.np import np
 from common.optimizer import OPTIMIZERS
@@ -96,8 +96,9 @@ def _train(prog, models, recipes, argv):
         print(f"all {run.epoch} epochs are done already: give a larger {more} to continue the training", flush=True)
     run.train()
     if run.stop_signal is not None:
-        print(f"stopped by {signal_name(run.stop_signal)} in epoch {run.epoch + 1} after {run.batch} of "
-              f"{len(run.batches)} batches, saved: go on with --out {run.folder} --resume", flush=True)
+        cli.print_or_give_up(
+            f"stopped by {cli.signal_name(run.stop_signal)} in epoch {run.epoch + 1} after {run.batch} of "
+            f"{len(run.batches)} batches, saved: go on with --out {run.folder} --resume")
         return 128 + run.stop_signal
     result = run.say["test"](run.finish(), f"best of {run.epoch} epochs by validation")
     print(f"test perplexity {result}", flush=True)

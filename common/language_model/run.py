@@ -292,7 +292,7 @@ class TrainingRun:
                 raise Stopped(number)
             self.stop_signal = number
             with contextlib.suppress(OSError):  # a terminal that is gone is what SIGHUP tells of
-                os.write(2, f"\n{signal_name(number)}: stopping after this step "
+                os.write(2, f"\n{cli.signal_name(number)}: stopping after this step "
                             "(once more to stop at once, without saving)\n".encode())
             if self._evaluating:
                 raise _EvaluationStopped
@@ -500,11 +500,6 @@ class TrainingRun:
     def test_perplexity(self) -> float:
         """Return the perplexity of the parameters in the model on the test text."""
         return self._expect_finite(perplexity(self.model, self.corpus.test), "the test perplexity")
-
-
-def signal_name(number: int) -> str:
-    """Return what a signal is called: Ctrl-C, SIGTERM, SIGHUP."""
-    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 class _EvaluationStopped(Exception):

@@ -11,7 +11,7 @@ import numpy
 
 from common.base_model import BaseModel
 from common.errors import InputError
-from common.files.arrays import open_arrays, write_arrays
+from common.files.arrays import TEXT, open_arrays, write_arrays
 from common.files.json_text import Items, Keyed, Maybe, Real, Record, Text, Whole, brief, parse_json, plain_value
 from common.np import Array, np
 from common.optimizer import Optimizer
@@ -153,7 +153,7 @@ def _expect_singular_values(arrays, header, path):
 
 def _header(file, path):
     """Return the header of a checkpoint, checked and in its present form, and the arrays that an older one held."""
-    header, more = _from_format_1(file, path) if "facts" in file.described else (file.header, {})
+    header, more = _from_format_1(file, path) if TEXT in file.described else (file.header, {})
     if not isinstance(header, dict) or type(header.get("format")) is not int:
         raise InputError(f"{path} is no checkpoint of a training run")
     if header["format"] > FORMAT:
@@ -165,8 +165,8 @@ def _header(file, path):
 
 def _from_format_1(file, path):
     """Return the header of a file from before version 0.4, an array of text, and the arrays that it held."""
-    facts = parse_json(str(file.read("facts")).encode(), path)
-    del file.described["facts"]
+    facts = parse_json(str(file.read(TEXT)).encode(), path)
+    del file.described[TEXT]
     if not isinstance(facts, dict) or facts.get("format") != 1:
         return None, {}
     if facts.get("arrays") != sorted(file.described):

@@ -19,6 +19,8 @@ import dataset
 from common.errors import InputError
 from dataset import download, ptb
 
+pytestmark = pytest.mark.promise("A download lands in the cache, whole and checked, or nowhere")
+
 # Invented text in the format of the files.
 TEXTS = {
     "train": b" a dog saw <unk> cats \n the dog ran N miles \n",

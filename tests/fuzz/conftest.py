@@ -1,42 +1,17 @@
-"""Tests with drawn cases: how many, the same ones each time or new ones, and a count of those that ran."""
+"""Tests with drawn cases: a few that stay the same, or with --cases full many new ones."""
 import pathlib
 
 import hypothesis
-import pytest
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-def pytest_addoption(parser):
-    parser.addoption("--cases", type=int, default=400, help="cases of each test in tests/fuzz (default: 400)")
-    parser.addoption("--repeatable", action="store_true", help="draw the same cases each time")
+CASES = {"short": 12, "full": 400}  # of each test
 
 
 def pytest_configure(config):
-    repeatable = config.getoption("repeatable")
+    cases = config.getoption("cases")
     hypothesis.settings.register_profile(
-        "fuzz", max_examples=config.getoption("cases"), deadline=None, print_blob=True, derandomize=repeatable,
+        "fuzz", max_examples=CASES[cases], deadline=None, print_blob=True, derandomize=cases == "short",
         suppress_health_check=list(hypothesis.HealthCheck),
-        database=None if repeatable else DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"))
+        database=DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples") if cases == "full" else None)
     hypothesis.settings.load_profile("fuzz")
-
-
-@pytest.fixture
-def count_cases(record_property):
-    """Counts cases: `count_cases(n)` adds n. The report of the test has the sum as the property "cases"."""
-    total = 0
-
-    def add(cases=1):
-        nonlocal total
-        total += cases
-
-    yield add
-    record_property("cases", total)
-
-
-def pytest_terminal_summary(terminalreporter):
-    counts = [int(value) for reports in terminalreporter.stats.values() for report in reports
-              if getattr(report, "when", None) == "teardown" for name, value in report.user_properties
-              if name == "cases"]
-    terminalreporter.write_line(f"{sum(counts):,} cases in {len(counts)} tests")

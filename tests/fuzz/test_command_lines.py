@@ -263,10 +263,11 @@ def test_what_takes_no_time_runs_to_its_end(script, argv, template, seams, tmp_p
         assert outcome(script, argv.split()) == (0, "")
 
 
-@pytest.mark.promise("A command line that cannot be used gets one line and exit code 2, whatever is in it.")
+@pytest.mark.promise("A command line that cannot be used gets one line and exit code 2, whatever is in it")
 @pytest.mark.parametrize("script", COMMANDS)
 @given(data=st.data())
 def test_every_command_line_works_or_gets_one_line(script, template, seams, count_cases, data):
+    """Flags and values are drawn from the parser of each script; the script runs up to where long work begins."""
     argv = data.draw(command_lines(parser_of(script)))
     count_cases()
     with tempfile.TemporaryDirectory() as folder:

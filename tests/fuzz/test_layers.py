@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from common.layers import attention, bidirectional, dense, gru, initial, losses, lstm, packing, rnn, stack, time
 from common.np import np
 
+pytestmark = pytest.mark.promise("A layer computes, or says in one line what is wrong with what it was given")
+
 sizes = st.integers(1, 3)
 floats = st.sampled_from(["float32", "float64"])
 
@@ -87,10 +89,10 @@ def quiet():
         yield
 
 
-@pytest.mark.promise("A layer that is built from wrong weights, or is given wrong inputs, says so in one line.")
 @pytest.mark.parametrize("name", LAYERS)
 @given(data=st.data())
 def test_a_layer_computes_or_says_what_is_wrong(name, count_cases, data):
+    """A layer that is built from wrong weights, or is given wrong inputs, says so in one line."""
     count_cases()
     kind, weights, inputs, upstream = LAYERS[name]
     size, array = data.draw(setups())
@@ -103,11 +105,10 @@ def test_a_layer_computes_or_says_what_is_wrong(name, count_cases, data):
     assert repr(layer).startswith(type(layer).__name__)
 
 
-@pytest.mark.promise("A layer that reads sequences computes, or says in one line what is wrong with its weights, "
-                     "inputs, states or lengths.")
 @pytest.mark.parametrize("name", [*RECURRENT, "TimeBidirectional"])
 @given(data=st.data())
 def test_a_recurrent_layer_computes_or_says_what_is_wrong(name, count_cases, data):
+    """A layer that reads sequences computes, or says what is wrong with its weights, inputs, states or lengths."""
     count_cases()
     size, array = data.draw(setups())
     inner = name if name in RECURRENT else data.draw(st.sampled_from(list(RECURRENT)))
@@ -130,9 +131,9 @@ def test_a_recurrent_layer_computes_or_says_what_is_wrong(name, count_cases, dat
         outcome(layer.backward, array("N", "T", many * size["H"]), *data.draw(st.lists(anything(), max_size=2)))
 
 
-@pytest.mark.promise("A stack of layers computes, or says in one line what is wrong with its sizes, options or inputs.")
 @given(data=st.data())
 def test_a_stack_computes_or_says_what_is_wrong(count_cases, data):
+    """A stack of layers computes, or says in one line what is wrong with its sizes, options or inputs."""
     count_cases()
     size, array = data.draw(setups())
     small = st.one_of(sizes, sizes, st.sampled_from([0, -1, 1.5, None, "2", True, numpy.int64(2)]))
@@ -148,10 +149,10 @@ def test_a_stack_computes_or_says_what_is_wrong(count_cases, data):
     outcome(layer.backward, array("N", "T", "H"), *data.draw(st.lists(anything(), max_size=2)))
 
 
-@pytest.mark.promise("Dropout takes a ratio in [0, 1), and says so in one line where it is given anything else.")
 @pytest.mark.parametrize("kind", [dense.Dropout, time.TimeDropout])
 @given(ratio=often(st.floats(0, 1)), x=anything(), dout=anything())
 def test_dropout_computes_or_says_what_is_wrong(kind, count_cases, ratio, x, dout):
+    """Dropout takes a ratio in [0, 1), and says so in one line where it is given anything else."""
     count_cases()
     layer = build(kind, ratio)
     if layer is not None:
@@ -160,10 +161,9 @@ def test_dropout_computes_or_says_what_is_wrong(kind, count_cases, ratio, x, dou
         outcome(layer.backward, dout)
 
 
-@pytest.mark.promise("Sequences of different length are put together, masked and reversed, or one line says what "
-                     "is wrong.")
 @given(data=st.data())
 def test_packing_computes_or_says_what_is_wrong(count_cases, data):
+    """Sequences of different length are put together, masked and reversed, or one line says what is wrong."""
     count_cases()
     size, array = data.draw(setups())
     N, T = size["N"], size["T"]
@@ -178,10 +178,10 @@ def test_packing_computes_or_says_what_is_wrong(count_cases, data):
         outcome(layer.backward, data.draw(anything()))
 
 
-@pytest.mark.promise("Initial weights are drawn in the shape that is asked for, or one line says what is wrong.")
 @given(shape=st.tuples(st.integers(-1, 3), st.sampled_from([0, 1, 2, 1.5, "2"])), number=anything(),
        dtype=often(floats))
 def test_initial_weights_are_drawn_or_refused(shape, number, dtype, count_cases):
+    """Initial weights are drawn in the shape that is asked for, or one line says what is wrong."""
     count_cases()
     outcome(initial.normal, shape, number, dtype)
     outcome(initial.uniform, shape, number, dtype)

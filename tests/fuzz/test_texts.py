@@ -17,6 +17,9 @@ from common.text import parts, reading, tokenizers
 from common.text.vocabulary import Vocabulary
 from dataset import corpus, grammar, memory_tasks, names, ptb, pydoc_topics, reviews, sequence, weather
 
+pytestmark = pytest.mark.promise(
+    "Whatever a text, a corpus, a vocabulary or a prompt holds, the result is right or one line says what is wrong")
+
 # Line ends, joiners, marks of direction, quotes, numbers, scripts without spaces, halves of pairs, marks of tokenizers.
 PIECES = ["\n", "\r\n", "\r\r\n", "\u2028", "\u200d", "\u202e", "\ufeff", "\xad", "'", '"', "“", "don't", "3.14",
           "1,000", "<eos>", "<unk>", " ", "\t", "\0", "\x1b", "我爱学习", "ไทย", "カタ", "e\u0301",
@@ -32,9 +35,9 @@ ENCODINGS = st.one_of(st.sampled_from([
 COUNTS = st.one_of(st.integers(1, 5), st.integers(-1, 5), st.sampled_from([None, 1.5, "2", 10**20]))
 
 
-@pytest.mark.promise("A text of any characters is split into tokens and joined again.")
 @given(text=TEXTS)
 def test_tokenizers(text, count_cases):
+    """A text of any characters is split into tokens and joined again."""
     count_cases()
     for name, tokenize in tokenizers.TOKENIZERS.items():
         tokens = outcome(tokenize, text)
@@ -45,29 +48,29 @@ def test_tokenizers(text, count_cases):
     assert isinstance(outcome(names.normalize, text), str)
 
 
-@pytest.mark.promise("Tokens that no tokenizer made are joined too, and an unknown tokenizer is one line.")
 @given(tokens=TOKENS, name=st.one_of(st.sampled_from(list(tokenizers.TOKENIZERS)), WORDS))
 def test_joining(tokens, name, count_cases):
+    """Tokens that no tokenizer made are joined too, and an unknown tokenizer is one line."""
     count_cases()
     joined = outcome(tokenizers.join_tokens, tokens, name)
     assert isinstance(joined, str) or name not in tokenizers.TOKENIZERS
 
 
-@pytest.mark.promise("A cleaned text has one kind of line end, and cleaning it again changes nothing.")
 @given(text=TEXTS, keep_form=st.booleans())
 def test_cleaning(text, keep_form, count_cases):
+    """A cleaned text has one kind of line end, and cleaning it again changes nothing."""
     count_cases()
     clean = outcome(reading.clean_text, text, keep_form)
     assert not set(clean) & set("\r\v\f\x85\u2028\u2029")
     assert reading.clean_text(clean, keep_form) == clean
 
 
-@pytest.mark.promise("A file of any bytes in any encoding is a text, or one line says what is wrong with it.")
 @given(content=st.one_of(st.binary(max_size=60), st.tuples(TEXTS, st.sampled_from([
     "utf-8", "utf-16", "utf-16-le", "utf-32-be", "cp1252", "gb18030", "iso2022_jp", "utf-7"])).map(
         lambda pair: pair[0].encode(pair[1], "replace"))), encoding=ENCODINGS, keep=st.booleans(),
     name=st.sampled_from(["file", "file", "file", "missing", ".", "file/below", "a\0b", "x" * 300, "\ud800", ""]))
 def test_reading_files(content, encoding, keep, name, tmp_path, count_cases):
+    """A file of any bytes in any encoding is a text, or one line says what is wrong with it."""
     count_cases()
     (tmp_path / "file").write_bytes(content)
     text = outcome(reading.read_text_file, tmp_path / name, encoding, keep, keep)
@@ -75,10 +78,10 @@ def test_reading_files(content, encoding, keep, name, tmp_path, count_cases):
     assert isinstance(outcome(reading.likely_encoding, content), str | None)
 
 
-@pytest.mark.promise("A text is cut into parts that are the whole text again, or one line says what is wrong.")
 @given(tokens=TOKENS, split=st.one_of(st.sampled_from(["80/10/10", "1/1/1", "1e308/1e308/1e308", "1e-320/1/1"]),
                                       st.text("0123456789/.e-+naif _\u0663", max_size=12)))
 def test_parts(tokens, split, count_cases):
+    """A text is cut into parts that are the whole text again, or one line says what is wrong."""
     count_cases()
     shares = outcome(parts.shares_of, split)
     if not isinstance(shares, Refused):
@@ -86,10 +89,10 @@ def test_parts(tokens, split, count_cases):
         assert sum(outcome(parts.cut_into_parts, tokens, shares), []) == tokens
 
 
-@pytest.mark.promise("A vocabulary of any words encodes and decodes them, or one line says what is wrong.")
 @given(tokens=TOKENS, others=TOKENS, min_freq=COUNTS, max_size=COUNTS,
        unknown=st.one_of(st.just("<unk>"), st.none(), WORDS), ids=often(st.lists(st.integers(-1, 5), max_size=4)))
 def test_vocabularies(tokens, others, min_freq, max_size, unknown, ids, tmp_path, count_cases):
+    """A vocabulary of any words encodes and decodes them, or one line says what is wrong."""
     count_cases()
     built = outcome(Vocabulary.build, tokens, min_freq, unknown, max_size)
     outcome(Vocabulary, others, None, unknown)
@@ -106,23 +109,23 @@ def test_vocabularies(tokens, others, min_freq, max_size, unknown, ids, tmp_path
         assert Vocabulary.load(path) == built
 
 
-@pytest.mark.promise("A vocabulary is read from a file of any content, or one line says what is wrong with it.")
 @given(content=st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["words", "frequencies", "unknown", "x"]), inner, max_size=4), max_leaves=8))
 def test_vocabulary_files(content, tmp_path, count_cases):
+    """A vocabulary is read from a file of any content, or one line says what is wrong with it."""
     count_cases()
     (tmp_path / "vocabulary.json").write_text(json.dumps(content))
     outcome(Vocabulary.load, tmp_path / "vocabulary.json")
 
 
-@pytest.mark.promise("A corpus of any text and any options is three parts that can be learnt from, or one line.")
 @given(text=st.one_of(TEXTS, st.lists(TEXTS, max_size=20).map("\n".join)),
        unit=st.sampled_from([*corpus.UNITS, "none", ""]),
        counts=st.tuples(COUNTS, COUNTS).map(lambda pair: [n if isinstance(n, int) else None for n in pair]),
        split=st.sampled_from(["80/10/10", "1/1/1", "98/1/1", "0/1/1"]), keep=st.booleans(), own=st.booleans())
 def test_corpora(text, unit, counts, split, keep, own, tmp_path, count_cases):
+    """A corpus of any text and any options is three parts that can be learnt from, or one line."""
     count_cases()
     (tmp_path / "text").write_text(text, errors="replace", newline="")
     (tmp_path / "other").write_text("a b\nc d\n")
@@ -133,12 +136,12 @@ def test_corpora(text, unit, counts, split, keep, own, tmp_path, count_cases):
         assert all(0 <= loaded.unknown_share(part) <= 1 for part in corpus.SPLITS)
 
 
-@pytest.mark.promise("Data sets take their options, or say in one line what is wrong with them.")
 @given(name=often(st.sampled_from(["addition.txt", "date.txt", "train", "valid", "test"]), WORDS),
        days=st.one_of(st.integers(-1, 30), st.sampled_from([None, 1.5, "3"])), seed=st.integers(-1, 2**70),
        noise=st.one_of(st.floats(0, 1), st.floats(), st.none()), seen=st.integers(-1, 5), pairs=st.integers(-1, 40),
        length=st.one_of(st.integers(-1, 9), st.just(1.5)), size=st.one_of(st.integers(-1, 4), st.just(1.5)))
 def test_data_sets(name, days, seed, noise, seen, pairs, length, size, count_cases):
+    """Data sets take their options, or say in one line what is wrong with them."""
     count_cases()
     for load in pydoc_topics.load_text, ptb.find_file:
         outcome(load, name)
@@ -160,11 +163,11 @@ RULES = st.dictionaries(st.sampled_from("abc"), st.lists(st.tuples(
 WORKING_RULES = {"a": [(0.5, ["x"], "b"), (0.5, ["<eos>"], "a")], "b": [(1.0, ["<eos>"], "a")]}
 
 
-@pytest.mark.promise("A grammar is made of any rules and reads any text, or one line says what is wrong.")
 @given(rules=st.one_of(RULES, st.just(WORKING_RULES)), length=st.integers(-1, 6),
        ids=often(st.lists(st.integers(-1, 4), max_size=5), arrays(dtype="int64")),
        words=st.lists(st.sampled_from("that farmer farmers sing sings <eos> the x".split()), max_size=6))
 def test_grammars(rules, ids, length, words, count_cases):
+    """A grammar is made of any rules and reads any text, or one line says what is wrong."""
     count_cases()
     outcome(grammar.agreements, words)
     made = outcome(grammar.Grammar, rules)
@@ -182,7 +185,6 @@ def model():
     return CellRnnlm("lstm", 5, 2, 2, seed=0)
 
 
-@pytest.mark.promise("A model generates from any prompt with any options, or one line says what is wrong.")
 @given(prompt=often(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.one_of(
             anything(), st.lists(st.sampled_from([-1, 5, 1.5, None, "a", math.nan, 10**20]), max_size=2))),
        length=st.integers(-1, 4), samples=st.integers(-1, 2), greedy=st.booleans(),
@@ -191,6 +193,7 @@ def model():
            "top_k": st.one_of(st.integers(-1, 10), st.sampled_from([None, 1.5, 10**30])),
            "top_p": st.one_of(st.floats(), st.none()), "banned": often(st.lists(st.integers(-1, 5), max_size=5))}))
 def test_generation(prompt, length, samples, greedy, options, model, count_cases):
+    """A model generates from any prompt with any options, or one line says what is wrong."""
     count_cases()
     drawn = outcome(generate, model, prompt, length, samples=samples, greedy=greedy, **options)
     if not isinstance(drawn, Refused):
@@ -198,21 +201,21 @@ def test_generation(prompt, length, samples, greedy, options, model, count_cases
         assert not drawn.size or 0 <= drawn.min() <= drawn.max() < 5
 
 
-@pytest.mark.promise("Scores of any size make probabilities that sum to 1, or one line says what is wrong.")
 @given(scores=often(arrays((2, 5), "float32", wild=True), arrays(wild=True)), temperature=st.floats(),
        top_k=st.one_of(st.none(), st.integers(-1, 7)), top_p=st.one_of(st.none(), st.floats()),
        banned=st.lists(st.integers(-7, 7), max_size=4))
 def test_probabilities(scores, temperature, top_k, top_p, banned, count_cases):
+    """Scores of any size make probabilities that sum to 1, or one line says what is wrong."""
     count_cases()
     result = outcome(next_probabilities, scores, temperature, top_k, top_p, banned)
     if not isinstance(result, Refused):
         assert numpy.allclose(result.sum(axis=1), 1) and (result >= 0).all()
 
 
-@pytest.mark.promise("A model reads any ids, or one line says what is wrong with them.")
 @given(ids=often(st.lists(st.integers(0, 4), max_size=9).map(numpy.array), arrays(wild=True)), batch=st.integers(-1, 3),
        steps=st.integers(-1, 3))
 def test_perplexities(ids, batch, steps, model, count_cases):
+    """A model reads any ids, or one line says what is wrong with them."""
     count_cases()
     for result in (outcome(perplexity, model, ids), outcome(eval_perplexity, model, ids, batch, steps)):
         assert isinstance(result, Refused) or result >= 1

@@ -1,7 +1,7 @@
 """A plugin of pytest: tests that hold a promise, their cases, and a file of their results.
 
-A promise is one plain line. A test says which one it holds by a marker, how in its docstring, and in how many cases by
-a fixture; tests with the same line are one promise::
+A promise is one plain line. A test says which one it holds by a marker, how in its docstring or in that of its file,
+and in how many cases by a fixture; tests with the same line are one promise::
 
     @pytest.mark.promise("A run that is killed at any moment goes on to the same bits")
     def test_kills(count_cases, full):
@@ -40,7 +40,7 @@ def pytest_runtest_setup(item):
     marker = item.get_closest_marker("promise")
     if marker is not None:
         (line,) = marker.args
-        how, _, _ = inspect.getdoc(item.function).partition("\n\n")
+        how, _, _ = (inspect.getdoc(item.function) or inspect.getdoc(item.module)).partition("\n\n")
         item.user_properties += [("promise", line), ("how", " ".join(how.split()))]
 
 
@@ -52,8 +52,16 @@ def full(request):
 
 @pytest.fixture
 def count_cases(record_property):
-    """A function that adds a number to the cases of this test; a test that does not call it is one case."""
-    return lambda number: record_property("cases", number)
+    """A function that adds a number, by default 1, to the cases of this test; a test without a call is one case."""
+    return lambda number=1: record_property("cases", number)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many cases ran, where tests counted them."""
+    counts = [number for reports in terminalreporter.stats.values() for report in reports
+              if getattr(report, "when", None) == "call" for name, number in report.user_properties if name == "cases"]
+    if counts:
+        terminalreporter.write_line(f"{sum(counts):,} cases counted")
 
 
 class Results:

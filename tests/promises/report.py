@@ -42,10 +42,8 @@ def page(tests, versions):
 
 def _row(promise, results):
     """Return the row of a promise."""
-    how = {}  # by test: parametrized ones have several results
-    for test in results:
-        how[test["file"], test["test"]] = f"{test['how']} [{test['test']}](../{test['file']})"
-    cells = [promise, "<br>".join(how.values()), f"{sum(test['cases'] for test in results):,}", _failures(results)]
+    how = dict.fromkeys(f"{test['how']} ([{Path(test['file']).stem}](../{test['file']}))" for test in results)
+    cells = [promise, "<br>".join(how), f"{sum(test['cases'] for test in results):,}", _failures(results)]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

@@ -13,6 +13,8 @@ from common.files import atomic
 from common.files.atomic import expect_replaceable, replacing, temporaries
 from common.files.lock import FolderLock
 
+pytestmark = pytest.mark.promise("A file is written whole or not at all, and never in the place of what is no file")
+
 
 def write(path, content="new"):
     with replacing(path) as file:
@@ -136,7 +138,9 @@ def test_a_folder_is_locked_until_it_is_released(tmp_path):
     FolderLock(tmp_path).release()
 
 
+@pytest.mark.promise("Only one run at a time writes into a folder, and runs that start at once get one each")
 def test_a_lock_dies_with_its_process(tmp_path):
+    """A process that is killed leaves no lock."""
     script = ("import pathlib, sys, time; from common.files.lock import FolderLock; "
               "lock = FolderLock(pathlib.Path(sys.argv[1])); print('locked', flush=True); time.sleep(600)")
     child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -157,7 +161,9 @@ def test_a_folder_that_cannot_be_locked_is_said(tmp_path):
         FolderLock(tmp_path)
 
 
+@pytest.mark.promise("Only one run at a time writes into a folder, and runs that start at once get one each")
 def test_runs_that_are_started_at_once_get_a_folder_each(tmp_path, monkeypatch):
+    """Sixteen threads ask for a new folder at the same moment."""
     monkeypatch.chdir(tmp_path)
     found, barrier = [], threading.Barrier(16)
 

@@ -11,6 +11,7 @@ import ch_lstm.evaluate
 import ch_lstm.generate
 import ch_lstm.train
 
+pytestmark = pytest.mark.promise("A run of an earlier version is read and goes on")
 KEPT = pathlib.Path(__file__).parent / "format_1"  # history_through.csv is of version 0.3, too, without the stop
 
 

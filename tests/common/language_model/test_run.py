@@ -396,7 +396,9 @@ def test_where_a_run_was_started_is_noted(tmp_path, monkeypatch):
     assert [row["BLAS"] for row in rows] == [facts["BLAS"], facts["BLAS"], "openblas, threads: 7"]
 
 
+@pytest.mark.promise("Only one run at a time writes into a folder, and runs that start at once get one each")
 def test_only_one_run_at_a_time_writes_into_a_folder(tmp_path):
+    """A second run into the folder of one that is at work is refused, and changes nothing."""
     run = run_in(tmp_path / "run")
     run.begin()
     before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
@@ -794,10 +796,12 @@ def test_no_picture_before_the_first_epoch_is_done(tmp_path, monkeypatch, drawn)
     assert run.train() is False and drawn == []
 
 
+@pytest.mark.promise("NaN and infinity stop a run before anything good is overwritten")
 @pytest.mark.parametrize("after, batch, epoch", [(0, 20, 1), (20, 40, 1), (44, 45, 1), (45, 20, 2)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_said_at_the_next_report_and_the_last_checkpoint_stays(
         value, after, batch, epoch, tmp_path, monkeypatch):
+    """The loss becomes NaN or infinite at a step: within 20 steps the run stops, and its last checkpoint stays."""
     timed_run(monkeypatch, [0.5] * after + [value] * 45, seconds=0.1)
     run = run_in(tmp_path / "run", corpus=LONG)
     run.begin()
@@ -811,8 +815,10 @@ def test_a_loss_that_is_not_finite_is_said_at_the_next_report_and_the_last_check
     assert run.epoch == epoch - 1 == len(last_of(run)[1]["history"])
 
 
+@pytest.mark.promise("NaN and infinity stop a run before anything good is overwritten")
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_validation_perplexity_that_is_not_finite_is_said_and_noted_nowhere(value, tmp_path, monkeypatch):
+    """A validation perplexity of NaN or infinity is noted in no file."""
     timed_run(monkeypatch, itertools.repeat(0.5))
     perplexities = iter([3.0, value])
     monkeypatch.setattr(training_run, "perplexity", lambda model, ids: next(perplexities))
@@ -835,11 +841,13 @@ def spoil_loss(run):
     run.nats = np.float64(math.nan)
 
 
+@pytest.mark.promise("NaN and infinity stop a run before anything good is overwritten")
 @pytest.mark.parametrize("spoil, words", [
     (spoil_params, r"a parameter \(param_1\)"), (spoil_gradient, "the norm of the gradients"),
     (spoil_loss, "the loss")])
 @pytest.mark.parametrize("by_signal", [True, False])
 def test_a_state_that_is_not_finite_is_never_saved(spoil, words, by_signal, tmp_path, monkeypatch):
+    """A parameter, a gradient or the loss becomes NaN right before a save: the checkpoint before it stays."""
     run = run_in(tmp_path / "run", save_every=60.0 if by_signal else 1e-9)
     run.begin()
     step, count = training_run.training_step, itertools.count(1)
@@ -885,7 +893,9 @@ def spoiled_at(numbers, model):
     return spoiled_step, spoiled_forward
 
 
+@pytest.mark.promise("NaN and infinity stop a run before anything good is overwritten")
 def test_batches_that_are_not_finite_are_skipped_and_counted(device, tmp_path, monkeypatch):
+    """With --skip-nonfinite the parameters end as if batches with a loss of NaN had not been there."""
     spoiled = {2, 3, BATCHES + 5}
     run = run_in(tmp_path / "run", skip_nonfinite=True, epochs=2)
     step, forward = spoiled_at(spoiled, run.model)
