@@ -45,7 +45,7 @@ def write_arrays(path: str | Path, arrays: dict[str, Any], header: dict[str, Any
     InputError
         The file cannot be written.
     """
-    arrays = {name: numpy.asarray(array, order="C") for name, array in arrays.items()}
+    arrays = {name: _in_native_order(numpy.asarray(array, order="C")) for name, array in arrays.items()}
     with replacing(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         if header is not None:
             described = {name: _description(array) for name, array in arrays.items()}
@@ -53,6 +53,10 @@ def write_arrays(path: str | Path, arrays: dict[str, Any], header: dict[str, Any
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy", DATE), "w", force_zip64=True) as member:
                 numpy.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _in_native_order(array):
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _description(array):
@@ -116,7 +120,7 @@ class ArrayFile:
             numbers = bytearray(content.read())  # an array of it can be written
         array = numpy.frombuffer(numbers, dtype)
         array = array.reshape(shape[::-1]).T if in_fortran_order else array.reshape(shape)
-        return array.astype(dtype.newbyteorder("="), copy=False)
+        return _in_native_order(array)
 
     def read_all(self) -> dict[str, numpy.ndarray]:
         """Read every array; one that `header` describes must be as it says."""
