@@ -66,7 +66,8 @@ NAMED = Record({"a": Whole(1, 5)}, optional={"b": Text(3)})
     (Keyed(Whole(), 2), [{}, {"x": 1, "y": 2}], [{"x": 1, "y": 2, "z": 3}, {"x": -1}, [], None]),
     (NAMED, [{"a": 1}, {"a": 5, "b": "x"}], [{}, {"b": "x"}, {"a": 0}, {"a": 1, "b": 3}, {"a": 1, "c": 1}, [], None]),
     (plain_value, [None, True, 3, 10**400, 2.5, "x", ["x", "y"]], [{}, [1], math.nan, math.inf, "x" * 10_001, [[]]]),
-], ids=str)
+], ids=["whole", "whole from -2", "real", "real from 0", "real or infinity", "text", "maybe", "items", "keyed",
+        "record", "plain value"])
 def test_a_schema_takes_what_it_says_and_no_more(schema, good, bad):
     for value in good:
         schema(value, "here")
