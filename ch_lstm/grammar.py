@@ -73,8 +73,7 @@ def _grammar(argv):
 
     summary = [("cell", "parameters", "test perplexity", "above the lowest", "verbs right", "seconds")]
     for cell in CELLS if settings.cell == "all" else [settings.cell]:
-        with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
-            row, history = _run(cell, settings, grammar, texts)
+        row, history = _run(cell, settings, grammar, texts)
         summary.append(row)
         if settings.out is not None:
             _save_pictures(settings.out, cell, history)

@@ -87,8 +87,7 @@ def _memory(argv):
     norms = [("task", "cell", "weights", "t = 0", "T/4", "T/2", "3T/4", "T", "parameters", "factor")]
     print(ROW.format("task", "length", "cell", "error", "ignoring the input", "steps", "seconds"), flush=True)
     for task in TASKS if settings.task == "all" else [settings.task]:
-        with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
-            norms += _run(task, settings)
+        norms += _run(task, settings)
     print(f"\nlength {settings.lengths[-1]}: norms of dL/dh_t at five steps t and of the gradient of all parameters,\n"
           f"and the factor by which clipping multiplies them\n\n{format_table(norms, left=3)}")
 

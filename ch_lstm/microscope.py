@@ -17,8 +17,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy
-
 import common
 from ch_lstm.models import MODELS
 from common import cli
@@ -201,9 +199,8 @@ def _train(cell, corpus, settings):
     time_size = max(1, min(TIME_SIZE, len(train) - 1))  # a short corpus has a smaller batch, but it has one
     batch_size = max(1, min(BATCH_SIZE, (len(train) - 1) // time_size))
     optimizer, batches = Adam(settings.lr), StripBatches(train[:-1], train[1:], batch_size, time_size)
-    with numpy.errstate(all="ignore"):  # a loss that overflows is an error of its own; NumPy need not warn as well
-        for epoch, loss in enumerate(train_epochs(model, optimizer, batches, settings.epochs, MAX_GRAD), start=1):
-            optimizer.lr, nats = settings.lr * (1 - epoch / settings.epochs), loss
+    for epoch, loss in enumerate(train_epochs(model, optimizer, batches, settings.epochs, MAX_GRAD), start=1):
+        optimizer.lr, nats = settings.lr * (1 - epoch / settings.epochs), loss
     print(f"{cell.upper():4} {model.count_params():,} parameters, {settings.epochs} epochs, "
           f"training loss {nats:.3f} nats a character, {time.perf_counter() - start:.0f} s", flush=True)
     return model
@@ -211,8 +208,7 @@ def _train(cell, corpus, settings):
 
 def _perplexity(cell, model, corpus, settings):
     """Return the perplexity on the validation text, to two decimals."""
-    with numpy.errstate(all="ignore"):
-        result = perplexity(model, known_ids(corpus.valid[:settings.max_tokens]))
+    result = perplexity(model, known_ids(corpus.valid[:settings.max_tokens]))
     return round(expect_finite(float(result), f"the perplexity of the {cell.upper()}"), 2)
 
 

@@ -20,8 +20,6 @@ import math
 import sys
 import time
 
-import numpy
-
 from ch_rnn.mikolov import MikolovRnnlm
 from ch_rnn.online_sgd import train_online
 from common import cli
@@ -86,12 +84,11 @@ def _char_rnnlm(argv):
           f"{len(training):,} to train on, {len(held_out):,} held out; {model.count_params():,} parameters")
     print("epoch  training loss  seconds", flush=True)
     start = time.perf_counter()
-    with numpy.errstate(all="ignore"):  # what diverges has its own message
-        losses = train(model, training, settings.lr, settings.epochs, settings.time_size, settings.plain)
-        for epoch, loss in enumerate(losses, start=1):
-            now = time.perf_counter()
-            print(f"{epoch:5}  {loss:13.4f}  {now - start:7.1f}", flush=True)
-            start = now
+    losses = train(model, training, settings.lr, settings.epochs, settings.time_size, settings.plain)
+    for epoch, loss in enumerate(losses, start=1):
+        now = time.perf_counter()
+        print(f"{epoch:5}  {loss:13.4f}  {now - start:7.1f}", flush=True)
+        start = now
     print(f"loss with the weights fixed: {mean_loss(model, training):.4f} on the training part "
           f"(the tutorial's \"test\" loss), {mean_loss(model, held_out):.4f} on the held-out part\n")
     ids = generate(model, prompt_ids, settings.length, settings.temperature)[0]  # (length,)

@@ -176,11 +176,10 @@ def _hello(argv):
         presets={optimizer: {"lr": lr} for optimizer, lr in LEARNING_RATES.items()}, chosen_by="optimizer",
     ).settings(argv)
     settings = dataclasses.replace(settings, epochs=settings.epochs or (100 if settings.seeds else 15))
-    with numpy.errstate(over="ignore", invalid="ignore"):  # what diverges has its own message
-        if settings.seeds:
-            print_many(settings)
-        else:
-            print_one(settings)
+    if settings.seeds:
+        print_many(settings)
+    else:
+        print_one(settings)
 
 
 def _network(settings, seed):

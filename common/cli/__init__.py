@@ -18,7 +18,6 @@ from common.cli.command import (
     probability,
     ratio,
     run,
-    signal_name,
     use_device,
 )
 from common.cli.settings import (
@@ -32,6 +31,7 @@ from common.cli.settings import (
     save_settings,
     setting,
 )
+from common.cli.signals import signal_name
 
 __all__ = [
     "Number", "Parser", "REQUIRED", "Settings", "SettingsParser", "add_device", "add_settings", "at_least_one",

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy
+
 from common import stop_at_once
+from common.cli.signals import signal_name
 from common.errors import InputError, Stopped
 from common.np import np
 
@@ -166,7 +169,8 @@ def run(prog: str, script: Callable[[list[str]], int | None], argv: list[str] | 
         if is_starting:  # from here on Ctrl-C is an exception, so that a script can clean up
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            return script(sys.argv[1:] if argv is None else argv) or 0
+            with numpy.errstate(all="ignore"):  # a script looks itself at what must be finite, and says it in one line
+                return script(sys.argv[1:] if argv is None else argv) or 0
         finally:
             sys.stdout.flush()  # not first at exit, where what goes wrong has a traceback
     except InputError as error:
@@ -201,11 +205,6 @@ def run(prog: str, script: Callable[[list[str]], int | None], argv: list[str] | 
     finally:
         if is_starting:
             signal.signal(signal.SIGINT, stop_at_once)
-
-
-def signal_name(number: int) -> str:
-    """Return what a signal is called: Ctrl-C, SIGTERM, SIGHUP."""
-    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 def print_or_give_up(line: str) -> None:

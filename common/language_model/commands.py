@@ -95,11 +95,12 @@ def _train(prog, models, recipes, argv):
         more = "--patience" if run.epoch < settings.epochs else "--epochs"
         print(f"all {run.epoch} epochs are done already: give a larger {more} to continue the training", flush=True)
     run.train()
-    if run.stop_signal is not None:
-        cli.print_or_give_up(
-            f"stopped by {cli.signal_name(run.stop_signal)} in epoch {run.epoch + 1} after {run.batch} of "
-            f"{len(run.batches)} batches, saved: go on with --out {run.folder} --resume")
-        return 128 + run.stop_signal
+    if run.stop.signum is not None:
+        where = ("with all epochs done" if run.is_done else
+                 f"in epoch {run.epoch + 1} after {run.batch} of {len(run.batches)} batches")
+        cli.print_or_give_up(f"stopped by {cli.signal_name(run.stop.signum)} {where}, saved: go on with "
+                             f"--out {run.folder} --resume")
+        return 128 + run.stop.signum
     result = run.say["test"](run.finish(), f"best of {run.epoch} epochs by validation")
     print(f"test perplexity {result}", flush=True)
     print("sample: " + sample(run.model, corpus))

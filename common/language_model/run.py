@@ -1,28 +1,25 @@
 """A training run of a language model in a folder: epochs, evaluation, checkpoints, pictures."""
 import contextlib
-import csv
 import dataclasses
 import json
 import math
-import os
-import signal
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy
 
 from common import cli, plots
+from common.cli.signals import StopNow, StopRequest
 from common.device.ids import known_ids
 from common.device.machine import differences, machine_facts
-from common.errors import InputError, Stopped
-from common.files.atomic import replacing, temporaries
+from common.errors import InputError
+from common.files.atomic import temporaries
 from common.files.json_text import brief
 from common.files.lock import LOCK, FolderLock
 from common.language_model.evaluate import perplexity
 from common.language_model.model import LanguageModel
+from common.language_model.progress import Progress, write_csv
 from common.language_model.report import perplexity_in_words
 from common.np import np
 from common.optimizer import Optimizer
@@ -38,7 +35,6 @@ from dataset.corpus import SPLITS, Corpus
 
 REPORT_EVERY = 20  # batches between two readings of the loss
 MOST_SKIPPED = 20  # batches in a row: then the parameters are at fault, not the batches
-SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
 BEFORE_THE_FIRST_CHECKPOINT = {"config.json", "vocabulary.json"}
 FILES = {*BEFORE_THE_FIRST_CHECKPOINT, "last.npz", "best.npz", "history.csv", "timing.csv", "starts.csv", "loss.png"}
 MAY_CHANGE_ON_RESUME = {"epochs", "patience", "lr", "max_grad", "save_every", "skip_nonfinite"}
@@ -95,9 +91,8 @@ class TrainingRun:
         self.tokens = 0  # that the others predicted
         self.nats: Any = 0.0  # sum of the losses of these tokens
         self.seconds = 0.0  # that they took
-        self.stop_signal: int | None = None
+        self.stop = StopRequest()
         self._lock: FolderLock | None = None
-        self._evaluating = False
         self._saved: tuple[int, int] | None = None  # epoch and batch of last.npz
 
     @property
@@ -218,8 +213,7 @@ class TrainingRun:
         if not header.keys() >= {"progress", "times"}:
             raise InputError(f"{path} is damaged: it does not say how far the run is")
         progress, epochs = header["progress"], len(header["history"])
-        if header["format"] == 1:
-            self._complete_format_1(progress)
+        self._complete_older(progress)
         if self.settings.epochs < epochs:
             raise InputError(f"--epochs {self.settings.epochs} is less than the {epochs} epochs that are done")
         batches, full = len(self.batches), self.settings.batch_size * self.settings.time_size
@@ -232,9 +226,9 @@ class TrainingRun:
                 and [row["epoch"] for row in header["history"]] == list(range(1, epochs + 1))):
             raise InputError(f"{path} is damaged: the progress that it records is impossible")
 
-    def _complete_format_1(self, progress):
-        """Older runs added up the mean losses of the batches, and did not count tokens."""
-        if "tokens" not in progress:
+    def _complete_older(self, progress):
+        """The oldest runs added up the mean losses of the batches, and did not count tokens."""
+        if progress["tokens"] is None:
             full = self.settings.batch_size * self.settings.time_size
             progress["tokens"] = progress["batch"] * full
             progress["nats"] *= full
@@ -255,7 +249,7 @@ class TrainingRun:
         Returns
         -------
         bool
-            Whether all epochs were done; otherwise `stop_signal` is the signal. Everything is saved.
+            Whether all epochs were done; otherwise `stop.signum` is the signal. Everything is saved.
 
         Raises
         ------
@@ -265,17 +259,17 @@ class TrainingRun:
             A second signal came; what was not saved yet is not.
         """
         # A loss that overflows is said by the run itself; NumPy need not warn as well.
-        with contextlib.closing(self), self._signals_ask_to_stop(), numpy.errstate(all="ignore"):
+        with contextlib.closing(self), self.stop.noted(), numpy.errstate(all="ignore"):
             try:
                 while not self.is_done and self._train_epoch() and self._close_epoch():
                     pass
             except OSError:  # whoever read the output is gone
                 self._save_last()
-                if self.stop_signal is None:
+                if self.stop.signum is None:
                     raise
             self._save_last()
             self._draw_history()
-        return self.stop_signal is None
+        return self.stop.signum is None
 
     @property
     def is_done(self) -> bool:
@@ -284,31 +278,6 @@ class TrainingRun:
         since_best = len(perplexities) - 1 - perplexities.index(min(perplexities)) if perplexities else 0
         return self.epoch >= self.settings.epochs or since_best >= (self.settings.patience or math.inf)
 
-    @contextlib.contextmanager
-    def _signals_ask_to_stop(self):
-        """The first signal ends the training after the current step, or its evaluation at once; a second one raises."""
-        def ask(number, frame):
-            if self.stop_signal is not None:
-                raise Stopped(number)
-            self.stop_signal = number
-            with contextlib.suppress(OSError):  # a terminal that is gone is what SIGHUP tells of
-                os.write(2, f"\n{cli.signal_name(number)}: stopping after this step "
-                            "(once more to stop at once, without saving)\n".encode())
-            if self._evaluating:
-                raise _EvaluationStopped
-
-        self.stop_signal = None
-        old = {}
-        with contextlib.suppress(ValueError):  # not in the main thread, where signals do not arrive
-            for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-                    old[number] = signal.signal(number, ask)
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
     def _train_epoch(self):
         """Train on what is left of the epoch, and save from time to time; False if a signal came first."""
         last_nats, last_tokens, started_at = float(self.nats), self.tokens, self.tokens
@@ -316,7 +285,7 @@ class TrainingRun:
         next_save = start + self.settings.save_every
         with Progress(self.epoch + 1, self.settings.epochs, len(self.batches), self.batch,
                       self.say["train"]) as progress:
-            while self.batch < len(self.batches) and self.stop_signal is None:
+            while self.batch < len(self.batches) and self.stop.signum is None:
                 self._train_batch()
                 now = time.perf_counter()
                 self.seconds = before + now - start
@@ -325,11 +294,11 @@ class TrainingRun:
                     next_save = time.perf_counter() + self.settings.save_every
                 if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):
                     nats = self._expect_finite(float(self.nats), "the loss")
-                    if self.tokens > last_tokens and self.stop_signal is None:
+                    if self.tokens > last_tokens and self.stop.signum is None:
                         recent = safe_exp((nats - last_nats) / (self.tokens - last_tokens))
                         progress.show(self.batch, recent, (self.tokens - started_at) / (now - start))
                     last_nats, last_tokens = nats, self.tokens
-        return self.stop_signal is None
+        return self.stop.signum is None
 
     def _train_batch(self):
         xs, ts = self.batches.next_batch()
@@ -369,14 +338,10 @@ class TrainingRun:
         if not self.tokens:
             raise self._not_finite("the loss of every batch")
         try:
-            self._evaluating = True
-            if self.stop_signal is not None:
-                return False
-            valid_perplexity = perplexity(self.model, self.valid)
-        except _EvaluationStopped:
+            with self.stop.at_once():
+                valid_perplexity = perplexity(self.model, self.valid)
+        except StopNow:
             return False
-        finally:
-            self._evaluating = False
         self._expect_finite(valid_perplexity, "the validation perplexity")
         best = min((row["valid_perplexity"] for row in self.history), default=math.inf)
         self.history.append({
@@ -502,52 +467,5 @@ class TrainingRun:
         return self._expect_finite(perplexity(self.model, self.corpus.test), "the test perplexity")
 
 
-class _EvaluationStopped(Exception):
-    """Raised where a signal comes during an evaluation, which can be made anew."""
-
-
 class _BatchNotFinite(Exception):
     """Raised before an update that the loss or the gradient of a batch would spoil."""
-
-
-class Progress:
-    """Shows how an epoch goes on: a bar on a terminal, a few plain lines elsewhere."""
-
-    def __init__(self, epoch: int, epochs: int, batches: int, done: int,
-                 say: Callable[[float], str] = format_perplexity) -> None:
-        self.title, self.batches, self.say = f"epoch {epoch}/{epochs}", batches, say
-        self.bar = None
-        if sys.stdout.isatty():
-            import tqdm  # here, since a run without a terminal, as on a bare CUDA image, does without it
-
-            self.bar = tqdm.tqdm(
-                total=batches, initial=done, desc=self.title, file=sys.stdout, leave=False, dynamic_ncols=True,
-                bar_format="{desc} {percentage:.0f}% {bar} {remaining} left{postfix}")  # fits 80 columns
-        self.next_line = done + batches / 4
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.bar is not None:
-            self.bar.close()
-
-    def show(self, batch: int, recent_perplexity: float, tokens_per_second: float) -> None:
-        """Show the perplexity of the last batches and the tokens per second of this epoch."""
-        words = f"perplexity {self.say(recent_perplexity)}, {tokens_per_second:,.0f} tokens/s"
-        if self.bar is not None:
-            self.bar.set_postfix_str(words, refresh=False)
-            self.bar.update(batch - self.bar.n)
-        elif self.next_line <= batch < self.batches:
-            print(f"{self.title}, batch {batch}/{self.batches}: {words}", flush=True)
-            self.next_line += self.batches / 4
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write dicts as the rows of a CSV file, what a row lacks as empty; without rows nothing is written."""
-    if rows:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        with replacing(path) as file:
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)

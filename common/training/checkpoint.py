@@ -45,9 +45,10 @@ HEADER_SCHEMA = Record({
     "lr": Real(0), "steps": Whole(),  # of the optimizer
     "progress": Record({
         "largest_lr": Real(0), "batch": Whole(), "nats": Real(), "skipped": Whole(), "position": Whole(),
+        "tokens": Maybe(Whole()),  # the oldest runs did not count them
         "random_state": _RANDOM_STATE,
         "singular_value_epochs": Items(Whole()),  # of the arrays "singular_values_0" (E, H) and so on, one a layer
-    }, optional={"tokens": Whole()}),  # the oldest runs did not count them
+    }),
     "times": Record({"seconds": Real(0), "timing": Items(_TIMES), "starts": Items(_START)}),
 })
 """What a header holds. Only "times" differs between a run that was stopped and one that went through."""
@@ -180,7 +181,7 @@ def _from_format_1(file, path):
     noted = facts.get("singular_values", [])
     _SINGULAR_VALUES(noted, f"{path} is damaged: its singular_values")
     wanted = ("batch", "nats", "tokens", "position", "random_state")
-    header["progress"] = {name: facts[name] for name in wanted if name in facts} | {
+    header["progress"] = {name: facts.get(name) for name in wanted} | {
         "largest_lr": facts.get("largest_lr", facts.get("lr")), "skipped": 0,
         "singular_value_epochs": [entry["epoch"] for entry in noted]}
     header["times"] = {"seconds": facts.get("seconds"), "timing": facts.get("timing"), "starts": []}

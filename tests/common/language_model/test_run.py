@@ -18,11 +18,14 @@ from checkpoint_files import rewrite
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import plots
+from common.cli.signals import SIGNALS
 from common.device.ids import ids_on_host
 from common.device.machine import machine_facts
 from common.errors import InputError, Stopped
+from common.language_model import progress as progress_module
 from common.language_model import run as training_run
-from common.language_model.run import Progress, TrainingRun, write_csv
+from common.language_model.progress import Progress, write_csv
+from common.language_model.run import TrainingRun
 from common.language_model.settings import TrainSettings
 from common.optimizer import SGD
 from common.text.vocabulary import Vocabulary
@@ -226,9 +229,9 @@ def test_a_signal_saves_the_step_it_came_in_and_a_new_process_goes_on_from_it(
     run = run_in(tmp_path / "run", **changes)
     run.begin()
     monkeypatch.setattr(training_run, "training_step", interrupted_at(stop, by=by))
-    handlers = [signal.getsignal(number) for number in training_run.SIGNALS]
-    assert run.train() is False and run.stop_signal == by
-    assert [signal.getsignal(number) for number in training_run.SIGNALS] == handlers
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    assert run.train() is False and run.stop.signum == by
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
     name = {signal.SIGINT: "Ctrl-C"}.get(by, by.name)
     assert f"{name}: stopping after this step (once more to stop at once, without saving)" in capfd.readouterr().err
     epoch, batch = divmod(stop - 1, in_epoch)  # an epoch whose last batch it was is closed when the run goes on
@@ -276,7 +279,7 @@ def test_a_signal_during_an_evaluation_ends_it_and_the_epoch_is_evaluated_when_t
         assert_row(found, row)
 
 
-@pytest.mark.parametrize("second", training_run.SIGNALS)
+@pytest.mark.parametrize("second", SIGNALS)
 def test_a_second_signal_stops_at_once_and_saves_nothing(second, tmp_path, monkeypatch):
     def step(*args):
         signal.raise_signal(signal.SIGINT)
@@ -1062,7 +1065,7 @@ def test_on_a_terminal_a_bar_moves(monkeypatch, capsys):
             calls.append("closed")
 
     terminal = types.SimpleNamespace(isatty=lambda: True)
-    monkeypatch.setattr(training_run, "sys", types.SimpleNamespace(stdout=terminal))
+    monkeypatch.setattr(progress_module, "sys", types.SimpleNamespace(stdout=terminal))
     monkeypatch.setattr("tqdm.tqdm", Bar)
     with Progress(2, 3, 45, 13) as progress:
         progress.show(20, 12.345, 6789.4)
@@ -1078,7 +1081,7 @@ def test_on_a_terminal_a_bar_moves(monkeypatch, capsys):
 def test_the_bar_fits_80_columns(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
-    monkeypatch.setattr(training_run, "sys", types.SimpleNamespace(stdout=terminal))
+    monkeypatch.setattr(progress_module, "sys", types.SimpleNamespace(stdout=terminal))
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("LINES", "24")
     with Progress(38, 40, 1327, 0) as progress:
