@@ -52,7 +52,7 @@ def train(folder, meter, *flags):
     training_run.training_step = counted
     os.fsync = lambda file: None  # nothing is tested here that waits for a disk
     code = ch_lstm.train.main([
-        "--corpus", str(write_text(folder / "text.txt", meter.times // 30 + 1)), "--out", str(folder / "run"),
+        "--corpus", str(write_text(folder / "text.txt", 10 + meter.times // 20)), "--out", str(folder / "run"),
         *"--hidden-size 4 --wordvec-size 4 --batch-size 1 --time-size 2 --epochs 10 --cell lstm --dropout 0.1".split(),
         "--max-tokens", str(meter.times // 5 + 1), "--optimizer", "adam", "--lr", "0.001", *flags])
     if code != 0 or meter.done != meter.times:

@@ -20,7 +20,7 @@ def test_memory_stays_flat(what, times, full, count_cases):
     """A process takes 20,000 training steps, on a CPU and on a stand-in for a GPU, draws 10,000 samples or writes 2,000
     checkpoints: from half way to the end its resident memory grows by less than 1%, and what Python and NumPy hold by
     less than 8 bytes each time."""
-    times = times if full else max(times // 40, 100)
+    times = times if full else max(times // 100, 100)
     ran = subprocess.run([sys.executable, ROOT / "tests" / "promises" / "steady.py", what, str(times)], text=True,
                          env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, FOLDERS))}, capture_output=True)
     assert ran.returncode == 0, ran.stderr
