@@ -121,13 +121,18 @@ class Real:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A text of at most `longest` characters."""
+    """A text of at most `longest` characters, which can be written to a file."""
 
     longest: int = 1000
 
     def __call__(self, value: Any, place: str) -> None:
-        if not isinstance(value, str) or len(value) > self.longest:
+        if not isinstance(value, str) or len(value) > self.longest or not is_unicode(value):
             _refuse(value, place, f"a text of at most {self.longest} characters")
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text is free of lone surrogates, which JSON can name and UTF-8 cannot hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from common.language_model.model import LanguageModel
 from common.language_model.report import PerplexityInWords, advice, table_of_parts, unit_name
 from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun
 from common.language_model.settings import EvaluateSettings, GenerateSettings, PlaceSettings, TrainSettings
+from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.text.reading import clean_text, read_text_file
@@ -135,11 +136,18 @@ def _new(given, parser, models):
             flags = [f"--model {other}" for other in models if other != CELL and _takes(models[other], name)]
             raise InputError(f"the model {settings.model} has no --{name}: leave it out, or choose "
                              f"{' or '.join([*flags, f'--cell {settings.cell}'])}")
+    _expect_consistent(settings)
+    return dataclasses.replace(settings, **_schedule(settings, given)), given.get("out")
+
+
+def _expect_consistent(settings):
+    """Check that settings go together, those of flags and those of a config.json."""
     if settings.shuffle and not settings.windows:
         raise InputError("--shuffle goes with --windows: strips must stay in order to carry their state")
     if settings.weight_decay is not None and settings.optimizer != "adamw":
         raise InputError(f"--weight-decay goes with --optimizer adamw, not with {settings.optimizer}")
-    return dataclasses.replace(settings, **_schedule(settings, given)), given.get("out")
+    if settings.model == CELL and settings.cell is None:
+        raise InputError(f"the model {CELL} needs --cell: {', '.join(CELLS)}")
 
 
 def _takes(model, name):
@@ -203,6 +211,10 @@ def read_run_settings(folder: Path, models: dict[str, Any]) -> TrainSettings:
     settings = cli.read_settings(folder, TrainSettings, script_of(models))
     if settings.model not in models:
         raise InputError(f"the run in {folder} is of the model {settings.model!r}, wanted one of {', '.join(models)}")
+    try:
+        _expect_consistent(settings)
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'} is damaged: {error}") from None
     return settings
 
 

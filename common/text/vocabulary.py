@@ -12,7 +12,7 @@ import numpy
 
 from common.errors import InputError
 from common.files.atomic import replacing
-from common.files.json_text import read_json
+from common.files.json_text import is_unicode, read_json
 from common.np import ArrayLike
 from common.text.tokenizers import UNKNOWN
 
@@ -275,7 +275,7 @@ def _describes_a_vocabulary(content):
     if not isinstance(content, dict) or content.keys() != {"words", "frequencies", "unknown"}:
         return False
     words, frequencies, unknown = content["words"], content["frequencies"], content["unknown"]
-    return (isinstance(words, list) and all(isinstance(word, str) for word in words)
+    return (isinstance(words, list) and all(isinstance(word, str) and is_unicode(word) for word in words)
             and 0 < len(words) == len(set(words))
             and isinstance(frequencies, list) and len(frequencies) == len(words)
             and all(type(count) is int and 0 <= count for count in frequencies)

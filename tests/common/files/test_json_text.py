@@ -60,7 +60,7 @@ NAMED = Record({"a": Whole(1, 5)}, optional={"b": Text(3)})
     (Real(), [0, -1.5, 1e308, -1e308, 10**300], [math.nan, math.inf, -math.inf, True, None, "1", 10**400]),
     (Real(0), [0, 0.0, 5e-324], [-5e-324, -1, math.nan, math.inf]),
     (Real(0, math.inf), [0, math.inf], [-1, math.nan]),
-    (Text(3), ["", "abc"], ["abcd", 3, None, ["a"]]),
+    (Text(3), ["", "abc", "\U0001f600"], ["abcd", 3, None, ["a"], "a\ud800"]),
     (Maybe(Whole()), [None, 3], [-1, "x"]),
     (Items(Whole(), 2), [[], [1], [1, 2]], [[1, 2, 3], [1, -1], None, {}, "ab", (1,)]),
     (Keyed(Whole(), 2), [{}, {"x": 1, "y": 2}], [{"x": 1, "y": 2, "z": 3}, {"x": -1}, [], None]),

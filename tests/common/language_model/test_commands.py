@@ -534,6 +534,10 @@ DAMAGES = {
     "config that lacks": (lambda run: (run / "config.json").write_text("{}"), "damaged"),
     "config of a list": (lambda run: (run / "config.json").write_text("[1]"), "damaged"),
     "parameters of integers": (lambda run: edit_arrays(run, param_0=numpy.zeros((3, 3), int)), ""),
+    "a cell model without a cell": (lambda run: edit_config(run, model="cell", cell=None), "needs --cell: rnn, lstm"),
+    "a decay that goes with nothing": (
+        lambda run: edit_config(run, weight_decay=0.1), "damaged: --weight-decay goes with --optimizer adamw"),
+    "shuffled strips": (lambda run: edit_config(run, shuffle=True), "damaged: --shuffle goes with --windows"),
     "a parameter missing": (lambda run: edit_arrays(run, param_1=None), "param_1"),
     "a parameter that is not a number": (lambda run: edit_arrays(
         run, param_5=numpy.full(arrays(run / "best.npz")["param_5"].shape, numpy.nan, numpy.float32)), "not finite"),
