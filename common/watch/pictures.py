@@ -171,7 +171,7 @@ def _names(runs):
     """Return short names that are all different."""
     if len(set(runs)) < len(runs):
         raise InputError("the same run is given twice")
-    for parts in range(1, 1 + max(len(run.parts) for run in runs)):
+    for parts in range(1, 1 + max(1, *(len(run.parts) for run in runs))):  # the folder here, ".", has no parts
         names = [str(Path(*run.parts[-parts:])) for run in runs]
         if len(set(names)) == len(runs):
             break

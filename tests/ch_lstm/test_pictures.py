@@ -114,6 +114,7 @@ def test_runs_of_the_same_name_are_told_apart():
 
     assert pictures._names([Path("a/x"), Path("b/x")]) == ["a/x", "b/x"]
     assert pictures._names([Path("a/x"), Path("b/y")]) == ["x", "y"]
+    assert pictures._names([Path(".")]) == ["."] and pictures._names([Path("."), Path("a/x")]) == [".", "x"]
 
 
 def test_gates_are_those_of_the_tracer(draw, runs, device):
