@@ -238,9 +238,12 @@ class Grammar:
     def cross_entropy(self, ids: numpy.ndarray) -> float:
         """Return what a perfect model reaches on a text: nats per word, for all words but the first.
 
-        Parameters as in `read`, n >= 2. It comes near `entropy` as the text gets longer.
+        Parameters and errors as in `read`, n >= 2. It comes near `entropy` as the text gets longer.
         """
-        return float(-numpy.log(self.probabilities[self.read(ids)[:-1], ids[1:]]).mean())
+        states = self.read(ids)  # (n,)
+        if len(states) < 2:
+            raise InputError(f"a text of {END_OF_SENTENCE} alone has no word to predict")
+        return float(-numpy.log(self.probabilities[states[:-1], ids[1:]]).mean())
 
 
 class Agreement(NamedTuple):

@@ -182,6 +182,8 @@ def test_a_text_of_another_language_is_refused():
 def test_rules_without_an_end_texts_without_a_word_and_verbs_without_a_subject_are_refused():
     with pytest.raises(ValueError, match=r"^no state has <eos>: no sentence would end$"):
         Grammar({"start": [(1.0, ["a"], "start")]})
+    with pytest.raises(InputError, match=r"^a text of <eos> alone has no word to predict$"):
+        ENGLISH.cross_entropy(ids_of(""))
     with pytest.raises(InputError, match=r"^length must be at least 1, got 0$"):
         ENGLISH.generate(0)
     with pytest.raises(InputError, match=r"^word 2 of the text, 'sings', is a verb without a subject$"):
