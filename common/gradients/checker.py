@@ -255,7 +255,7 @@ def check(case: Case, seed: int = 0, directions: int = 2, elements: bool = True)
     Raises
     ------
     ValueError
-        A parameter or a floating input is not float64, or elements of it overlap in memory.
+        An input is no array, or a parameter or a floating input is not float64, or elements of it overlap in memory.
     """
     random_state = np.random_state()
     try:
@@ -293,6 +293,9 @@ class _Check:
         self.rng = numpy.random.default_rng(seed)
         self.layer = case.build()
         self.params = {self._param_name(i): param for i, param in enumerate(self.layer.params)}
+        for name, x in case.inputs.items():
+            if not isinstance(x, np.ndarray):
+                raise ValueError(f"{case.layer}: {name} is a {type(x).__name__}, a gradient check needs an array")
         self.float_inputs = {
             name: x for name, x in case.inputs.items() if x.dtype.kind == "f" and name not in case.constants}
         for name, array in (self.params | self.float_inputs).items():

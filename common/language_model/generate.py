@@ -1,5 +1,6 @@
 """Sampling text from a language model."""
 import contextlib
+import reprlib
 from collections.abc import Generator, Sequence
 
 import numpy
@@ -74,8 +75,9 @@ def generate_tokens(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray,
     """
     rng = rng or np.host_rng
     if not len(prompt) or not all(0 <= i < model.vocab_size and int(i) == i for i in (*prompt, *banned)):
+        given = " and ".join(reprlib.repr(numpy.asarray(ids).tolist()) for ids in (prompt, banned))
         raise ValueError(f"prompt and banned must be ids from 0 to {model.vocab_size - 1}, with one in the prompt at "
-                         f"least, got {list(prompt)} and {list(banned)}")
+                         f"least, got {given}")
     if samples < 1:
         raise ValueError(f"samples is {samples}, wanted at least 1")
     with model.fresh_state():

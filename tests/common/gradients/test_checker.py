@@ -387,6 +387,13 @@ def test_float32_is_refused():
 
 
 @on_each_device
+def test_an_input_that_is_no_array_is_refused():
+    case = dataclasses.replace(softmax(Softmax), inputs={"x": [[1.0, 2.0]]})
+    with pytest.raises(ValueError, match=r"^Softmax: x is a list, a gradient check needs an array$"):
+        check(case)
+
+
+@on_each_device
 def test_the_message_has_both_numbers():
     def backward(layer, upstream):
         layer.grads[0][...] = 5

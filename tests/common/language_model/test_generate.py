@@ -238,6 +238,8 @@ def test_the_least_that_is_allowed(model):
     ({"prompt": [-1]}, "must be ids"), ({"prompt": [1], "banned": [-1]}, "must be ids"),
     ({"prompt": [1], "banned": [9]}, "must be ids"), ({"prompt": [1], "samples": 0}, "at least 1"),
     ({"prompt": [1], "length": -1}, "at least 0"),
+    ({"prompt": 1000 * [9]}, r"got \[9, 9, 9, 9, 9, 9, \.\.\.\] and \[\]$"),
+    ({"prompt": np.full((1, 1), 9)}, r"got \[\[9\]\] and \[\]$"),
 ])
 def test_arguments_out_of_range_are_refused(model, arguments, message):
     with pytest.raises(ValueError, match=message):
