@@ -101,8 +101,8 @@ def test_the_page_has_a_row_for_each_promise_and_hides_no_failure(results):
     assert [(row["promise"], row["cases"], row["failures"]) for row in rows] == [
         ("Two and two are four", "10", "none"), ("Nothing fails", "6", "**2**"),
         ("All is tried", "0", "**1 not tried**")]
-    assert rows[0]["how"] == ("Sums are compared with counting. [test_sum](../test_some.py)<br>"
-                              "Numbers equal themselves. [test_one_case_each](../test_some.py)")
+    assert rows[0]["how"] == ("Sums are compared with counting. ([test_some](../test_some.py))<br>"
+                              "Numbers equal themselves. ([test_some](../test_some.py))")
 
 
 def test_the_exit_code_tells_whether_all_went_well(results, tmp_path):

@@ -5,7 +5,7 @@ import hypothesis
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 ROOT = pathlib.Path(__file__).parents[2]
-CASES = {"short": 12, "full": 400}  # of each test
+CASES = {"short": 12, "full": 200}  # of each test
 
 
 def pytest_configure(config):
