@@ -241,8 +241,8 @@ def test_an_npz_of_something_else_is_refused(tmp_path):
     model, untouched = Rnnlm(7, 4, 5, seed=0), Rnnlm(7, 4, 5, seed=0)
     good = {f"param_{i}": np.to_cpu(param) + 1 for i, param in enumerate(model.params)}
     for arrays, message in [
-        ({"facts": numpy.zeros(2)}, "holds no parameters as save_params writes them"),
-        (good | {"facts": numpy.zeros(2)}, "holds no parameters as save_params writes them"),
+        ({"others": numpy.zeros(2)}, "holds no parameters as save_params writes them"),
+        (good | {"others": numpy.zeros(2)}, "holds no parameters as save_params writes them"),
         (good | {"param_5": numpy.full(20, "text")}, "param_5.npy is no array of numbers"),
         (good | {"param_3": numpy.zeros(20, dtype=complex)}, "param_3.npy is no array of numbers"),
         (good | {"param_3": numpy.zeros((4, 20))}, "is not of this Rnnlm"),

@@ -1,9 +1,11 @@
 """What a training depends on besides its settings."""
+import pathlib
 import platform
 import sys
 from importlib import metadata
 
 import numpy
+import pytest
 import threadpoolctl
 
 from common.device import machine
@@ -20,6 +22,29 @@ def test_versions_processor_and_kernels_are_named(device):
     else:
         assert facts["device"] != "cpu" and facts["cupy"] == sys.modules["cupy"].__version__
     assert all(isinstance(value, str) for value in facts.values())
+
+
+@pytest.mark.parametrize("content, name", [
+    (b"processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\nflags\t: x\n\nmodel name\t: Another\n", "Some CPU @ 2.00GHz"),
+    (b"model name\t: \xff CPU\n", "\ufffd CPU"), (b"Features\t: x\n", "by platform"), (None, "by platform")])
+def test_the_processor_has_the_name_that_its_system_gives(content, name, monkeypatch, tmp_path):
+    if content is not None:
+        (tmp_path / "cpuinfo").write_bytes(content)
+    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / pathlib.Path(path).name)
+    monkeypatch.setattr(platform, "processor", lambda: "by platform")
+    assert machine_facts()["processor"] == name
+    if name == "by platform":
+        monkeypatch.setattr(platform, "processor", lambda: "")
+        assert machine_facts()["processor"] == platform.machine()
+
+
+def test_several_libraries_are_named_in_order_and_others_are_not(monkeypatch):
+    def library(api, kind="blas"):
+        return {"internal_api": api, "version": "1", "architecture": "X", "num_threads": 2, "user_api": kind}
+
+    found = [library("openblas"), library("mkl"), library("libgomp", "openmp"), library("openblas")]
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: found)
+    assert machine_facts()["BLAS"] == "mkl 1 X, threads: 2; openblas 1 X, threads: 2"
 
 
 def test_another_number_of_threads_is_another_fact():

@@ -116,6 +116,60 @@ def refuse_within(memory, path, reason):
         tracemalloc.stop()
 
 
+def test_arrays_of_the_second_format_are_read(tmp_path):
+    write_zip(tmp_path / "x.npz", [("a.npy", npy(ARRAYS["a"], (2, 0))), ("b.npy", npy(ARRAYS["fortran"], (2, 0)))])
+    found = read_arrays(tmp_path / "x.npz")
+    numpy.testing.assert_array_equal(found["a"], ARRAYS["a"])
+    numpy.testing.assert_array_equal(found["b"], ARRAYS["fortran"])
+
+
+def test_text_is_read_where_older_checkpoints_have_it_and_nowhere_else(tmp_path):
+    write_zip(tmp_path / "x.npz", [("facts.npy", npy(numpy.array("text")))])
+    assert str(read_arrays(tmp_path / "x.npz")["facts"]) == "text"
+    write_zip(tmp_path / "x.npz", [("facts.npy", npy(numpy.zeros(3)))])
+    refuse_within(2**20, tmp_path / "x.npz", "no array of numbers")
+
+
+def test_objects_are_not_written(tmp_path):
+    with pytest.raises((ValueError, TypeError)):
+        write_arrays(tmp_path / "x.npz", {"a": numpy.array([{}])})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [
+    lambda described: described.update(b=described["a"]), lambda described: described["a"].update(sha256="0" * 64),
+    lambda described: described["a"].update(shape=[3, 2]), lambda described: described["a"].update(dtype="<i4")],
+    ids=["missing", "other numbers", "other shape", "other dtype"])
+def test_an_array_must_be_the_one_that_the_header_describes(change, tmp_path):
+    write_arrays(tmp_path / "x.npz", {"a": ARRAYS["a"]}, {})
+    with open_arrays(tmp_path / "x.npz") as file:
+        header = file.header
+    write_zip(tmp_path / "x.npz", [("header.json", json.dumps(header)), ("a.npy", npy(ARRAYS["a"]))])
+    numpy.testing.assert_array_equal(read_arrays(tmp_path / "x.npz")["a"], ARRAYS["a"])
+    change(header["arrays"])
+    write_zip(tmp_path / "x.npz", [("header.json", json.dumps(header)), ("a.npy", npy(ARRAYS["a"]))])
+    refuse_within(2**20, tmp_path / "x.npz", "(a|b) is not what was written")
+
+
+@pytest.mark.parametrize("place, value, reason", [
+    (8, b"\x01", "compressed or encrypted"), (20, b"\x09", "has another size than it says")], ids=["flag", "size"])
+def test_a_table_that_does_not_fit_is_refused(place, value, reason, tmp_path):
+    write_zip(tmp_path / "x.npz", [("a.npy", npy(numpy.zeros(3)))])
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    start = content.index(b"PK\x01\x02") + place
+    content[start:start + 1] = value
+    (tmp_path / "x.npz").write_bytes(content)
+    refuse_within(2**20, tmp_path / "x.npz", reason)
+
+
+def test_more_members_than_a_model_has_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_MEMBERS", 3)
+    write_zip(tmp_path / "x.npz", [(f"{i}.npy", npy(numpy.zeros(3))) for i in range(3)])
+    assert len(read_arrays(tmp_path / "x.npz")) == 3
+    write_zip(tmp_path / "x.npz", [(f"{i}.npy", npy(numpy.zeros(3))) for i in range(4)])
+    refuse_within(2**20, tmp_path / "x.npz", "it has more than 3 members")
+
+
 def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path):
     numpy.savez_compressed(tmp_path / "x.npz", a=numpy.zeros(10**7))
     refuse_within(2**20, tmp_path / "x.npz", r"it is compressed or encrypted: write it by numpy.savez")
@@ -123,7 +177,9 @@ def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path):
 
 def test_a_long_header_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LONGEST_HEADER", 1000)
-    write_zip(tmp_path / "x.npz", [("header.json", json.dumps("x" * 1001))])
+    write_zip(tmp_path / "x.npz", [("header.json", json.dumps("x" * 998)), ("a.npy", npy(numpy.zeros(3000)))])
+    assert list(read_arrays(tmp_path / "x.npz")) == ["a"]
+    write_zip(tmp_path / "x.npz", [("header.json", json.dumps("x" * 999)), ("a.npy", npy(numpy.zeros(3)))])
     refuse_within(2**20, tmp_path / "x.npz", "its header has more than 1000 bytes")
 
 

@@ -1,9 +1,11 @@
 """Files that are written whole or not at all, and folders that one process has at a time."""
+import fcntl
 import os
 import socket
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 
@@ -22,7 +24,7 @@ def write(path, content="new"):
 
 
 def test_a_file_takes_the_place_of_another_when_it_is_complete(tmp_path):
-    path = tmp_path / "folder" / "file.txt"
+    path = tmp_path / "some" / "folder" / "file.txt"
     write(path, "old")
     with pytest.raises(ZeroDivisionError), replacing(path) as file:
         file.write("half")
@@ -32,6 +34,9 @@ def test_a_file_takes_the_place_of_another_when_it_is_complete(tmp_path):
     assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("file.txt", "old")]
     write(path, "änother\r\n")
     assert path.read_bytes() == "änother\r\n".encode()
+    with replacing(path, "wb") as binary:
+        binary.write(b"\xff\n")
+    assert path.read_bytes() == b"\xff\n"
 
 
 def test_file_and_folder_are_flushed_to_the_disk_in_the_right_order(tmp_path, monkeypatch):
@@ -130,7 +135,12 @@ def test_temporary_files_are_named_anew_each_time_and_are_found(tmp_path):
 
 
 def test_a_folder_is_locked_until_it_is_released(tmp_path):
-    lock = FolderLock(tmp_path)
+    usual = os.umask(0)
+    try:
+        lock = FolderLock(tmp_path)
+    finally:
+        os.umask(usual)
+    assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o666
     with pytest.raises(InputError, match=r"^another run is at work in .*: wait until it has ended"):
         FolderLock(tmp_path)
     lock.release()
@@ -151,6 +161,39 @@ def test_a_lock_dies_with_its_process(tmp_path):
     child.wait()
     child.stdout.close()
     FolderLock(tmp_path).release()
+
+
+def test_a_lock_that_is_refused_leaves_nothing_open(tmp_path):
+    lock = FolderLock(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(InputError):
+        FolderLock(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
+    lock.release()
+
+
+def test_a_file_system_without_locks_is_no_reason_to_stop(tmp_path, monkeypatch):
+    def flock(handle, operation):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    FolderLock(tmp_path).release()
+
+
+def test_on_windows_a_lock_is_asked_for_in_its_own_way(tmp_path, monkeypatch):
+    asked = []
+
+    def locking(handle, mode, size):
+        asked.append((mode, size))
+        if len(asked) == 2:
+            raise OSError(13, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
+    FolderLock(tmp_path).release()
+    with pytest.raises(InputError, match="another run is at work"):
+        FolderLock(tmp_path)
+    assert asked == [(2, 1), (2, 1)]
 
 
 def test_a_folder_that_cannot_be_locked_is_said(tmp_path):

@@ -87,6 +87,25 @@ def test_a_message_names_the_place():
         schema({"rows": [], "more": 1}, "x")
 
 
+@pytest.mark.parametrize("schema, wanted", [
+    (Real(), "a finite number"), (Real(0), "a finite number of at least 0"),
+    (Real(0.5), "a finite number of at least 0.5"),
+    (Real(0, math.inf), "a number of at least 0"), (Real(-math.inf, math.inf), "a number"),
+    (Whole(2, 3), "a whole number from 2 to 3"), (Text(7), "a text of at most 7 characters"),
+    (Items(Whole(), 8), "a list of at most 8"), (Keyed(Whole(), 9), "an object of at most 9 keys"),
+    (NAMED, "an object")], ids=str)
+def test_a_message_says_what_would_be_right(schema, wanted):
+    with pytest.raises(InputError) as refused:
+        schema(None, "here")
+    assert str(refused.value) == f"here is None, wanted {wanted}"
+
+
+def test_a_list_of_texts_is_a_plain_value_up_to_a_thousand():
+    plain_value(["x"] * 1000, "here")
+    with pytest.raises(InputError):
+        plain_value(["x"] * 1001, "here")
+
+
 def test_what_is_quoted_from_a_file_is_short():
     deep: list = []
     for _ in range(900):
@@ -94,4 +113,5 @@ def test_what_is_quoted_from_a_file_is_short():
     for value in ("x" * 10**6, 10**4000, -10**4000, deep, list(range(10**5)), {i: i for i in range(10**5)}):
         assert len(brief(value)) < 200
     assert brief("a text") == "'a text'" and brief(12) == "12"
-    assert brief_text("two\nlines") == "two lines" and len(brief_text("x " * 1000)) == 120
+    assert brief_text("two\nlines") == "two lines" and brief_text("x" * 120) == "x" * 120
+    assert brief_text("x " * 1000) == "x " * 58 + "x..."
