@@ -130,3 +130,10 @@ def test_the_page_names_every_promise_and_no_other():
         pytest.skip("there is no docs/promises.md yet: make promises writes it")
     rows = [match["promise"].replace("\\|", "|") for match in ROW.finditer(PAGE.read_text(encoding="utf-8"))]
     assert sorted(rows) == sorted(promised())
+
+
+def test_each_fault_on_the_page_is_held_by_a_test_that_exists():
+    named = re.findall(r"`(tests/[a-z_0-9/]+\.py)::(test_\w+)`", report.FAULTS.read_text(encoding="utf-8"))
+    assert len(named) > 15
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), (file, test)

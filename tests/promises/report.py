@@ -11,6 +11,7 @@ from pathlib import Path
 
 import blas
 
+FAULTS = Path(__file__).with_name("faults.md")  # the end of the page, written by hand
 HEAD = """# Promises
 
 What this project promises, and how often it was tried. `make promises` runs these tests in their full form and writes
@@ -37,7 +38,7 @@ def page(tests, versions):
     for test in sorted(tests, key=lambda test: not test["file"].startswith("tests/promises/")):
         promises.setdefault(test["promise"], []).append(test)
     rows = [_row(promise, results) for promise, results in promises.items()]
-    return HEAD.format(**versions) + "".join(rows) + _note(tests)
+    return HEAD.format(**versions) + "".join(rows) + _note(tests) + FAULTS.read_text(encoding="utf-8")
 
 
 def _row(promise, results):
