@@ -124,6 +124,10 @@ class SettingsParser(Parser):
         use_device(given.pop("device"))
         return given
 
+    def preset(self, given: dict[Any, Any]) -> dict[str, Any]:
+        """Return the preset that a command line chooses; parameters as for `fill`."""
+        return self.presets[given.get(self.chosen_by, next(iter(self.presets)))]
+
     def fill(self, given: dict[Any, Any]) -> Any:
         """Return the settings of a command line: what is given, before what --smoke sets, the preset and the defaults.
 
@@ -132,8 +136,7 @@ class SettingsParser(Parser):
         given : dict
             As the method `given` returns it. What is no setting is left out.
         """
-        preset = self.presets[given.get(self.chosen_by, next(iter(self.presets)))]
-        values = preset | (self.smoke if given.get("smoke") else {}) | given
+        values = self.preset(given) | (self.smoke if given.get("smoke") else {}) | given
         names = {field.name for field in dataclasses.fields(self.settings_class)}
         return self.settings_class(**{name: value for name, value in values.items() if name in names})
 

@@ -33,6 +33,11 @@ SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "word
          "warmup": 0}
 CELL = "cell"  # the model that the flags --cell, --layers and --tied make
 OPTIONS = {"cell": "cell", "layers": "layers", "tied": "tied", "dropout": "dropout_ratio"}  # setting -> of a model
+AS_MANY_AS_FIT = 10**6  # epochs of a run that --minutes ends
+# Learning rates for an optimizer other than that of the recipe. With a momentum of 0.9 a step counts ten times.
+ADAPTIVE_LR = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.003, "adamw": 0.003}
+SGD_LR = {"rnn": 1.0, "lstm": 20.0, "gru": 20.0}
+LR_OF_MOMENTUM = 0.1  # of that of plain SGD
 SAMPLE_TOKENS = 60
 SAMPLE_CHARACTERS = 40  # that are to be seen in a sample, so that it shows something of any text
 LONGEST_SAMPLE = 2000  # tokens, though they be white space
@@ -93,7 +98,7 @@ def _train(prog, models, recipes, argv):
         print(f"note: the run goes on in other circumstances ({'; '.join(run.changes)}): its last digits may differ "
               "from those of a run without a break", flush=True)
     if run.is_done:
-        more = "--patience" if run.epoch < settings.epochs else "--epochs"
+        more = ("--minutes" if run.time_is_over else "--patience" if run.epoch < settings.epochs else "--epochs")
         print(f"all {run.epoch} epochs are done already: give a larger {more} to continue the training", flush=True)
     run.train()
     if run.stop.signum is not None:
@@ -130,6 +135,11 @@ def _new(given, parser, models):
     """Return the settings of a new run, and its folder where one is given."""
     if "model" not in given and {"cell", "layers", "tied"} & given.keys():
         given = given | {"model": CELL}
+    if "minutes" in given:
+        given = {"epochs": AS_MANY_AS_FIT} | given
+    preset = parser.preset(given)
+    if "lr" not in given and given.get("optimizer", preset.get("optimizer", "sgd")) != preset.get("optimizer", "sgd"):
+        given = given | {"lr": default_learning_rate(given["optimizer"], given.get("cell", preset["cell"]))}
     settings = parser.fill(given)
     for name in OPTIONS.keys() & given.keys():
         if not _takes(models[settings.model], name):
@@ -148,6 +158,13 @@ def _expect_consistent(settings):
         raise InputError(f"--weight-decay goes with --optimizer adamw, not with {settings.optimizer}")
     if settings.model == CELL and settings.cell is None:
         raise InputError(f"the model {CELL} needs --cell: {', '.join(CELLS)}")
+
+
+def default_learning_rate(optimizer: str, cell: str) -> float:
+    """Return a learning rate that suits an optimizer, and where it is SGD a cell, with gradients clipped."""
+    if optimizer in ADAPTIVE_LR:
+        return ADAPTIVE_LR[optimizer]
+    return SGD_LR[cell] * (1.0 if optimizer == "sgd" else LR_OF_MOMENTUM)
 
 
 def _takes(model, name):

@@ -12,9 +12,9 @@ from common.training.metrics import format_perplexity
 class Progress:
     """Shows how an epoch goes on: a bar on a terminal, a few plain lines elsewhere."""
 
-    def __init__(self, epoch: int, epochs: int, batches: int, done: int,
+    def __init__(self, epoch: int, epochs: int | None, batches: int, done: int,
                  say: Callable[[float], str] = format_perplexity) -> None:
-        self.title, self.batches, self.say = f"epoch {epoch}/{epochs}", batches, say
+        self.title, self.batches, self.say = f"epoch {epoch}" + (f"/{epochs}" if epochs else ""), batches, say
         self.bar = None
         if sys.stdout.isatty():
             import tqdm  # here, since a run without a terminal, as on a bare CUDA image, does without it

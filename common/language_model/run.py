@@ -37,7 +37,7 @@ REPORT_EVERY = 20  # batches between two readings of the loss
 MOST_SKIPPED = 20  # batches in a row: then the parameters are at fault, not the batches
 BEFORE_THE_FIRST_CHECKPOINT = {"config.json", "vocabulary.json"}
 FILES = {*BEFORE_THE_FIRST_CHECKPOINT, "last.npz", "best.npz", "history.csv", "timing.csv", "starts.csv", "loss.png"}
-MAY_CHANGE_ON_RESUME = {"epochs", "patience", "lr", "max_grad", "save_every", "skip_nonfinite"}
+MAY_CHANGE_ON_RESUME = {"epochs", "minutes", "patience", "lr", "max_grad", "save_every", "skip_nonfinite"}
 CHANGE_NO_RESULT = {"save_every"}
 PLACES = ("corpus", "valid", "test")  # settings that name a text, which may lie elsewhere when a run goes on
 
@@ -85,15 +85,18 @@ class TrainingRun:
         self.starts: list[dict[str, Any]] = []  # when and on what machine the run began and was resumed
         self.singular_value_epochs: list[int] = []  # 0 before training
         self.singular_values: list[list[numpy.ndarray]] = []  # then, of each recurrent layer's Wh: (H,)
+        self.batches_before = 0  # in complete epochs, of which one that the time ended is shorter
         self.batch = 0  # batches of the current epoch that are done
         self.skipped = 0  # of these, batches whose loss or gradient was not finite
         self.skipped_in_a_row = 0
         self.tokens = 0  # that the others predicted
         self.nats: Any = 0.0  # sum of the losses of these tokens
         self.seconds = 0.0  # that they took
+        self.spent = 0.0  # seconds of training and evaluation in all
+        self.evaluation_seconds = 0.0  # of the last one
         self.stop = StopRequest()
         self._lock: FolderLock | None = None
-        self._saved: tuple[int, int] | None = None  # epoch and batch of last.npz
+        self._saved: tuple[int, int] | None = None  # epoch and step of last.npz
 
     @property
     def folder(self) -> Path:
@@ -110,7 +113,7 @@ class TrainingRun:
     @property
     def step(self) -> int:
         """The number of batches that are done in all epochs."""
-        return self.epoch * len(self.batches) + self.batch
+        return self.batches_before + self.batch
 
     def begin(self) -> None:
         """Make the folder and save the run as it is before its first step.
@@ -190,10 +193,12 @@ class TrainingRun:
         self.singular_values = [list(values) for values in zip(*noted)]
         self.history, self.timing, self.starts = header["history"], times["timing"], times["starts"]
         self.batch, self.skipped, self.tokens = progress["batch"], progress["skipped"], progress["tokens"]
+        self.batches_before = progress["batches_before"]
         self.nats, self.seconds = progress["nats"], times["seconds"]
+        self.spent, self.evaluation_seconds = times["spent"], times["evaluation_seconds"]
         self.batches.position = progress["position"]
         self.lr = progress["largest_lr"] if before.get("lr") == self.settings.lr else self.settings.lr
-        self._saved = self.epoch, self.batch
+        self._saved = self.epoch, self.step
         cli.save_settings(self.folder, self.settings, self.script)
         self._note_start()
         if self.history and self.batch == 0 and self._last_is_best():
@@ -213,21 +218,24 @@ class TrainingRun:
         if not header.keys() >= {"progress", "times"}:
             raise InputError(f"{path} is damaged: it does not say how far the run is")
         progress, epochs = header["progress"], len(header["history"])
-        self._complete_older(progress)
+        self._complete_older(progress, epochs)
         if self.settings.epochs < epochs:
             raise InputError(f"--epochs {self.settings.epochs} is less than the {epochs} epochs that are done")
         batches, full = len(self.batches), self.settings.batch_size * self.settings.time_size
-        step = epochs * batches + progress["batch"]
+        step = progress["batches_before"] + progress["batch"]
         position = step if self.settings.windows else step * self.settings.time_size % len(self.corpus.train[1:])
         most = (progress["batch"] - progress["skipped"]) * full  # tokens; an epoch's last batch may have fewer
         least = most if progress["batch"] < batches else 0
-        if not (progress["batch"] <= batches and progress["position"] == position
+        if not (progress["batch"] <= batches and epochs <= progress["batches_before"] <= epochs * batches
+                and progress["position"] == position
                 and least <= progress["tokens"] <= most
                 and [row["epoch"] for row in header["history"]] == list(range(1, epochs + 1))):
             raise InputError(f"{path} is damaged: the progress that it records is impossible")
 
-    def _complete_older(self, progress):
-        """The oldest runs added up the mean losses of the batches, and did not count tokens."""
+    def _complete_older(self, progress, epochs):
+        """Older runs did not count the batches; the oldest added up their mean losses, and did not count tokens."""
+        if progress["batches_before"] is None:
+            progress["batches_before"] = epochs * len(self.batches)
         if progress["tokens"] is None:
             full = self.settings.batch_size * self.settings.time_size
             progress["tokens"] = progress["batch"] * full
@@ -273,22 +281,28 @@ class TrainingRun:
 
     @property
     def is_done(self) -> bool:
-        """Whether all epochs are done, or the last ones were so bad that patience is at an end."""
+        """Whether all epochs are done, the time is over, or the last epochs were so bad that patience is at an end."""
         perplexities = [row["valid_perplexity"] for row in self.history]
         since_best = len(perplexities) - 1 - perplexities.index(min(perplexities)) if perplexities else 0
-        return self.epoch >= self.settings.epochs or since_best >= (self.settings.patience or math.inf)
+        return (self.epoch >= self.settings.epochs or since_best >= (self.settings.patience or math.inf)
+                or self.time_is_over and self.batch == 0 and self.epoch > 0)
+
+    @property
+    def time_is_over(self) -> bool:
+        """Whether what is left of the minutes is not enough for more than an evaluation."""
+        return self.spent + self.evaluation_seconds >= 60 * (self.settings.minutes or math.inf)
 
     def _train_epoch(self):
         """Train on what is left of the epoch, and save from time to time; False if a signal came first."""
         last_nats, last_tokens, started_at = float(self.nats), self.tokens, self.tokens
-        before, start = self.seconds, time.perf_counter()
+        before, spent_before, start = self.seconds, self.spent, time.perf_counter()
         next_save = start + self.settings.save_every
-        with Progress(self.epoch + 1, self.settings.epochs, len(self.batches), self.batch,
-                      self.say["train"]) as progress:
-            while self.batch < len(self.batches) and self.stop.signum is None:
+        epochs = self.settings.epochs if self.settings.minutes is None else None
+        with Progress(self.epoch + 1, epochs, len(self.batches), self.batch, self.say["train"]) as progress:
+            while self.batch < len(self.batches) and self.stop.signum is None and not self.time_is_over:
                 self._train_batch()
                 now = time.perf_counter()
-                self.seconds = before + now - start
+                self.seconds, self.spent = before + now - start, spent_before + now - start
                 if now >= next_save:
                     self._save_last()
                     next_save = time.perf_counter() + self.settings.save_every
@@ -329,19 +343,29 @@ class TrainingRun:
             for name, number in ("the loss", loss), ("the gradient", global_norm(self.model.grads)):
                 if not math.isfinite(float(number)):
                     raise _BatchNotFinite(name)
-        updates = settings.epochs * len(self.batches)
         self.optimizer.lr = learning_rate(
-            self.lr, settings.schedule or "constant", self.optimizer.steps, updates, settings.warmup)
+            self.lr, settings.schedule or "constant", self.optimizer.steps, self._updates(), settings.warmup)
+
+    def _updates(self):
+        """Return how many updates there are in all, where the time ends the run by the speed so far."""
+        if self.settings.minutes is None:
+            return self.settings.epochs * len(self.batches)
+        if not self.spent:
+            return math.inf
+        return max(self.optimizer.steps + 1, self.optimizer.steps * 60 * self.settings.minutes / self.spent)
 
     def _close_epoch(self):
         """Evaluate, note the epoch in the history, adapt the learning rate, save; False if a signal came first."""
         if not self.tokens:
             raise self._not_finite("the loss of every batch")
+        start = time.perf_counter()
         try:
             with self.stop.at_once():
                 valid_perplexity = perplexity(self.model, self.valid)
         except StopNow:
             return False
+        self.evaluation_seconds = time.perf_counter() - start
+        self.spent += self.evaluation_seconds
         self._expect_finite(valid_perplexity, "the validation perplexity")
         best = min((row["valid_perplexity"] for row in self.history), default=math.inf)
         self.history.append({
@@ -365,7 +389,10 @@ class TrainingRun:
             words += f"; not better than {format_perplexity(best)}, so the learning rate becomes {self.lr:g}"
         if self.is_done and self.epoch < self.settings.epochs:
             words += f"; no better epoch in {self.settings.patience}, so training ends"
+        self.batches_before += self.batch
         self.batch, self.skipped, self.tokens, self.nats, self.seconds = 0, 0, 0, 0.0, 0.0
+        if self.is_done and self.time_is_over:
+            words += f"; the {self.settings.minutes:g} minutes are over"
         self._note_singular_values()
         self._save_last()
         if self._last_is_best():
@@ -399,8 +426,7 @@ class TrainingRun:
     def _not_finite(self, what):
         if self._saved is None:
             return NotFinite(what)
-        epochs, batch = self._saved
-        saved = epochs * len(self.batches) + batch
+        _, saved = self._saved
         return NotFinite(
             what, f"training stops at step {self.step}, batch {self.batch} of epoch {self.epoch + 1}, with the "
             f"learning rate {self.optimizer.lr:g}. The checkpoint of step {saved} stays: go on from it with "
@@ -420,24 +446,27 @@ class TrainingRun:
 
     def _save_last(self):
         """Save the run as it is, unless it is saved already or has come to numbers that are not finite."""
-        if self._saved == (self.epoch, self.batch):
+        if self._saved == (self.epoch, self.step):
             return
         nats = self._expect_finite(float(self.nats), "the loss")
         if self.step and not self.skipped_in_a_row:
             self._expect_finite(float(global_norm(self.model.grads)), "the norm of the gradients")
         header = self._header()
         header["progress"] = {
-            "largest_lr": self.lr, "batch": self.batch, "tokens": self.tokens, "nats": nats, "skipped": self.skipped,
+            "largest_lr": self.lr, "batches_before": self.batches_before, "batch": self.batch,
+            "tokens": self.tokens, "nats": nats, "skipped": self.skipped,
             "position": self.batches.position, "random_state": np.random_state(),
             "singular_value_epochs": self.singular_value_epochs}
-        header["times"] = {"seconds": self.seconds, "timing": self.timing, "starts": self.starts}
+        header["times"] = {
+            "seconds": self.seconds, "spent": self.spent, "evaluation_seconds": self.evaluation_seconds,
+            "timing": self.timing, "starts": self.starts}
         values = {f"singular_values_{i}": numpy.array(of_layer)  # (E, H)
                   for i, of_layer in enumerate(zip(*self.singular_values))}
         try:
             checkpoint.save_checkpoint(self.folder / "last.npz", self.model, header, self.optimizer, values)
         except NotFinite as error:
             raise self._not_finite(error.what) from None
-        self._saved = self.epoch, self.batch
+        self._saved = self.epoch, self.step
 
     def _save_best(self):
         checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._header())

@@ -29,6 +29,9 @@ class TrainSettings(cli.Settings):
         False, "read every window of T tokens, each from a state of zeros, instead of N strips with carried state")
     shuffle: bool = setting(False, "with --windows: in a new random order each epoch")
     epochs: int = setting(4, "times through the corpus", cli.positive_int)
+    minutes: float | None = setting(
+        None, "end the run when this many minutes of training and evaluation are over, and let its schedule span them",
+        cli.positive_float)
     patience: int | None = setting(
         None, "stop after this number of epochs without a better validation", cli.positive_int)
     batch_size: int = setting(20, "N, strips or windows read side by side", cli.positive_int)
@@ -48,7 +51,8 @@ class TrainSettings(cli.Settings):
         None, "how the learning rate changes; plateau divides it by --lr-decay if validation gets worse, linear and "
         "cosine let it fall to 0 over all epochs (default: constant, with --lr-decay plateau)", choices=SCHEDULES)
     warmup: int = setting(0, "updates over which the learning rate grows to --lr", cli.natural)
-    lr: float = setting(20.0, "learning rate", cli.positive_float)
+    lr: float = setting(
+        20.0, "learning rate; with another --optimizer than that of the recipe one that suits it", cli.positive_float)
     lr_decay: float = setting(
         1.0, "divide the learning rate by this if validation gets worse; 1: no change", cli.at_least_one)
     max_grad: float | None = setting(0.25, "clip gradients to this global norm", cli.positive_float, optional=True)

@@ -44,12 +44,15 @@ HEADER_SCHEMA = Record({
 }, optional={
     "lr": Real(0), "steps": Whole(),  # of the optimizer
     "progress": Record({
-        "largest_lr": Real(0), "batch": Whole(), "nats": Real(), "skipped": Whole(), "position": Whole(),
-        "tokens": Maybe(Whole()),  # the oldest runs did not count them
+        "largest_lr": Real(0), "batches_before": Maybe(Whole()), "batch": Whole(), "nats": Real(), "skipped": Whole(),
+        "position": Whole(),
+        "tokens": Maybe(Whole()),  # older runs did not count tokens, or batches
         "random_state": _RANDOM_STATE,
         "singular_value_epochs": Items(Whole()),  # of the arrays "singular_values_0" (E, H) and so on, one a layer
     }),
-    "times": Record({"seconds": Real(0), "timing": Items(_TIMES), "starts": Items(_START)}),
+    "times": Record({
+        "seconds": Real(0), "spent": Real(0), "evaluation_seconds": Real(0), "timing": Items(_TIMES),
+        "starts": Items(_START)}),
 })
 """What a header holds. Only "times" differs between a run that was stopped and one that went through."""
 
@@ -182,9 +185,10 @@ def _from_format_1(file, path):
     _SINGULAR_VALUES(noted, f"{path} is damaged: its singular_values")
     wanted = ("batch", "nats", "tokens", "position", "random_state")
     header["progress"] = {name: facts.get(name) for name in wanted} | {
-        "largest_lr": facts.get("largest_lr", facts.get("lr")), "skipped": 0,
+        "largest_lr": facts.get("largest_lr", facts.get("lr")), "skipped": 0, "batches_before": None,
         "singular_value_epochs": [entry["epoch"] for entry in noted]}
-    header["times"] = {"seconds": facts.get("seconds"), "timing": facts.get("timing"), "starts": []}
+    header["times"] = {"seconds": facts.get("seconds"), "spent": 0.0, "evaluation_seconds": 0.0,
+                       "timing": facts.get("timing"), "starts": []}
     of_layers = list(zip(*(entry["layers"] for entry in noted)))
     if len({len(entry["layers"]) for entry in noted}) > 1 or any(len({*map(len, each)}) > 1 for each in of_layers):
         raise InputError(f"{path} is damaged: the singular values that it records are impossible")

@@ -8,7 +8,7 @@ from common.optimizer import Optimizer
 SCHEDULES = ("constant", "plateau", "linear", "cosine")
 
 
-def learning_rate(lr: float, schedule: str, step: int, steps: int, warmup: int = 0) -> float:
+def learning_rate(lr: float, schedule: str, step: int, steps: float, warmup: int = 0) -> float:
     """Return the learning rate of an update.
 
     After k updates of warm-up it is, with p = (step - k) / (steps - k),
@@ -26,8 +26,8 @@ def learning_rate(lr: float, schedule: str, step: int, steps: int, warmup: int =
         On a plateau whoever trains divides lr; here it is constant.
     step : int
         Updates made before this one.
-    steps : int
-        Updates in all; 0 is reached behind the last, and stays.
+    steps : float
+        Updates in all, perhaps an estimate; 0 is reached behind the last, and stays.
     warmup : int
         k, updates over which the rate grows evenly up to lr (Goyal et al. 2017).
 

@@ -110,12 +110,16 @@ BY_DEFAULT = {
     "lr_decay": 1.0, "max_grad": 0.25, "seed": 0, "plain": False, "windows": False, "shuffle": False,
     "valid": None, "test": None, "split": "80/10/10", "encoding": "utf-8", "keep_case": False, "keep_form": False,
     "patience": None, "accumulate": 1, "cell": "lstm", "layers": 1, "tied": False, "weight_decay": None,
-    "schedule": "constant", "warmup": 0, "save_every": 60.0, "skip_nonfinite": False}
+    "schedule": "constant", "warmup": 0, "save_every": 60.0, "skip_nonfinite": False, "minutes": None}
 PLATEAU = {"schedule": "plateau", "lr_decay": 4.0}
 LSTM = BY_DEFAULT | PLATEAU | {"model": "rnnlm", "epochs": 8}
 RNN = BY_DEFAULT | PLATEAU | {"model": "simple", "epochs": 8, "lr": 1.0, "cell": "rnn"}
 TINY = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8}
 OF_CHAPTER_5 = BY_DEFAULT | {"model": "simple", "corpus": "ptb", "max_grad": None, "cell": "rnn"}
+CHARACTERS = {
+    "unit": "char", "model": "cell", "epochs": 8, "batch_size": 32, "time_size": 64, "wordvec_size": 64,
+    "hidden_size": 256, "dropout": 0.1, "optimizer": "adam", "lr": 0.004, "lr_decay": 1.0, "schedule": "cosine",
+    "warmup": 100, "max_grad": 1.0}
 RECIPES = {
     ("ch_rnn", "quick"): RNN,
     ("ch_rnn", "chapter5"): OF_CHAPTER_5 | {
@@ -128,10 +132,7 @@ RECIPES = {
     ("ch_lstm", "better"): BY_DEFAULT | PLATEAU | {
         "model": "better", "corpus": "ptb", "epochs": 40, "wordvec_size": 650, "hidden_size": 650, "dropout": 0.5,
         "layers": 2, "tied": True},
-    ("ch_lstm", "characters"): BY_DEFAULT | {
-        "unit": "char", "model": "cell", "epochs": 8, "batch_size": 32, "time_size": 64, "wordvec_size": 64,
-        "hidden_size": 256, "dropout": 0.1, "optimizer": "adam", "lr": 0.004, "schedule": "cosine", "warmup": 100,
-        "max_grad": 1.0},
+    ("ch_lstm", "characters"): BY_DEFAULT | CHARACTERS,
 }
 OPTIMIZERS = {
     "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam,
@@ -196,7 +197,16 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
     (["--wordvec-size", 12], {"wordvec_size": 12}),
     (["--hidden-size", 13], {"hidden_size": 13}),
     (["--model", "better", "--dropout", 0.25], {"model": "better", "dropout": 0.25}),
-    *[(["--optimizer", name], {"optimizer": name}) for name in OPTIMIZERS],
+    *[(["--optimizer", name], {"optimizer": name, "lr": rate}) for name, rate in (
+        ("sgd", 20.0), ("momentum", 2.0), ("nesterov", 2.0), ("adagrad", 0.1), ("rmsprop", 0.002), ("adam", 0.003),
+        ("adamw", 0.003))],
+    (["--optimizer", "adam", "--lr", 0.5], {"optimizer": "adam", "lr": 0.5}),
+    (["--recipe", "characters", "--optimizer", "adam"], CHARACTERS),
+    (["--recipe", "characters", "--optimizer", "sgd"], CHARACTERS | {"optimizer": "sgd", "lr": 20.0}),
+    (["--optimizer", "momentum", "--cell", "rnn"],
+     {"optimizer": "momentum", "lr": 0.1, "model": "cell", "cell": "rnn"}),
+    (["--minutes", 3], {"minutes": 3.0, "epochs": 10**6}),
+    (["--minutes", 0.5, "--epochs", 7], {"minutes": 0.5, "epochs": 7}),
     (["--lr", 0.5], {"lr": 0.5}),
     (["--lr-decay", 2], {"lr_decay": 2.0}),
     (["--max-grad", 0.75], {"max_grad": 0.75}),
@@ -218,7 +228,7 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
     (["--patience", 2], {"patience": 2}),
     (["--accumulate", 2], {"accumulate": 2}),
     (["--warmup", 20], {"warmup": 20}),
-    (["--optimizer", "adamw", "--weight-decay", 0.5], {"optimizer": "adamw", "weight_decay": 0.5}),
+    (["--optimizer", "adamw", "--weight-decay", 0.5], {"optimizer": "adamw", "weight_decay": 0.5, "lr": 0.003}),
     (["--schedule", "cosine"], {"schedule": "cosine", "lr_decay": 1.0}),
     (["--schedule", "linear"], {"schedule": "linear", "lr_decay": 1.0}),
     (["--schedule", "constant"], {"schedule": "constant", "lr_decay": 1.0}),
@@ -251,11 +261,11 @@ def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, c
 @pytest.mark.parametrize("chapter, defaults", [
     ("ch_rnn", ["settings to begin with (default: quick)", "which network (default: simple)",
                 "text file (default: pydoc for quick, ptb for chapter5 and windows and strips)",
-                "learning rate (default: 1.0 for quick, 0.1 for chapter5, 0.001 for windows and strips)",
+                "suits it (default: 1.0 for quick, 0.1 for chapter5, 0.001 for windows and strips)",
                 "global norm (default: 0.25 for quick, none for chapter5 and windows and strips)",
                 "from the beginning of the text (default: none for quick and windows and strips, 1000 for chapter5)",
                 "rarer words become <unk> --max-tokens"]),
-    ("ch_lstm", ["learning rate (default: 20.0 for quick and chapter6 and better, 0.004 for characters)",
+    ("ch_lstm", ["suits it (default: 20.0 for quick and chapter6 and better, 0.004 for characters)",
                  "which network (default: rnnlm for quick and chapter6, better for better, cell for char"]),
 ])
 def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
@@ -592,7 +602,7 @@ def read_config(run):
 def test_which_settings_of_a_run_may_be_none(run, name):
     edit_config(run, **{name: None})
     if name in ("min_freq", "max_tokens", "max_grad", "valid", "test", "patience", "cell", "dropout", "weight_decay",
-                "schedule"):
+                "schedule", "minutes"):
         assert getattr(read_config(run), name) is None
     else:
         with pytest.raises(InputError, match=rf"config.json is damaged: {name} is None, wanted "):
@@ -711,7 +721,7 @@ OTHERS = {
 
 
 def test_which_settings_may_change_on_resume(run):
-    may_change = {"epochs", "patience", "lr", "max_grad", "save_every", "skip_nonfinite"}
+    may_change = {"epochs", "minutes", "patience", "lr", "max_grad", "save_every", "skip_nonfinite"}
     assert OTHERS.keys() == recorded(run).keys() - may_change - {"corpus", "valid", "test"}
 
 

@@ -1027,6 +1027,92 @@ def test_a_folder_that_cannot_be_looked_at_is_said(tmp_path, monkeypatch):
         run.begin()
 
 
+# A budget of time
+
+
+def clocked(monkeypatch, step_seconds=2.0, evaluation_seconds=4.0):
+    """Let steps and evaluations take a number of seconds by a clock that nothing else moves."""
+    clock, step, evaluate = Clock(), training_run.training_step, training_run.perplexity
+
+    def slow_step(*args):
+        clock.now += step_seconds
+        return step(*args)
+
+    def slow_evaluation(*args):
+        clock.now += evaluation_seconds
+        return evaluate(*args)
+
+    monkeypatch.setattr(training_run, "time", clock)
+    monkeypatch.setattr(training_run, "training_step", slow_step)
+    monkeypatch.setattr(training_run, "perplexity", slow_evaluation)
+
+
+def test_a_run_ends_when_its_time_is_over_with_a_last_evaluation(tmp_path, monkeypatch, capsys):
+    clocked(monkeypatch)
+    run = run_in(tmp_path / "run", epochs=100, minutes=1.0)
+    run.begin()
+    assert run.train() is True and run.is_done
+    # Three epochs of 6 x 2 + 4 seconds; then four steps more, so that the last evaluation ends at 60 seconds.
+    assert (run.epoch, run.step, run.batch, run.spent) == (4, 22, 0, 60.0)
+    assert_params(last_of(run)[0], by_hand(CONFIG | {"epochs": 4})[0][21][0])
+    assert [row["seconds"] for row in run.timing] == [12.0, 12.0, 12.0, 8.0]
+    out = capsys.readouterr().out
+    assert "epoch 4: training perplexity" in out and out.endswith("; the 1 minutes are over\n")
+
+    again = run_in(tmp_path / "run", model=tiny_model(seed=5), epochs=100, minutes=1.0)
+    again.resume()
+    assert again.is_done and again.time_is_over and again.train() is True and again.step == 22
+    more = run_in(tmp_path / "run", model=tiny_model(seed=5), epochs=100, minutes=1.25)
+    more.resume()
+    assert not more.is_done and more.train() is True
+    assert (more.epoch, more.step, more.spent) == (5, 28, 76.0)  # a whole epoch: 6 x 2 + 4 seconds end behind 75
+    assert_params(last_of(more)[0], by_hand(CONFIG | {"epochs": 5})[0][27][0])
+
+
+@pytest.mark.parametrize("stop", [3, 6, 21])
+def test_the_time_goes_on_where_it_stopped(stop, tmp_path, monkeypatch):
+    clocked(monkeypatch)
+    run = run_in(tmp_path / "run", epochs=100, minutes=1.0)
+    run.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "training_step", interrupted_at(stop, training_run.training_step))
+        assert run.train() is False
+    again = run_in(tmp_path / "run", model=tiny_model(seed=5), epochs=100, minutes=1.0)
+    again.resume()
+    assert again.spent == run.spent == 2 * stop + 4 * ((stop - 1) // 6)
+    assert again.train() is True
+    assert (again.epoch, again.step, again.spent) == (4, 22, 60.0)
+    assert_params(last_of(again)[0], by_hand(CONFIG | {"epochs": 4})[0][21][0])
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_schedule_spans_the_time_by_the_speed_so_far(schedule, tmp_path, monkeypatch):
+    clocked(monkeypatch, evaluation_seconds=0.0)
+    step, rates = training_run.training_step, []
+
+    def noted(model, optimizer, *args):
+        loss = step(model, optimizer, *args)
+        rates.append(optimizer.lr)
+        return loss
+
+    monkeypatch.setattr(training_run, "training_step", noted)
+    run = run_in(tmp_path / "run", epochs=100, minutes=1.0, schedule=schedule)
+    run.begin()
+    run.train()
+    assert len(rates) == 30  # of two seconds
+    for k, rate in enumerate(rates):
+        left = 1 - k / 30 if schedule == "linear" else (1 + math.cos(math.pi * k / 30)) / 2
+        assert rate == pytest.approx(2 * left, rel=1e-12)
+
+
+@pytest.mark.parametrize("changes", [{"batches_before": 5}, {"batches_before": 0}, {"batches_before": 7}])
+def test_a_number_of_batches_that_does_not_fit_is_refused(changes, stopped):
+    assert last_of(stopped)[1]["progress"]["batches_before"] == BATCHES
+    edit(stopped, **changes)
+    with pytest.raises(InputError, match=r"last.npz is damaged: the progress that it records is impossible"):
+        run_in(stopped.folder).resume()
+
+
 # Progress
 
 
