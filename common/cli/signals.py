@@ -2,11 +2,14 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 from common.errors import Stopped
 
 SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+
+TWICE = 1.0  # seconds within which a signal is the same again: a shell and its terminal both send SIGHUP
 
 
 def signal_name(number: int) -> str:
@@ -25,12 +28,14 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._came = 0.0
         self._at_once = False
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
         """Within the block the first signal is noted, and a second one raises `Stopped`.
 
+        SIGTERM or SIGHUP once more within a second is the same one, sent twice.
         A signal that is ignored stays ignored, as nohup has it. Outside of the main thread no signal arrives.
         """
         self.signum = None
@@ -47,8 +52,10 @@ class StopRequest:
 
     def _note(self, number, frame):
         if self.signum is not None:
+            if number == self.signum != signal.SIGINT and time.monotonic() < self._came + TWICE:
+                return
             raise Stopped(number)
-        self.signum = number
+        self.signum, self._came = number, time.monotonic()
         with contextlib.suppress(OSError):  # a terminal that is gone is what SIGHUP tells of
             os.write(2, f"\n{signal_name(number)}: stopping after this step (once more to stop at once, without saving)"
                         "\n".encode())
@@ -67,5 +74,5 @@ class StopRequest:
             self._at_once = False
 
 
-class StopNow(Exception):
+class StopNow(KeyboardInterrupt):
     """Raised by a signal within `StopRequest.at_once`."""

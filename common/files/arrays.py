@@ -10,6 +10,8 @@ import json
 import math
 import os
 import stat
+import struct
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,10 @@ from common.files.json_text import brief_text, parse_json
 
 HEADER = "header.json"
 LONGEST_HEADER = 16 * 2**20  # bytes: a hundred thousand epochs
-MOST_MEMBERS = 100_000
+MOST_MEMBERS = 10_000
+LONGEST_TABLE = 4 * 2**20  # bytes of the table of members
+LONGEST_TABLE32 = 2**31  # bytes of an archive up to which no record of 64 bits is needed for its table
+LONGEST_END = 65_557  # bytes in which the record of the table stands, with a comment behind it
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal arrays make equal files
 NUMBERS = "fiub"  # kinds of dtypes
 TEXT = "facts"  # the array of text that checkpoints had before they had a header
@@ -49,7 +54,10 @@ def write_arrays(path: str | Path, arrays: dict[str, Any], header: dict[str, Any
     with replacing(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         if header is not None:
             described = {name: _description(array) for name, array in arrays.items()}
-            archive.writestr(zipfile.ZipInfo(HEADER, DATE), json.dumps(header | {"arrays": described}))
+            text = json.dumps(header | {"arrays": described}).encode()
+            if len(text) > LONGEST_HEADER:  # which nobody could read
+                raise InputError(f"{path} is not written: its header would have more than {LONGEST_HEADER:,} bytes")
+            archive.writestr(zipfile.ZipInfo(HEADER, DATE), text)
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy", DATE), "w", force_zip64=True) as member:
                 numpy.lib.format.write_array(member, array, allow_pickle=False)
@@ -135,11 +143,26 @@ class ArrayFile:
 def _npy_header(content):
     """Return shape, order and dtype of a .npy file, and leave it at its first number."""
     version = numpy.lib.format.read_magic(content)
-    if version == (1, 0):
-        return numpy.lib.format.read_array_header_1_0(content)
-    if version == (2, 0):
-        return numpy.lib.format.read_array_header_2_0(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a header as Python 2 wrote it
+        if version == (1, 0):
+            return numpy.lib.format.read_array_header_1_0(content)
+        if version == (2, 0):
+            return numpy.lib.format.read_array_header_2_0(content)
     raise ValueError(f"an array is of the format {version[0]}.{version[1]}")
+
+
+def _zip_file(file):
+    """Open an archive, unless its table of members is longer than that of any model: to read one takes time."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(0, size - LONGEST_END))
+    end = file.read()
+    record = end.rfind(b"PK\x05\x06")
+    if record >= 0 and len(end) >= record + 16:
+        (table,) = struct.unpack_from("<I", end, record + 12)
+        if table > LONGEST_TABLE or size < LONGEST_TABLE32 and b"PK\x06\x07" in end[record - 20:record]:
+            raise ValueError("its table of members is longer than that of any model")
+    return zipfile.ZipFile(file)
 
 
 def _expect_sound(members, size):
@@ -177,11 +200,15 @@ def open_arrays(path: str | Path) -> Iterator[ArrayFile]:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("it is no file")
-        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        with open(path, "rb") as file, _zip_file(file) as archive:
             yield ArrayFile(archive, os.fstat(file.fileno()).st_size, path)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except MemoryError:
         raise
     except Exception as error:  # zipfile and numpy have many errors for a damaged file, RecursionError among them
         reason = brief_text(str(error)) or type(error).__name__

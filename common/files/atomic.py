@@ -10,6 +10,8 @@ from typing import IO, Any
 
 from common.errors import InputError
 
+CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # file systems that cannot flush a folder
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
@@ -77,11 +79,14 @@ def flush_folder(folder: Path) -> None:
     """
     if os.name == "nt":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written into and not be read
+        return
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        if error.errno not in CANNOT_FLUSH:
             raise
     finally:
         os.close(handle)
@@ -89,4 +94,4 @@ def flush_folder(folder: Path) -> None:
 
 def temporaries(folder: Path, names: Iterable[str]) -> list[Path]:
     """Return the temporary files for files of these names that are in a folder, of killed processes or of live ones."""
-    return [path for name in names for path in folder.glob(f".{name}.*.tmp")]
+    return [path for name in names for path in folder.glob(f".{name}.*.tmp") if not path.is_dir()]

@@ -16,6 +16,8 @@ from typing import Any
 from common.errors import InputError
 
 WHOLE_AS_FLOAT = 2**53  # up to which every whole number is a float, too
+MOST_DIGITS = 4300  # of a whole number
+LONGEST_FILE = 256 * 2**20  # bytes: a vocabulary of ten million words
 
 
 def read_json(path: Path) -> Any:
@@ -33,8 +35,11 @@ def read_json(path: Path) -> Any:
         It cannot be read, is no ordinary file, or `parse_json` refuses it.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait, reading a device might never end
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait, reading a device might never end
             raise OSError(errno.EINVAL, "it is no file")
+        if found.st_size > LONGEST_FILE:
+            raise OSError(errno.EFBIG, f"it has more than {LONGEST_FILE:,} bytes")
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise
@@ -59,10 +64,16 @@ def parse_json(content: bytes, source: str | Path) -> Any:
         It is no JSON, names a key twice in an object, or is nested deeper than any that is written here.
     """
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else brief_text(str(error))
         raise InputError(f"{source} is damaged: its text is no JSON ({reason})") from None
+
+
+def _whole(digits):
+    if len(digits) > MOST_DIGITS:  # which some versions of Python take for ever to read
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _unique(pairs):
@@ -82,8 +93,8 @@ def brief(value: Any) -> str:
 
 
 def brief_text(text: str, longest: int = 120) -> str:
-    """Return a text in one line, cut to what a message can hold."""
-    line = " ".join(text.split())
+    """Return a text in one line, cut to what a message can hold, without what would steer a terminal."""
+    line = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
     return line if len(line) <= longest else f"{line[:longest - 3]}..."
 
 
@@ -112,19 +123,21 @@ class Real:
     high: float = sys.float_info.max
 
     def __call__(self, value: Any, place: str) -> None:
-        if type(value) not in (int, float) or not self.low <= value <= self.high:
+        if (type(value) not in (int, float) or not self.low <= value <= self.high
+                or type(value) is int and abs(value) > WHOLE_AS_FLOAT):
             wanted = "a finite number" if self.high < math.inf else "a number"
             _refuse(value, place, f"{wanted} of at least {self.low:g}" if self.low > -sys.float_info.max else wanted)
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A text of at most `longest` characters, which can be written to a file."""
+    """A text of at most `longest` characters; `unicode`: which can be written to a file."""
 
     longest: int = 1000
+    unicode: bool = True
 
     def __call__(self, value: Any, place: str) -> None:
-        if not isinstance(value, str) or len(value) > self.longest or not is_unicode(value):
+        if not isinstance(value, str) or len(value) > self.longest or self.unicode and not is_unicode(value):
             _refuse(value, place, f"a text of at most {self.longest} characters")
 
 
@@ -169,6 +182,7 @@ class Keyed:
         if not isinstance(value, dict) or len(value) > self.longest:
             _refuse(value, place, f"an object of at most {self.longest} keys")
         for key, item in value.items():
+            Text()(key, f"{place}, a key,")
             self.schema(item, f"{place}.{brief_text(key, 40)}")
 
 
@@ -199,7 +213,7 @@ def plain_value(value: Any, place: str) -> None:
     elif isinstance(value, float):
         Real()(value, place)
     elif value is not None and not isinstance(value, int):  # a switch is an int, too
-        Text(10_000)(value, place)
+        Text(10_000, unicode=False)(value, place)  # the name of a file may be of other bytes
 
 
 def _refuse(value, place, wanted):

@@ -14,26 +14,33 @@ from typing import Any, NamedTuple
 from common import cli
 from common.errors import InputError
 from common.fast import speed_up
+from common.files.json_text import brief_text
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate, generate_tokens
 from common.language_model.model import LanguageModel
 from common.language_model.report import PerplexityInWords, advice, table_of_parts, unit_name
-from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun
-from common.language_model.settings import EvaluateSettings, GenerateSettings, PlaceSettings, TrainSettings
+from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun, expect_same_configuration
+from common.language_model.settings import (
+    MOST_EPOCHS,
+    EvaluateSettings,
+    GenerateSettings,
+    PlaceSettings,
+    TrainSettings,
+)
 from common.layers.stack import CELLS
 from common.np import np
 from common.optimizer import OPTIMIZERS
 from common.text.reading import clean_text, read_text_file
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
-from common.training.checkpoint import read_checkpoint, restore_params
+from common.training.checkpoint import read_checkpoint, read_header, restore_params
 from dataset.corpus import BUILT_IN, Corpus, load_corpus, tokenizer_of, unknown_share
 
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8,
          "warmup": 0}
 CELL = "cell"  # the model that the flags --cell, --layers and --tied make
 OPTIONS = {"cell": "cell", "layers": "layers", "tied": "tied", "dropout": "dropout_ratio"}  # setting -> of a model
-AS_MANY_AS_FIT = 10**6  # epochs of a run that --minutes ends
+AS_MANY_AS_FIT = MOST_EPOCHS  # epochs of a run that --minutes ends
 # Learning rates for an optimizer other than that of the recipe. With a momentum of 0.9 a step counts ten times.
 ADAPTIVE_LR = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.003, "adamw": 0.003}
 SGD_LR = {"rnn": 1.0, "lstm": 20.0, "gru": 20.0}
@@ -85,7 +92,7 @@ def _train(prog, models, recipes, argv):
                       build_model(models, settings, corpus.vocabulary.size, seed=settings.seed),
                       OPTIMIZERS[settings.optimizer](settings.lr, **decay), corpus)
     if resuming:
-        run.resume()
+        run.resume(given.get("lr"))
     else:
         run.begin()
     print(f"{_model_name(settings)} ({run.model.count_params():,} parameters) on {corpus.name}: "
@@ -95,8 +102,10 @@ def _train(prog, models, recipes, argv):
         print(f"note: --schedule {settings.schedule} now spans {settings.epochs} epochs, so the learning rate goes on "
               "from another value", flush=True)
     if run.changes:
-        print(f"note: the run goes on in other circumstances ({'; '.join(run.changes)}): its last digits may differ "
-              "from those of a run without a break", flush=True)
+        print(f"note: the run goes on in other circumstances ({'; '.join(map(brief_text, run.changes))}): its last "
+              "digits may differ from those of a run without a break", flush=True)
+    if resuming and "lr" in given:
+        print(f"note: the learning rate goes on from {run.lr:g}", flush=True)
     if run.is_done:
         more = ("--minutes" if run.time_is_over else "--patience" if run.epoch < settings.epochs else "--epochs")
         print(f"all {run.epoch} epochs are done already: give a larger {more} to continue the training", flush=True)
@@ -204,7 +213,14 @@ def _resumed(given, models):
         if name not in MAY_CHANGE_ON_RESUME and name not in PLACES and recorded != value:
             made = "without it" if recorded is None else f"with {recorded}"
             raise InputError(f"--{flag} {value} does not fit: the run in {folder} was made {made}")
+    _expect_made_with(folder / "last.npz", settings)
     return dataclasses.replace(settings, **given), folder
+
+
+def _expect_made_with(path, settings):
+    """Check by its header alone that a checkpoint was made with settings, before a model of their sizes is built."""
+    if path.exists():
+        expect_same_configuration(read_header(path)["configuration"], settings, path)
 
 
 def read_run_settings(folder: Path, models: dict[str, Any]) -> TrainSettings:
@@ -325,8 +341,9 @@ def load_run(folder: Path | None, models: dict[str, Any], checkpoint: str = "bes
         folder = cli.newest_run(script_of(models))
     settings = read_run_settings(folder, models)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    model = build_model(models, settings, vocabulary.size)
     path = folder / f"{checkpoint}.npz"
+    _expect_made_with(path, settings)
+    model = build_model(models, settings, vocabulary.size)
     arrays, facts = read_checkpoint(path, settings.model, vocabulary)
     restore_params(path, arrays, model)
     return TrainedRun(settings, vocabulary, model, facts.get("corpus", ""))

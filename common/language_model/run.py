@@ -3,6 +3,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import numpy
 from common import cli, plots
 from common.cli.signals import StopNow, StopRequest
 from common.device.ids import known_ids
-from common.device.machine import differences, machine_facts
 from common.errors import InputError
-from common.files.atomic import temporaries
+from common.files.atomic import flush_folder, temporaries
 from common.files.json_text import brief
 from common.files.lock import LOCK, FolderLock
 from common.language_model.evaluate import perplexity
+from common.language_model.machine import differences, machine_facts
 from common.language_model.model import LanguageModel
 from common.language_model.progress import Progress, write_csv
 from common.language_model.report import perplexity_in_words
@@ -124,17 +125,24 @@ class TrainingRun:
         try:
             self._expect_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
+            flush_folder(folder.parent)
             with self._taking_folder():
                 self._expect_free(folder)  # another run may have had it meanwhile
                 self._save_beginning()
         except OSError as error:
             raise InputError(f"cannot use the folder {folder}: {error.strerror}") from None
 
-    def resume(self) -> None:
-        """Go on from last.npz, in the middle of an epoch if need be; begin if the run ended before its first one."""
+    def resume(self, lr: float | None = None) -> None:
+        """Go on from last.npz, in the middle of an epoch if need be; begin if the run ended before its first one.
+
+        Parameters
+        ----------
+        lr : float, optional
+            Learning rate to go on with; by default that which a plateau has left, or that of changed settings.
+        """
         with self._taking_folder():
             if any((self.folder / name).exists() for name in FILES - BEFORE_THE_FIRST_CHECKPOINT):
-                self._restore(self.folder / "last.npz")
+                self._restore(self.folder / "last.npz", lr)
             else:
                 self._save_beginning()
 
@@ -170,7 +178,7 @@ class TrainingRun:
         self._note_start()
         self._save_last()
 
-    def _restore(self, path):
+    def _restore(self, path, lr):
         """Put everything of a checkpoint back, and write anew what is made from it."""
         if Vocabulary.load(self.folder / "vocabulary.json") != self.corpus.vocabulary:
             raise InputError(f"the vocabulary of {self.corpus.name} is not the one in {self.folder}: the text has "
@@ -179,10 +187,13 @@ class TrainingRun:
         if header["corpus"] != self.corpus.fingerprint:
             raise InputError(f"the text of {self.corpus.name} has changed since the run in {self.folder} began")
         before = header["configuration"] or cli.read_config(self.folder)  # files of older versions lack it
-        self._expect_same_configuration(before, path)
+        expect_same_configuration(before, self.settings, path)
         self._expect_possible(header, path)
         progress, times = header["progress"], header["times"]
         noted = [arrays.pop(name) for i in range(len(arrays)) if (name := f"singular_values_{i}") in arrays]
+        widths = [layer.hidden_size for layer in self.model.recurrent_layers]
+        if noted and [values.shape[1] for values in noted] != widths:
+            raise InputError(f"{path} is damaged: its singular values are not of {widths}, the sizes of the layers")
         rows = None if self.settings.windows else self.settings.batch_size
         try:
             np.set_random_state(progress["random_state"])
@@ -197,7 +208,12 @@ class TrainingRun:
         self.nats, self.seconds = progress["nats"], times["seconds"]
         self.spent, self.evaluation_seconds = times["spent"], times["evaluation_seconds"]
         self.batches.position = progress["position"]
-        self.lr = progress["largest_lr"] if before.get("lr") == self.settings.lr else self.settings.lr
+        self.skipped_in_a_row = progress["skipped_in_a_row"]
+        self.lr = progress["largest_lr"]
+        if header["format"] < checkpoint.FORMAT:
+            self._save_in_present_format()
+        if lr is not None or before["lr"] != self.settings.lr:
+            self.lr = self.settings.lr if lr is None else lr
         self._saved = self.epoch, self.step
         cli.save_settings(self.folder, self.settings, self.script)
         self._note_start()
@@ -206,19 +222,22 @@ class TrainingRun:
         self._write_tables()
         self._draw_history()
 
-    def _expect_same_configuration(self, before, path):
-        now = json.loads(json.dumps(dataclasses.asdict(self.settings)))
-        for name in before.keys() & now.keys():
-            if name not in {*MAY_CHANGE_ON_RESUME, *PLACES} and before[name] != now[name]:
-                raise InputError(f"{path} was made with {name} {brief(before[name])}, but config.json has "
-                                 f"{brief(now[name])}: put it back")
+    def _save_in_present_format(self):
+        """Save what an older version made with its own settings, before config.json has those of now."""
+        settings = self.settings
+        self.settings = cli.read_settings(self.folder, type(settings), self.script)
+        self._save_last()
+        self.settings = settings
 
     def _expect_possible(self, header, path):
         """Check that the progress of a checkpoint is one that this run can have made."""
         if not header.keys() >= {"progress", "times"}:
             raise InputError(f"{path} is damaged: it does not say how far the run is")
         progress, epochs = header["progress"], len(header["history"])
-        self._complete_older(progress, epochs)
+        if header["format"] < checkpoint.FORMAT:
+            self._complete_older(progress, epochs)
+        elif None in (progress["tokens"], progress["batches_before"]):
+            raise InputError(f"{path} is damaged: it does not say how far the run is")
         if self.settings.epochs < epochs:
             raise InputError(f"--epochs {self.settings.epochs} is less than the {epochs} epochs that are done")
         batches, full = len(self.batches), self.settings.batch_size * self.settings.time_size
@@ -226,7 +245,10 @@ class TrainingRun:
         position = step if self.settings.windows else step * self.settings.time_size % len(self.corpus.train[1:])
         most = (progress["batch"] - progress["skipped"]) * full  # tokens; an epoch's last batch may have fewer
         least = most if progress["batch"] < batches else 0
-        if not (progress["batch"] <= batches and epochs <= progress["batches_before"] <= epochs * batches
+        noted = progress["singular_value_epochs"]
+        if not (len(header["times"]["timing"]) == epochs and header.get("steps", 0) <= step
+                and noted == sorted({*noted}) and all(epoch <= epochs for epoch in noted)
+                and progress["batch"] <= batches and epochs <= progress["batches_before"] <= epochs * batches
                 and progress["position"] == position
                 and least <= progress["tokens"] <= most
                 and [row["epoch"] for row in header["history"]] == list(range(1, epochs + 1))):
@@ -304,7 +326,7 @@ class TrainingRun:
                 now = time.perf_counter()
                 self.seconds, self.spent = before + now - start, spent_before + now - start
                 if now >= next_save:
-                    self._save_last()
+                    self._try_to_save()
                     next_save = time.perf_counter() + self.settings.save_every
                 if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):
                     nats = self._expect_finite(float(self.nats), "the loss")
@@ -313,6 +335,16 @@ class TrainingRun:
                         progress.show(self.batch, recent, (self.tokens - started_at) / (now - start))
                     last_nats, last_tokens = nats, self.tokens
         return self.stop.signum is None
+
+    def _try_to_save(self):
+        """Save the run; where a disk is full for a while, training goes on."""
+        try:
+            self._save_last()
+        except NotFinite:
+            raise
+        except InputError as error:
+            print(f"{error}; training goes on, and saving is tried again after {self.settings.save_every:g} s",
+                  file=sys.stderr, flush=True)
 
     def _train_batch(self):
         xs, ts = self.batches.next_batch()
@@ -358,11 +390,12 @@ class TrainingRun:
         """Evaluate, note the epoch in the history, adapt the learning rate, save; False if a signal came first."""
         if not self.tokens:
             raise self._not_finite("the loss of every batch")
-        start = time.perf_counter()
+        state, start = self.model.get_state(), time.perf_counter()
         try:
             with self.stop.at_once():
                 valid_perplexity = perplexity(self.model, self.valid)
         except StopNow:
+            self.model.set_state(state)  # the signal may have come while the evaluation put it back
             return False
         self.evaluation_seconds = time.perf_counter() - start
         self.spent += self.evaluation_seconds
@@ -378,7 +411,7 @@ class TrainingRun:
         })
         self.timing.append({
             "epoch": self.epoch, "seconds": round(self.seconds, 3),
-            "tokens_per_second": round(self.tokens / self.seconds)})
+            "tokens_per_second": round(self.tokens / max(self.seconds, 1e-6))})
         words = (f"epoch {self.epoch}: training perplexity {self.say['train'](self.history[-1]['train_perplexity'])}, "
                  f"validation perplexity {self.say['valid'](valid_perplexity)}, {self.seconds:.1f} s")
         if self.skipped:
@@ -408,9 +441,11 @@ class TrainingRun:
 
     def _note_singular_values(self):
         """Note the epoch and, for each recurrent layer, the singular values of Wh (H,), for a picture."""
+        weights = [np.to_cpu(layer.params[1]).astype(float) for layer in self.model.recurrent_layers]
+        if not all(numpy.isfinite(Wh).all() for Wh in weights):
+            raise self._not_finite("a recurrent weight")
         self.singular_value_epochs.append(self.epoch)
-        self.singular_values.append([singular_values(np.to_cpu(layer.params[1])).astype(float).round(6)
-                                     for layer in self.model.recurrent_layers])
+        self.singular_values.append([singular_values(Wh).round(6) for Wh in weights])
 
     def _note_start(self):
         self.starts.append({"step": self.step, "lr": self.lr, "max_grad": self.settings.max_grad,
@@ -454,7 +489,7 @@ class TrainingRun:
         header = self._header()
         header["progress"] = {
             "largest_lr": self.lr, "batches_before": self.batches_before, "batch": self.batch,
-            "tokens": self.tokens, "nats": nats, "skipped": self.skipped,
+            "tokens": self.tokens, "nats": nats, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row,
             "position": self.batches.position, "random_state": np.random_state(),
             "singular_value_epochs": self.singular_value_epochs}
         header["times"] = {
@@ -475,9 +510,8 @@ class TrainingRun:
         """Write what people read of the checkpoint, as tables."""
         write_csv(self.folder / "history.csv", self.history)
         write_csv(self.folder / "timing.csv", self.timing)
-        write_csv(self.folder / "starts.csv",
-                  [{name: value for name, value in start.items() if name != "machine"} | start["machine"]
-                   for start in self.starts])
+        own = [{name: start[name] for name in ("step", "lr", "max_grad")} for start in self.starts]
+        write_csv(self.folder / "starts.csv", [row | start["machine"] | row for row, start in zip(own, self.starts)])
 
     def _draw_history(self):
         if self.history:
@@ -494,6 +528,27 @@ class TrainingRun:
     def test_perplexity(self) -> float:
         """Return the perplexity of the parameters in the model on the test text."""
         return self._expect_finite(perplexity(self.model, self.corpus.test), "the test perplexity")
+
+
+def expect_same_configuration(before: dict[str, Any], settings: Any, path: Path) -> None:
+    """Check that a checkpoint was made with settings that make the same results, but for those that may change.
+
+    Parameters
+    ----------
+    before : dict
+        What the checkpoint at `path` says; what it does not say is not compared.
+    settings : TrainSettings
+
+    Raises
+    ------
+    InputError
+        A setting differs.
+    """
+    now = json.loads(json.dumps(dataclasses.asdict(settings)))
+    for name in before.keys() & now.keys():
+        if name not in {*MAY_CHANGE_ON_RESUME, *PLACES} and before[name] != now[name]:
+            raise InputError(f"{path} was made with {name} {brief(before[name])}, but config.json has "
+                             f"{brief(now[name])}: put it back")
 
 
 class _BatchNotFinite(Exception):

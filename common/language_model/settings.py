@@ -9,6 +9,9 @@ from common.optimizer import OPTIMIZERS
 from common.training.schedules import SCHEDULES
 from dataset.corpus import SPLIT, UNITS
 
+MOST_EPOCHS = 50_000  # of which a checkpoint can hold the history
+epochs = cli.Number(int, lambda value: 1 <= value <= MOST_EPOCHS, f"a whole number from 1 to {MOST_EPOCHS}")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings(cli.Settings):
@@ -28,7 +31,7 @@ class TrainSettings(cli.Settings):
     windows: bool = setting(
         False, "read every window of T tokens, each from a state of zeros, instead of N strips with carried state")
     shuffle: bool = setting(False, "with --windows: in a new random order each epoch")
-    epochs: int = setting(4, "times through the corpus", cli.positive_int)
+    epochs: int = setting(4, "times through the corpus", epochs)
     minutes: float | None = setting(
         None, "end the run when this many minutes of training and evaluation are over, and let its schedule span them",
         cli.positive_float)

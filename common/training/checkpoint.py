@@ -44,7 +44,8 @@ HEADER_SCHEMA = Record({
 }, optional={
     "lr": Real(0), "steps": Whole(),  # of the optimizer
     "progress": Record({
-        "largest_lr": Real(0), "batches_before": Maybe(Whole()), "batch": Whole(), "nats": Real(), "skipped": Whole(),
+        "largest_lr": Real(0), "batches_before": Maybe(Whole()), "batch": Whole(), "nats": Real(),
+        "skipped": Whole(), "skipped_in_a_row": Whole(),
         "position": Whole(),
         "tokens": Maybe(Whole()),  # older runs did not count tokens, or batches
         "random_state": _RANDOM_STATE,
@@ -88,9 +89,23 @@ def save_checkpoint(path: str | Path, model: Any, header: dict[str, Any], optimi
                    for j, memory in enumerate(memories)}
         arrays |= {f"state_{i}_{j}": state for i, states in enumerate(model.get_state())
                    for j, state in enumerate(states) if state is not None}
-    on_host = {name: np.to_cpu(array) for name, array in arrays.items()}
+    on_host = {name: np.to_cpu(array) for name, array in arrays.items()} | (more or {})
     expect_finite_arrays(on_host)
-    write_arrays(path, on_host | (more or {}), {"format": FORMAT} | header)
+    header = {"format": FORMAT} | header
+    HEADER_SCHEMA(header | {"arrays": {}}, f"{path} is not written: its header")  # or nobody could read it
+    write_arrays(path, on_host, header)
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Return the header of a checkpoint, checked, without reading its arrays.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or no checkpoint.
+    """
+    with open_arrays(path) as file:
+        return _header(file, path)[0]
 
 
 def expect_finite_arrays(arrays: dict[str, numpy.ndarray]) -> None:
@@ -135,7 +150,8 @@ def read_checkpoint(path: str | Path, model_name: str,
         words = vocabulary.fingerprint if header["format"] == FORMAT else vocabulary.fingerprint_of_words
         if header["vocabulary"] != words:
             raise InputError(f"{path} was trained with another vocabulary than this one of {len(vocabulary)} words")
-        if header["arrays"].keys() != file.described.keys():
+        described = {name: (list(shape), dtype.str) for name, (shape, dtype) in file.described.items()}
+        if described != {name: (of["shape"], of["dtype"]) for name, of in header["arrays"].items()}:
             raise InputError(f"{path} is damaged: its arrays are not those that were saved")
         arrays = file.read_all() | more
     _expect_singular_values(arrays, header, path)
@@ -185,14 +201,14 @@ def _from_format_1(file, path):
     _SINGULAR_VALUES(noted, f"{path} is damaged: its singular_values")
     wanted = ("batch", "nats", "tokens", "position", "random_state")
     header["progress"] = {name: facts.get(name) for name in wanted} | {
-        "largest_lr": facts.get("largest_lr", facts.get("lr")), "skipped": 0, "batches_before": None,
-        "singular_value_epochs": [entry["epoch"] for entry in noted]}
+        "largest_lr": facts.get("largest_lr", facts.get("lr")), "skipped": 0, "skipped_in_a_row": 0,
+        "batches_before": None, "singular_value_epochs": [entry["epoch"] for entry in noted]}
     header["times"] = {"seconds": facts.get("seconds"), "spent": 0.0, "evaluation_seconds": 0.0,
                        "timing": facts.get("timing"), "starts": []}
     of_layers = list(zip(*(entry["layers"] for entry in noted)))
     if len({len(entry["layers"]) for entry in noted}) > 1 or any(len({*map(len, each)}) > 1 for each in of_layers):
         raise InputError(f"{path} is damaged: the singular values that it records are impossible")
-    return header, {f"singular_values_{i}": numpy.array(values) for i, values in enumerate(of_layers)}
+    return header, {f"singular_values_{i}": numpy.array(values, dtype=float) for i, values in enumerate(of_layers)}
 
 
 def restore_params(path: str | Path, arrays: dict[str, numpy.ndarray], model: BaseModel) -> None:

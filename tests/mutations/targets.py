@@ -68,7 +68,7 @@ TARGETS = {
     "common/files/json_text.py": (None, ["common/files/test_json_text.py"]),
     "common/files/arrays.py": (None, ["common/files/test_arrays.py"]),
     "common/files/pickles.py": (None, ["common/files/test_pickles.py"]),
-    "common/device/machine.py": (None, ["common/device/test_machine.py"]),
+    "common/language_model/machine.py": (None, ["common/language_model/test_machine.py"]),
     "common/training/finite.py": (None, ["common/training/test_finite.py"]),
     "dataset/download.py": (None, ["dataset/test_downloads.py"]),
     "common/trainer.py": (None, ["common/test_trainer.py"]),

@@ -170,6 +170,27 @@ def test_more_members_than_a_model_has_are_refused(tmp_path, monkeypatch):
     refuse_within(2**20, tmp_path / "x.npz", "it has more than 3 members")
 
 
+def test_a_long_table_of_members_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    write_zip(tmp_path / "x.npz", [(f"{i}.npy", npy(numpy.zeros(3))) for i in range(50)])
+    assert len(read_arrays(tmp_path / "x.npz")) == 50
+    monkeypatch.setattr(files, "LONGEST_TABLE", 1000)
+    monkeypatch.setattr(files.zipfile, "ZipFile", lambda file: pytest.fail("its table was read"))
+    refuse_within(2**20, tmp_path / "x.npz", "its table of members is longer than that of any model")
+
+
+def test_a_header_that_python_2_wrote_is_refused_without_a_warning(tmp_path):
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (3L,)}".ljust(117) + b"\n"
+    write_zip(tmp_path / "x.npz", [("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(24))])
+    refuse_within(2**20, tmp_path / "x.npz", None)
+
+
+def test_a_header_that_nobody_could_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LONGEST_HEADER", 1000)
+    with pytest.raises(InputError, match=r"x.npz is not written: its header would have more than 1,000 bytes$"):
+        write_arrays(tmp_path / "x.npz", {}, {"x": "x" * 1000})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path):
     numpy.savez_compressed(tmp_path / "x.npz", a=numpy.zeros(10**7))
     refuse_within(2**20, tmp_path / "x.npz", r"it is compressed or encrypted: write it by numpy.savez")

@@ -111,7 +111,7 @@ def test_a_file_system_that_cannot_flush_a_folder_is_no_reason_to_stop(tmp_path,
 
     def fail_for_folders(handle):
         if os.path.isdir(f"/proc/self/fd/{handle}"):
-            raise OSError(22, "Invalid argument")
+            raise OSError(95, "Operation not supported")
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", fail_for_folders)
@@ -126,6 +126,7 @@ def test_temporary_files_are_named_anew_each_time_and_are_found(tmp_path):
             (found,) = temporaries(tmp_path, ["last.npz", "best.npz"])
             names.add(found.name)
     assert len(names) == 3 and temporaries(tmp_path, ["last.npz", "best.npz"]) == []
+    (tmp_path / ".last.npz.folder.tmp").mkdir()
     for name in (".mine.tmp", ".last.npz", "last.npz.tmp", ".other.npz.12.tmp"):
         (tmp_path / name).touch()
     assert temporaries(tmp_path, ["last.npz"]) == []

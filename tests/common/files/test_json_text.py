@@ -45,6 +45,10 @@ def test_what_is_no_file_is_not_read(tmp_path):
     for name in ("pipe", "folder"):
         with pytest.raises(InputError, match=f"{name} cannot be read: it is no file$"):
             read_json(tmp_path / name)
+    with open(tmp_path / "hole.json", "wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(InputError, match=r"hole.json cannot be read: it has more than 268,435,456 bytes$"):
+        read_json(tmp_path / "hole.json")
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"^/dev/zero cannot be read: it is no file$"):
@@ -57,15 +61,17 @@ NAMED = Record({"a": Whole(1, 5)}, optional={"b": Text(3)})
 @pytest.mark.parametrize("schema, good, bad", [
     (Whole(), [0, 7, 2**53], [-1, 1.0, True, None, "1", 2**53 + 1, 10**400]),
     (Whole(-2, 3), [-2, 0, 3], [-3, 4]),
-    (Real(), [0, -1.5, 1e308, -1e308, 10**300], [math.nan, math.inf, -math.inf, True, None, "1", 10**400]),
+    (Real(), [0, -1.5, 1e308, -1e308, 2**53],
+     [2**53 + 1, 10**300, math.nan, math.inf, -math.inf, True, None, "1", 10**400]),
     (Real(0), [0, 0.0, 5e-324], [-5e-324, -1, math.nan, math.inf]),
     (Real(0, math.inf), [0, math.inf], [-1, math.nan]),
     (Text(3), ["", "abc", "\U0001f600"], ["abcd", 3, None, ["a"], "a\ud800"]),
     (Maybe(Whole()), [None, 3], [-1, "x"]),
     (Items(Whole(), 2), [[], [1], [1, 2]], [[1, 2, 3], [1, -1], None, {}, "ab", (1,)]),
-    (Keyed(Whole(), 2), [{}, {"x": 1, "y": 2}], [{"x": 1, "y": 2, "z": 3}, {"x": -1}, [], None]),
+    (Keyed(Whole(), 2), [{}, {"x": 1, "y": 2}], [{"x": 1, "y": 2, "z": 3}, {"x": -1}, {"\ud800": 1}, [], None]),
     (NAMED, [{"a": 1}, {"a": 5, "b": "x"}], [{}, {"b": "x"}, {"a": 0}, {"a": 1, "b": 3}, {"a": 1, "c": 1}, [], None]),
-    (plain_value, [None, True, 3, 10**400, 2.5, "x", ["x", "y"]], [{}, [1], math.nan, math.inf, "x" * 10_001, [[]]]),
+    (plain_value, [None, True, 3, 10**400, 2.5, "x", "caf\udce9.txt", ["x", "y"]],
+     [{}, [1], math.nan, math.inf, "x" * 10_001, [[]]]),
 ], ids=["whole", "whole from -2", "real", "real from 0", "real or infinity", "text", "maybe", "items", "keyed",
         "record", "plain value"])
 def test_a_schema_takes_what_it_says_and_no_more(schema, good, bad):
@@ -114,4 +120,5 @@ def test_what_is_quoted_from_a_file_is_short():
         assert len(brief(value)) < 200
     assert brief("a text") == "'a text'" and brief(12) == "12"
     assert brief_text("two\nlines") == "two lines" and brief_text("x" * 120) == "x" * 120
+    assert brief_text("\x1b[2Jx\x07") == "?[2Jx?"
     assert brief_text("x " * 1000) == "x " * 58 + "x..."

@@ -205,7 +205,7 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
     (["--recipe", "characters", "--optimizer", "sgd"], CHARACTERS | {"optimizer": "sgd", "lr": 20.0}),
     (["--optimizer", "momentum", "--cell", "rnn"],
      {"optimizer": "momentum", "lr": 0.1, "model": "cell", "cell": "rnn"}),
-    (["--minutes", 3], {"minutes": 3.0, "epochs": 10**6}),
+    (["--minutes", 3], {"minutes": 3.0, "epochs": 50_000}),
     (["--minutes", 0.5, "--epochs", 7], {"minutes": 0.5, "epochs": 7}),
     (["--lr", 0.5], {"lr": 0.5}),
     (["--lr-decay", 2], {"lr_decay": 2.0}),
@@ -1084,6 +1084,21 @@ def test_a_resumed_run_takes_another_learning_rate_norm_and_interval(monkeypatch
         assert [(row["lr"], row["max_grad"]) for row in csv.DictReader(file)] == [("20.0", "0.25"), ("3.0", "0.5")]
     config = recorded(tmp_path / "run")
     assert (config["lr"], config["max_grad"], config["save_every"], config["skip_nonfinite"]) == (3.0, 0.5, 7.0, True)
+
+
+def test_a_text_whose_name_is_no_unicode_can_be_trained_on(tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.txt")
+    (tmp_path / name).write_text("one two three four\n" * 300)
+    assert train("--corpus", name, "--epochs", 1, "--out", "run") == 0
+    assert ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "2"]) == 0
+    assert ch_lstm.evaluate.main(["run"]) == 0
+
+
+def test_sizes_of_a_config_are_compared_with_the_checkpoint_before_a_model_is_built(run, monkeypatch, capsys):
+    edit_config(run, hidden_size=30_000)
+    monkeypatch.setattr(scripts, "build_model", lambda *args, **options: pytest.fail("it was built"))
+    for main, argv in (ch_lstm.train, ["--out", str(run), "--resume"]), (ch_lstm.evaluate, [str(run)]):
+        refused(capsys, main.main(argv), "was made with hidden_size 6, but config.json has 30000: put it back")
 
 
 def test_a_resume_in_other_circumstances_is_said(monkeypatch, capsys):

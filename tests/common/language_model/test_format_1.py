@@ -10,6 +10,7 @@ from checkpoint_files import parts_of
 import ch_lstm.evaluate
 import ch_lstm.generate
 import ch_lstm.train
+from common.language_model import run as training_run
 
 pytestmark = pytest.mark.promise("A run of an earlier version is read and goes on")
 KEPT = pathlib.Path(__file__).parent / "format_1"  # history_through.csv is of version 0.3, too, without the stop
@@ -58,3 +59,18 @@ def test_a_nan_in_it_is_noticed(run, capsys):
     numpy.savez(run / "best.npz", **held)
     assert ch_lstm.evaluate.main(["run", "--corpus", str(run / "text.txt")]) == 2
     assert "best.npz is damaged: a parameter (param_2) is not finite" in capsys.readouterr().err
+
+
+def test_a_new_learning_rate_is_not_lost_where_the_run_is_killed_before_its_next_checkpoint(run, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*args):
+        raise Killed
+
+    resume = ["--out", "run", "--resume", "--corpus", str(run / "text.txt")]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training_run, "training_step", kill)
+        ch_lstm.train.main([*resume, "--lr", "0.001"])
+    assert ch_lstm.train.main(resume) == 0
+    assert {row["lr"] for row in parts_of(run / "last.npz")[1]["history"][1:]} == {0.001}

@@ -20,10 +20,10 @@ from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common import plots
 from common.cli.signals import SIGNALS
 from common.device.ids import ids_on_host
-from common.device.machine import machine_facts
 from common.errors import InputError, Stopped
 from common.language_model import progress as progress_module
 from common.language_model import run as training_run
+from common.language_model.machine import machine_facts
 from common.language_model.progress import Progress, write_csv
 from common.language_model.run import TrainingRun
 from common.language_model.settings import TrainSettings
@@ -279,6 +279,58 @@ def test_a_signal_during_an_evaluation_ends_it_and_the_epoch_is_evaluated_when_t
         assert_row(found, row)
 
 
+@pytest.mark.parametrize("where", ["reset_state", "set_state"])
+def test_a_signal_while_an_evaluation_puts_the_state_away_or_back_loses_no_state(where, tmp_path, monkeypatch):
+    run = run_in(tmp_path / "run")
+    run.begin()
+    method, evaluating = getattr(type(run.model), where), []
+
+    def signalled(self, *args):
+        if evaluating and evaluating.pop():
+            signal.raise_signal(signal.SIGTERM)
+        return method(self, *args)
+
+    def evaluate(*args):
+        evaluating.append(True)
+        return evaluation(*args)
+
+    evaluation = training_run.perplexity
+    with monkeypatch.context() as patch:
+        patch.setattr(type(run.model), where, signalled)
+        patch.setattr(training_run, "perplexity", evaluate)
+        assert run.train() is False
+    again = run_in(tmp_path / "run", model=tiny_model(seed=5))
+    again.resume()
+    assert again.train() is True
+    assert_params(last_of(again)[0], by_hand(CONFIG)[0][-1][0])
+
+
+@pytest.mark.parametrize("twice", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_is_sent_twice_at_once_is_one(twice, tmp_path, monkeypatch):
+    step = training_run.training_step
+
+    def signalled_step(*args):
+        signal.raise_signal(twice)  # by a shell, and by the terminal that it runs in
+        signal.raise_signal(twice)
+        return step(*args)
+
+    monkeypatch.setattr(training_run, "training_step", signalled_step)
+    run = run_in(tmp_path / "run")
+    run.begin()
+    assert run.train() is False and last_of(run)[1]["progress"]["batch"] == 1
+    again = run_in(tmp_path / "run", model=tiny_model(seed=5))
+    again.resume()
+
+    def patient_step(*args):
+        signal.raise_signal(twice)
+        again.stop._came -= 1
+        signal.raise_signal(twice)
+
+    monkeypatch.setattr(training_run, "training_step", patient_step)
+    with pytest.raises(Stopped):
+        again.train()
+
+
 @pytest.mark.parametrize("second", SIGNALS)
 def test_a_second_signal_stops_at_once_and_saves_nothing(second, tmp_path, monkeypatch):
     def step(*args):
@@ -453,6 +505,63 @@ def test_a_learning_rate_and_a_norm_may_change_when_a_run_goes_on(tmp_path):
     assert [(start["lr"], start["max_grad"]) for start in again.starts] == [(2.0, 0.25), (0.5, 0.125)]
 
 
+def test_a_learning_rate_that_is_given_counts_also_where_it_is_that_of_the_beginning(tmp_path):
+    run = run_in(tmp_path / "run", epochs=1)
+    run.begin()
+    run.train()
+    edit(run, largest_lr=0.125)
+    again = run_in(tmp_path / "run", epochs=2)
+    again.resume()
+    assert again.lr == 0.125
+    again.close()
+    again = run_in(tmp_path / "run", epochs=2)
+    again.resume(lr=2.0)
+    assert again.lr == 2.0
+
+
+def test_large_weights_that_are_finite_have_singular_values_that_are(tmp_path):
+    model = tiny_model()
+    model.recurrent_layers[0].params[1][:] = 1e200
+    run = run_in(tmp_path / "run", model=model)
+    run.begin()
+    assert numpy.isfinite(last_of(run)[0]["singular_values_0"]).all()
+    model.recurrent_layers[0].params[1][0, 0] = math.nan
+    with pytest.raises(NotFinite, match=r"^a recurrent weight is not finite"):
+        run_in(tmp_path / "other", model=model).begin()
+
+
+def test_a_disk_that_is_full_for_a_while_does_not_end_a_run(tmp_path, monkeypatch, capfd):
+    save, count = training_run.checkpoint.save_checkpoint, itertools.count(1)
+
+    def save_sometimes(path, *args):
+        if next(count) in (3, 4):
+            raise InputError(f"cannot write {path}: No space left on device")
+        save(path, *args)
+
+    monkeypatch.setattr(training_run.checkpoint, "save_checkpoint", save_sometimes)
+    run = run_in(tmp_path / "run", save_every=1e-9)
+    run.begin()
+    assert run.train() is True
+    assert_params(last_of(run)[0], by_hand(CONFIG)[0][-1][0])
+    words = "last.npz: No space left on device; training goes on, and saving is tried again after 1e-09 s"
+    assert capfd.readouterr().err.count(words) == 2
+
+
+def test_batches_that_were_skipped_in_a_row_are_counted_over_a_stop(tmp_path, monkeypatch):
+    run = run_in(tmp_path / "run", corpus=LONG, skip_nonfinite=True)
+    step, forward = spoiled_at(range(1, 100), run.model)
+    monkeypatch.setattr(type(run.model), "forward", forward)
+    monkeypatch.setattr(training_run, "training_step", step)
+    run.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "_train_batch", interrupted_at(15, TrainingRun._train_batch))
+        assert run.train() is False and run.skipped_in_a_row == 15
+    again = run_in(tmp_path / "run", corpus=LONG, skip_nonfinite=True)
+    again.resume()
+    with pytest.raises(NotFinite, match="training stops at step 20, "):
+        again.train()
+
+
 def test_a_setting_that_makes_other_results_may_not_change(tmp_path):
     run_in(tmp_path / "run").begin()
     with pytest.raises(InputError, match=r"last.npz was made with seed 3, but config.json has 4: put it back$"):
@@ -527,6 +636,8 @@ def edit(run, **changes):
     {"tokens": 1}, {"tokens": 30}, {"skipped": 1}, {"skipped": 3}, {"batch": 3}, {"seconds": "x"}, {"nats": math.nan},
     {"nats": math.inf}, {"largest_lr": -1}, {"history": []}, {"singular_value_epochs": 3},
     {"singular_value_epochs": [0]}, {"random_state": {}}, {"random_state": 3}, {"timing": None}, {"starts": [{}]},
+    {"timing": []}, {"singular_value_epochs": [1, 0]}, {"tokens": None}, {"batches_before": None}, {"steps": 99},
+    {"skipped_in_a_row": -1},
     {"batch": 10**400}], ids=lambda changes: str(changes)[:60])
 def test_progress_that_cannot_be_is_refused_and_changes_nothing(changes, stopped):
     edit(stopped, **changes)

@@ -12,6 +12,7 @@ from checkpoint_files import parts_of, rewrite, write_raw
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from common.errors import InputError
+from common.files.arrays import ArrayFile
 from common.optimizer import SGD, Adam
 from common.text.vocabulary import Vocabulary
 from common.trainer import training_step
@@ -211,6 +212,22 @@ def test_numbers_that_are_not_finite_are_neither_read_nor_written(name, words, v
     rewrite(saved, **{name: arrays[name]})
     with pytest.raises(InputError, match=f"run.npz is damaged: {words} is not finite$"):
         read_checkpoint(saved, "rnnlm", WORDS)
+
+
+def test_an_array_of_another_shape_than_the_header_says_is_refused_before_it_is_read(saved, monkeypatch):
+    arrays, header = parts_of(saved)
+    write_raw(saved, json.dumps(header), **arrays | {"param_1": numpy.zeros((5, 999), numpy.float32)})
+    monkeypatch.setattr(ArrayFile, "read", lambda self, name: pytest.fail("it was read"))
+    with pytest.raises(InputError, match="its arrays are not those that were saved"):
+        read_checkpoint(saved, "rnnlm", WORDS)
+
+
+@pytest.mark.parametrize("change", [{"corpus": 3}, {"history": [{"epoch": 1}]}, {"more": 1}])
+def test_a_header_that_would_be_refused_is_not_written(change, saved):
+    before = saved.read_bytes()
+    with pytest.raises(InputError, match=r"run.npz is not written: its header"):
+        save_checkpoint(saved, better(), HEADER | change)
+    assert saved.read_bytes() == before
 
 
 def test_a_model_that_is_not_finite_leaves_the_file_as_it_was(saved):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy
 
+from common.fast.threads import worker_count
 from common.np import np
 
 
@@ -16,13 +17,16 @@ def machine_facts() -> dict[str, str]:
     -------
     dict of str to str
         "python", "numpy", "rnn-from-scratch" and, on a GPU, "cupy": their versions. "processor". "device": cpu, or the
-        name of the GPU. "BLAS": its kernels and the number of its threads, as "openblas 0.3.30 Haswell, threads: 2", or
-        "unknown" without the package threadpoolctl.
+        name of the GPU, then with "CUDA" and "driver". "cores": those that this process may use, over which the fast
+        forms share their work. "BLAS": its kernels and the number of its threads, as "openblas 0.3.30 Haswell,
+        threads: 2", or "unknown" without the package threadpoolctl.
     """
     facts = {"python": platform.python_version(), "numpy": numpy.__version__, "rnn-from-scratch": _own_version(),
-             "processor": _processor(), "device": "cpu", "BLAS": _blas()}
+             "processor": _processor(), "cores": str(worker_count()), "device": "cpu", "BLAS": _blas()}
     if np.backend != "numpy":
-        facts |= {"cupy": sys.modules["cupy"].__version__, "device": _gpu_name()}
+        runtime = sys.modules["cupy"].cuda.runtime
+        facts |= {"cupy": sys.modules["cupy"].__version__, "device": _gpu_name(),
+                  "CUDA": str(runtime.runtimeGetVersion()), "driver": str(runtime.driverGetVersion())}
     return facts
 
 

@@ -1,4 +1,5 @@
 """What a training depends on besides its settings."""
+import os
 import pathlib
 import platform
 import sys
@@ -8,14 +9,15 @@ import numpy
 import pytest
 import threadpoolctl
 
-from common.device import machine
-from common.device.machine import differences, machine_facts
+from common.language_model import machine
+from common.language_model.machine import differences, machine_facts
 
 
 def test_versions_processor_and_kernels_are_named(device):
     facts = machine_facts()
     assert facts["python"] == platform.python_version() and facts["numpy"] == numpy.__version__
     assert facts["rnn-from-scratch"] == metadata.version("rnn-from-scratch")
+    assert facts["cores"] == str(len(os.sched_getaffinity(0)))
     assert facts["processor"] and "\n" not in facts["processor"]
     if device == "cpu":
         assert facts["device"] == "cpu" and "cupy" not in facts
