@@ -79,7 +79,7 @@ def noted_run(monkeypatch, *flags, chapter=ch_lstm):
     runs = []
 
     class Noted(training_run.TrainingRun):
-        def begin(self):
+        def begin(self, lr=None):
             runs.append(self)
             raise InputError("noted")
 
@@ -537,7 +537,8 @@ DAMAGES = {
     "missing checkpoint": (lambda run: [path.unlink() for path in run.glob("*.npz")], "there is no file"),
     "truncated checkpoint": (lambda run: [cut(path) for path in run.glob("*.npz")], "damaged"),
     "no checkpoint at all": (lambda run: [numpy.savez(path, x=1) for path in run.glob("*.npz")], "is no checkpoint"),
-    "another model": (lambda run: edit_config(run, model="better"), "is of the model 'rnnlm', wanted 'better'"),
+    "another model": (
+        lambda run: edit_config(run, model="better"), "was made with model 'rnnlm', but config.json has 'better'"),
     "another chapter": (lambda run: edit_config(run, model="simple"), "is of the model 'simple', wanted one of"),
     "another size": (lambda run: edit_config(run, hidden_size=7), ""),
     "broken config": (lambda run: (run / "config.json").write_text("{"), "damaged"),
