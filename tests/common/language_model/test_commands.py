@@ -740,8 +740,9 @@ def test_a_setting_that_may_not_change_on_resume_is_refused_and_the_same_one_is_
         assert noted_run(monkeypatch, *resume, flag, kept).settings == TrainSettings(**config)
 
 
-def test_switches_and_epochs_on_resume(run, monkeypatch):
-    edit_config(run, windows=True, shuffle=True, plain=True)
+def test_switches_and_epochs_on_resume(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    assert train("--windows", "--shuffle", "--plain", "--epochs", 1, "--out", run) == 0
     config = TrainSettings(**recorded(run))
     for flags in ([], ["--windows"], ["--shuffle"], ["--plain"]):
         resumed = noted_run(monkeypatch, "--out", run, "--resume", *flags)
