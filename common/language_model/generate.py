@@ -7,7 +7,10 @@ import numpy
 
 from common.errors import InputError
 from common.language_model.model import LanguageModel
-from common.np import np
+from common.np import Array, np
+
+NOT_FINITE = ("the model's scores are not finite: its parameters are too large, train it again with a lower learning "
+              "rate")
 
 
 def generate(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray, length: int, temperature: float = 1.0,
@@ -74,14 +77,11 @@ def generate_tokens(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray,
         The prompt is empty or holds what is not an id, a banned id is outside the vocabulary, or samples is below 1.
     """
     rng = rng or np.host_rng
-    if not len(prompt) or not all(0 <= i < model.vocab_size and int(i) == i for i in (*prompt, *banned)):
-        given = " and ".join(reprlib.repr(numpy.asarray(ids).tolist()) for ids in (prompt, banned))
-        raise ValueError(f"prompt and banned must be ids from 0 to {model.vocab_size - 1}, with one in the prompt at "
-                         f"least, got {given}")
+    xs = prompt_ids(model, prompt, banned)  # (1, P)
     if samples < 1:
         raise ValueError(f"samples is {samples}, wanted at least 1")
     with model.fresh_state():
-        scores = model.advance(np.to_device(numpy.asarray(prompt, dtype=numpy.int32)[None]))  # (1, V)
+        scores = model.advance(xs)  # (1, V)
         scores = np.repeat(scores, samples, axis=0)  # (S, V)
         model.set_state([tuple(np.repeat(array, samples, axis=0) for array in state if array is not None)
                          for state in model.get_state()])
@@ -90,6 +90,21 @@ def generate_tokens(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray,
             chosen = probabilities.argmax(axis=1) if greedy else draw(probabilities, rng)  # (S,)
             yield chosen
             scores = model.advance(np.to_device(chosen.astype(numpy.int32)[:, None]))  # (S, V)
+
+
+def prompt_ids(model: LanguageModel, prompt: Sequence[int] | numpy.ndarray, banned: Sequence[int]) -> Array:
+    """Return a prompt (P,) as ids (1, P) on the device in use.
+
+    Raises
+    ------
+    ValueError
+        The prompt is empty, or it or `banned` holds what is no id of the model.
+    """
+    if not len(prompt) or not all(0 <= i < model.vocab_size and int(i) == i for i in (*prompt, *banned)):
+        given = " and ".join(reprlib.repr(numpy.asarray(ids).tolist()) for ids in (prompt, banned))
+        raise ValueError(f"prompt and banned must be ids from 0 to {model.vocab_size - 1}, with one in the prompt at "
+                         f"least, got {given}")
+    return np.to_device(numpy.asarray(prompt, dtype=numpy.int32)[None])
 
 
 def next_probabilities(scores: numpy.ndarray, temperature: float = 1.0, top_k: int | None = None,
@@ -131,8 +146,7 @@ def next_probabilities(scores: numpy.ndarray, temperature: float = 1.0, top_k: i
         raise ValueError(f"banned must be ids from 0 to {scores.shape[1] - 1}, got {list(banned)}")
     scores = scores.astype(numpy.float64)  # (S, V)
     if not (scores < numpy.inf).all():  # NaN or infinity; minus infinity is a token that never comes
-        raise InputError("the model's scores are not finite: its parameters are too large, train it again with a lower "
-                         "learning rate")
+        raise InputError(NOT_FINITE)
     scores[:, [int(i) for i in banned]] = -numpy.inf
     best = scores.max(axis=1, keepdims=True)  # (S, 1)
     if numpy.isneginf(best).any():

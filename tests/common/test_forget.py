@@ -9,6 +9,7 @@ from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.fast import speed_up
+from common.language_model.beam import beam_search
 from common.language_model.evaluate import perplexity
 from common.language_model.generate import generate
 from common.watch.states import recorded_states
@@ -30,6 +31,7 @@ BETWEEN = {
     "predict": lambda model: model.predict(ids(N, T)),
     "perplexity": lambda model: perplexity(model, ids(4)),
     "generate": lambda model: generate(model, [1], 2),
+    "beam_search": lambda model: beam_search(model, [1], 2, 2),
     "recorded_states": lambda model: recorded_states(model, numpy.array([1, 2])),
 }
 OTHERS = {

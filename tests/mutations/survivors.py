@@ -194,6 +194,10 @@ EXPLAINED = {
      "ranked = numpy.take_along_axis(probabilities, order, axis=1) # (S, V)",
      "ranked = numpy.take_along_axis(probabilities, order) # (S, V)"):
         "axis 1 is the last one, which is the axis anyway",
+    ("common/language_model/beam.py", "beam_search",
+     "model.set_state([tuple(array[parents] for array in state if array is not None) for state in model.get_state()])",
+     "model.set_state([tuple(array[parents] for array in state if True) for state in model.get_state()])"):
+        "after a forward every layer has a state",
     ("common/language_model/model.py", "LanguageModel._through",
      "if isinstance(layer, TimeDropout):", "if True:"): "no other layer of a language model reads a train_flg",
     ("common/language_model/commands.py", "_evaluate",

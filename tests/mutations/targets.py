@@ -77,6 +77,7 @@ TARGETS = {
     "common/training/checkpoint.py": (None, ["common/training/test_checkpoint.py", SCRIPTS]),
     "common/language_model/evaluate.py": (None, ["common/language_model/test_evaluate.py", SCRIPTS]),
     "common/language_model/generate.py": (None, ["common/language_model/test_generate.py", SCRIPTS, OWN_TEXT]),
+    "common/language_model/beam.py": (None, ["common/language_model/test_beam.py", "common/test_forget.py"]),
     "common/language_model/model.py": (None, [
         "common/language_model/test_model.py", "common/test_forget.py", "common/language_model/test_generate.py",
         "common/language_model/test_evaluate.py", BOTH_DEVICES]),
