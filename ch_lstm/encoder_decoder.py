@@ -8,6 +8,7 @@ from typing import Any
 
 from common.base_model import BaseModel
 from common.device.ids import Ids
+from common.language_model.beam import Hypothesis, search
 from common.layers.attention import TimeAttention
 from common.layers.initial import affine_weights, embedding_weight, recurrent_weights
 from common.layers.lstm import TimeLSTM
@@ -57,7 +58,7 @@ class AttentionEncoder(Encoder):
 class Decoder(BaseModel):
     """Predicts each next character of an answer; its LSTM starts from the encoder's last state.
 
-    A subclass changes what the LSTM and the affine layer see: the methods `start`, `scores` and
+    A subclass changes what the LSTM and the affine layer see: the methods `start`, `select`, `scores` and
     `backward`, and the two input sizes.
 
     Parameters
@@ -84,6 +85,10 @@ class Decoder(BaseModel):
     def start(self, encoded: Array) -> None:
         """Let the next `scores` begin an answer to what the encoder read."""
         self.lstm.set_state(encoded)
+
+    def select(self, rows: Array) -> None:
+        """Let the next `scores` go on from rows (B,) of the batch so far, in this order; a row may come repeatedly."""
+        self.lstm.set_state(*(state[rows] for state in self.lstm.state if state is not None))
 
     def scores(self, xs: Array | Ids) -> Array:
         """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
@@ -121,6 +126,25 @@ class Decoder(BaseModel):
             answer.append(self.scores(answer[-1]).argmax(axis=2))
         return np.concatenate(answer[1:], axis=1)  # (N, U)
 
+    def beam_search(self, encoded: Array, start_id: int, sample_size: int, beam: int,
+                    **options: Any) -> list[list[Hypothesis]]:
+        """Search the likeliest answers.
+
+        Parameters
+        ----------
+        encoded, start_id, sample_size
+            As for `generate`.
+        beam, **options
+            As for `common.language_model.beam.search`, which also says what is returned and raised.
+        """
+        def step(parents, tokens):
+            self.select(parents)
+            return self.scores(tokens[:, None])[:, 0]  # (B, V)
+
+        self.start(encoded)
+        scores = self.scores(np.full((len(encoded), 1), start_id))[:, 0]  # (N, V)
+        return search(scores, step, sample_size, beam, **options)
+
 
 class PeekyDecoder(Decoder):
     """A decoder whose LSTM and affine layer see the encoding h at every step, beside their own input."""
@@ -134,6 +158,11 @@ class PeekyDecoder(Decoder):
         """Let the next `scores` begin an answer to what the encoder read, h (N, H)."""
         super().start(encoded)
         self.h = encoded
+
+    def select(self, rows: Array) -> None:
+        """Let the next `scores` go on from rows (B,) of the batch so far."""
+        super().select(rows)
+        self.h = self.h[rows]
 
     def scores(self, xs: Array | Ids) -> Array:
         """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
@@ -173,6 +202,11 @@ class AttentionDecoder(Decoder):
         """Let the next `scores` begin an answer to what the encoder read, hs (N, T, H)."""
         super().start(encoded[:, -1])
         self.hs_enc = encoded
+
+    def select(self, rows: Array) -> None:
+        """Let the next `scores` go on from rows (B,) of the batch so far."""
+        super().select(rows)
+        self.hs_enc = self.hs_enc[rows]
 
     def scores(self, xs: Array | Ids) -> Array:
         """Map ids xs (N, U) to the scores (N, U, V) of each next character, and keep the state."""
@@ -237,6 +271,35 @@ class Seq2seq(BaseModel):
         """Answer questions xs (N, T) greedily, by ids (N, sample_size); `backward` needs a new `forward` after it."""
         self.forget()
         return self.decoder.generate(self.encoder.forward(xs), start_id, sample_size)
+
+    def beam_answers(self, xs: Array | Ids, start_id: int, sample_size: int, beam: int,
+                     **options: Any) -> list[list[Hypothesis]]:
+        """Search the likeliest answers to questions xs (N, T); `backward` needs a new `forward` after it.
+
+        Parameters
+        ----------
+        xs : ndarray of int (N, T)
+        start_id : int
+            What an answer begins with.
+        sample_size : int
+            U, characters of an answer, at most.
+        beam : int
+            K, answers to each question that the search keeps; 1 gives those of `answer`.
+        **options
+            length_penalty, end_ids, banned and n_best, as for `common.language_model.beam.search`.
+
+        Returns
+        -------
+        list of list of Hypothesis
+            For each question the n best answers, the best first.
+
+        Raises
+        ------
+        ValueError
+            An option is out of range, or a score is NaN or infinite.
+        """
+        self.forget()
+        return self.decoder.beam_search(self.encoder.forward(xs), start_id, sample_size, beam, **options)
 
     def generate(self, question: Array | Ids, start_id: int, sample_size: int) -> list[int]:
         """Answer one question (1, T) greedily, by a list of sample_size ids."""

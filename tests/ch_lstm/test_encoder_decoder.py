@@ -1,3 +1,6 @@
+import itertools
+import math
+
 import numpy
 import pytest
 from any_device import checks_elements, np
@@ -211,3 +214,69 @@ def test_saved_parameters_give_the_same_answers(name, tmp_path):
     model.save_params(tmp_path / "model")
     other.load_params(tmp_path / "model")
     assert np.array_equal(model.answer(xs, START, U), other.answer(xs, START, U))
+
+
+def all_answers(model, question, length, length_penalty=0.0, end_ids=(), banned=()):
+    """Every answer to a question (1, T), the best first: its ids, log probability and score."""
+    texts = set()
+    for text in itertools.product(range(V), repeat=length):
+        end = min((text.index(i) + 1 for i in end_ids if i in text), default=length)
+        if not set(text[:end]) & set(banned):
+            texts.add(text[:end])
+    found = []
+    for n in range(1, length + 1):
+        same = sorted(text for text in texts if len(text) == n)
+        if same:
+            read = np.to_device(numpy.array([[START, *text] for text in same]))
+            encoded = model.encoder.forward(np.repeat(question, len(same), axis=0))
+            scores = np.to_cpu(model.decoder.forward(read[:, :-1], encoded)).astype(numpy.float64)  # (M, n, V)
+            log_p = scores - numpy.log(numpy.exp(scores).sum(axis=2, keepdims=True))
+            sums = [math.fsum(log_p[m, range(n), text]) for m, text in enumerate(same)]
+            found += [(text, total, total / n**length_penalty) for text, total in zip(same, sums)]
+    return sorted(found, key=lambda row: -row[2])
+
+
+@pytest.mark.parametrize("dtype, tolerance, options", [
+    ("float64", 1e-9, {}), ("float64", 1e-9, {"end_ids": [1]}), ("float64", 1e-9, {"banned": [0, 5]}),
+    ("float64", 1e-9, {"end_ids": [3, 6], "length_penalty": 1.0}),
+    ("float32", 1e-5, {"end_ids": [4], "length_penalty": 0.7, "banned": [2]})], ids=str)
+@every_model
+def test_a_beam_as_wide_as_all_prefixes_finds_the_best_of_all_answers(name, dtype, tolerance, options):
+    model, xs = MODELS[name](V, D, H, dtype=np.dtype(dtype)), questions(4)
+    for param, value in zip(model.params, talkative(name).params, strict=True):
+        param[...] = value.astype(param.dtype)
+    found = model.beam_answers(xs, START, 3, V**3, n_best=4, **options)
+    assert len({tuple(hypothesis.tokens for hypothesis in hypotheses) for hypotheses in found}) > 1
+    for n in range(4):
+        expected = all_answers(model, xs[n:n + 1], 3, **options)[:5]
+        assert (-numpy.diff([score for _, _, score in expected]) > 10 * tolerance).all()  # rounding decides no place
+        assert [hypothesis.tokens for hypothesis in found[n]] == [tokens for tokens, _, _ in expected[:4]]
+        numpy.testing.assert_allclose([hypothesis[1:] for hypothesis in found[n]], [row[1:] for row in expected[:4]],
+                                      rtol=tolerance)
+
+
+@every_model
+def test_a_beam_of_one_gives_the_greedy_answers(name):
+    model, xs = talkative(name), questions(20)
+    found = model.beam_answers(xs, START, 6, 1)
+    assert [list(hypothesis.tokens) for (hypothesis,) in found] == model.answer(xs, START, 6).tolist()
+
+
+@pytest.mark.parametrize("beam", [2, 5])
+@every_model
+def test_answers_of_a_beam_to_many_questions_are_those_to_each(name, beam):
+    model, xs = talkative(name), questions(20)
+    options = dict(end_ids=[1], length_penalty=0.5, n_best=2)
+    found = model.beam_answers(xs, START, 6, beam, **options)
+    for n in range(20):
+        (alone,) = model.beam_answers(xs[n:n + 1], START, 6, beam, **options)
+        assert [hypothesis.tokens for hypothesis in found[n]] == [hypothesis.tokens for hypothesis in alone]
+        numpy.testing.assert_allclose([hypothesis[1:] for hypothesis in found[n]],
+                                      [hypothesis[1:] for hypothesis in alone], rtol=1e-9)
+    assert len({len(hypotheses[0].tokens) for hypotheses in found}) > 1
+
+
+@every_model
+def test_a_wrong_beam_is_refused(name):
+    with pytest.raises(ValueError, match="beam is 0, wanted a whole number from 1"):
+        build(name).beam_answers(questions(), START, 3, 0)

@@ -43,6 +43,8 @@ OTHERS = {
 for kind in (Seq2seq, PeekySeq2seq, AttentionSeq2seq):
     OTHERS[f"{kind.__name__} answer"] = (
         lambda kind=kind: kind(V, H, H, seed=0), ids(N, T), lambda model: model.answer(ids(N, 1), 0, 2))
+    OTHERS[f"{kind.__name__} beam_answers"] = (
+        lambda kind=kind: kind(V, H, H, seed=0), ids(N, T), lambda model: model.beam_answers(ids(N, 1), 0, 2, 3))
 CASES = [pytest.param(make, lambda: ids(N, T), between, id=f"{name}, {how}")
          for name, make in LANGUAGE_MODELS.items() for how, between in BETWEEN.items()]
 CASES += [pytest.param(make, lambda ts=ts: ts, between, id=name) for name, (make, ts, between) in OTHERS.items()]
