@@ -15,6 +15,7 @@ from common import cli
 from common.errors import InputError
 from common.fast import speed_up
 from common.files.json_text import brief_text
+from common.language_model.beam import beam_search
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate, generate_tokens
 from common.language_model.model import LanguageModel
@@ -49,6 +50,7 @@ SAMPLE_TOKENS = 60
 SAMPLE_CHARACTERS = 40  # that are to be seen in a sample, so that it shows something of any text
 LONGEST_SAMPLE = 2000  # tokens, though they be white space
 PLATEAU_DECAY = 4.0  # the book's
+DRAWING = "greedy", "samples", "stream", "temperature", "top_k", "top_p", "seed"  # settings that --beam has no use for
 BOOK_BATCH = 10 * 35  # tokens, as eval_perplexity reads them by default
 
 
@@ -457,7 +459,10 @@ def generate_text(prog: str, models: dict[str, Any], argv: list[str] | None = No
 
 
 def _generate(prog, models, argv):
-    wanted = cli.SettingsParser(prog, "Generate text with a trained model.", GenerateSettings).settings(argv)
+    parser = cli.SettingsParser(prog, "Generate text with a trained model.", GenerateSettings)
+    given = parser.given(argv)
+    wanted = parser.fill(given)
+    _expect_one_way(given, wanted)
     settings, vocabulary, model, _ = load_run(wanted.run, models, wanted.checkpoint)
     prompt = (_start_ids(vocabulary) if wanted.prompt is None else
               _prompt_ids(wanted.prompt, settings, vocabulary, wanted.unknown == "replace"))
@@ -468,10 +473,13 @@ def _generate(prog, models, argv):
         raise InputError("--greedy always gives the same text: leave out --samples, or draw without --greedy")
     if wanted.stream and wanted.samples > 1:
         raise InputError("--stream shows one text as it is drawn: leave out --samples")
+    shown = [] if wanted.prompt is None else list(prompt)
+    if wanted.beam is not None:
+        _print_likeliest(wanted, prompt, sorted(banned), shown, model, vocabulary, _tokenizer(settings))
+        return
     np.seed(wanted.seed)
     options = {"temperature": wanted.temperature, "top_k": wanted.top_k, "top_p": wanted.top_p,
                "greedy": wanted.greedy, "banned": sorted(banned)}
-    shown = [] if wanted.prompt is None else list(prompt)
     if wanted.stream:
         with contextlib.closing(generate_tokens(model, prompt, **options)) as tokens:
             _print_stream(itertools.islice(tokens, wanted.length), shown, vocabulary, _tokenizer(settings))
@@ -481,6 +489,36 @@ def _generate(prog, models, argv):
             print(f"--- {i + 1}")
         text = _as_text([*shown, *ids], vocabulary, _tokenizer(settings))
         print(text.strip() if wanted.prompt is None else text)
+
+
+def _expect_one_way(given, wanted):
+    """Check that a command line either draws texts or searches for them."""
+    drawing = [f"--{name.replace('_', '-')}" for name in DRAWING if name in given]
+    if wanted.beam is None:
+        for name in "n_best", "until_eos", "length_penalty":
+            if name in given:
+                raise InputError(f"--{name.replace('_', '-')} goes with --beam: only a search has a use for it")
+    elif drawing:
+        raise InputError(f"--beam searches for the likeliest text and draws none: leave out {', '.join(drawing)}")
+    elif wanted.n_best is not None and wanted.n_best > wanted.beam:
+        raise InputError(f"--n-best {wanted.n_best} needs a --beam of at least {wanted.n_best}, got {wanted.beam}")
+    elif wanted.length_penalty is not None and not wanted.until_eos:
+        raise InputError("--length-penalty goes with --until-eos: without it all texts are equally long")
+
+
+def _print_likeliest(wanted, prompt, banned, shown, model, vocabulary, tokenizer):
+    """Search for the likeliest texts and print them; where --n-best asks for several, with their log probabilities."""
+    ends = [vocabulary.word_to_id[token] for token in ("<eos>", "\n") if wanted.until_eos and token in vocabulary]
+    if wanted.until_eos and not ends:
+        raise InputError("the vocabulary has neither <eos> nor a line end: leave out --until-eos")
+    hypotheses = beam_search(model, prompt, wanted.length, wanted.beam, wanted.length_penalty or 0.0, ends, banned,
+                             wanted.n_best or 1)
+    for i, (ids, log_probability, score) in enumerate(hypotheses):
+        if wanted.n_best is not None:
+            ranked = "" if wanted.length_penalty is None else f", score {score:.3f}"
+            print(f"--- {i + 1}: log probability {log_probability:.3f}{ranked}")
+        text = _as_text([*shown, *ids], vocabulary, tokenizer)
+        print(text.strip() if wanted.prompt is None else text.removesuffix("\n"))
 
 
 def _print_stream(tokens, shown, vocabulary, tokenizer):

@@ -11,6 +11,8 @@ from dataset.corpus import SPLIT, UNITS
 
 MOST_EPOCHS = 50_000  # of which a checkpoint can hold the history
 epochs = cli.Number(int, lambda value: 1 <= value <= MOST_EPOCHS, f"a whole number from 1 to {MOST_EPOCHS}")
+beam_width = cli.Number(int, lambda value: 1 <= value <= 1000, "a whole number from 1 to 1000")
+penalty = cli.Number(float, lambda value: 0 <= value <= 10, "a number from 0 to 10")  # as in `beam.search`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,3 +112,11 @@ class GenerateSettings(TrainedSettings):
     samples: int = setting(1, "texts to draw at once", cli.positive_int)
     stream: bool = setting(False, "print each token as soon as it is drawn")
     seed: int | None = setting(None, "the same seed gives the same text", cli.natural)
+    beam: int | None = setting(
+        None, "draw nothing, but search for the likeliest text, with this number of candidates", beam_width)
+    n_best: int | None = setting(
+        None, "with --beam: print this number of texts, with their log probabilities", beam_width)
+    until_eos: bool = setting(False, "with --beam: a text may be shorter and end with its line")
+    length_penalty: float | None = setting(
+        None, "with --until-eos: rank texts by log p / length^A, so that longer ones come first (default: 0)", penalty,
+        metavar="A")

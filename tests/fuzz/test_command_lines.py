@@ -120,6 +120,14 @@ def seams(monkeypatch):
                 raise AtWork
             yield chosen
 
+    search = commands.beam_search
+
+    def search_short(model, prompt, length, beam, *args):
+        if length * beam > 1000:
+            raise AtWork
+        return search(model, prompt, length, beam, *args)
+
+    monkeypatch.setattr(commands, "beam_search", search_short)
     monkeypatch.setattr(commands, "build_model", build_small)
     monkeypatch.setattr(commands, "generate_tokens", draw_few)
     monkeypatch.setattr("common.language_model.generate.generate_tokens", draw_few)
@@ -255,6 +263,7 @@ def test_the_seams_are_where_the_work_begins(script, argv, template, seams, tmp_
 @pytest.mark.parametrize("script, argv", [
     ("ch_lstm.evaluate", "runs/words --split valid"), ("ch_rnn.evaluate", "runs/simple --text long.txt"),
     ("ch_lstm.generate", "runs/words --length 9 --stream"), ("ch_rnn.generate", "runs/simple --length 9 --samples 2"),
+    ("ch_rnn.generate", "runs/simple --length 9 --beam 3 --n-best 2 --until-eos --length-penalty 0.5"),
     ("ch_lstm.classify", "runs/reviews --predict good"), ("ch_rnn.shapes", "--seed 3"),
 ])
 def test_what_takes_no_time_runs_to_its_end(script, argv, template, seams, tmp_path):

@@ -304,7 +304,8 @@ def test_smoke_run_then_evaluate_then_generate(chapter, flags, device, capsys, t
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1] != texts[2]
     prompt = "the" if "--unit" not in flags else "t"
-    for options in (["--greedy"], ["--top-k", "3", "--temperature", "0.5"], ["--top-p", "0.9"]):
+    for options in (["--greedy"], ["--top-k", "3", "--temperature", "0.5"], ["--top-p", "0.9"],
+                    ["--beam", "3", "--length", "9"]):
         assert modules.generate.main([str(run), "--prompt", prompt, *options, *device]) == 0
         assert capsys.readouterr().out.startswith(prompt)
 
@@ -950,6 +951,80 @@ def test_text_is_drawn_as_its_flags_say(unigram, flags, options, capsys):
     assert ch_lstm.generate.main([str(run), "--seed", "5", "--prompt", "c c", *flags]) == 0
     out = capsys.readouterr().out.removesuffix("\n").replace("\n", " <eos> ").split()
     assert out == ["c", "c", *drawn_by_hand(words, **{"seed": 5, "length": 100} | options)]
+
+
+@pytest.mark.parametrize("flags, lines", [
+    (["--length", "3", "--prompt", "c c"], ["c c a a a"]),
+    (["--length", "3"], ["a a a"]),
+    (["--length", "2", "--ban", "A", "--prompt", "c"], ["c b b"]),
+    (["--length", "2", "--ban", "a b c"], [""]),  # two line ends
+    (["--length", "3", "--n-best", "1"], ["--- 1: log probability -2.079", "a a a"]),
+    (["--length", "1", "--n-best", "5", "--prompt", "b"], [  # <unk> is always banned
+        "--- 1: log probability -0.693", "b a", "--- 2: log probability -1.386", "b b",
+        "--- 3: log probability -2.079", "b c", "--- 4: log probability -2.590", "b"]),
+    (["--length", "4", "--until-eos", "--n-best", "2"], [
+        "--- 1: log probability -2.590", "", "--- 2: log probability -2.773", "a a a a"]),
+    (["--length", "4", "--until-eos", "--n-best", "1", "--length-penalty", "0.5", "--prompt", "b"], [
+        "--- 1: log probability -2.773, score -1.386", "b a a a a"]),
+    (["--length", "4", "--until-eos", "--n-best", "2", "--length-penalty", "0"], [
+        "--- 1: log probability -2.590, score -2.590", "", "--- 2: log probability -2.773, score -2.773", "a a a a"]),
+    (["--length", "3", "--checkpoint", "last"], ["c c c"]),
+])
+def test_the_likeliest_texts_are_those_by_hand(unigram, flags, lines, capsys):
+    assert ch_lstm.generate.main([str(unigram[0]), "--beam", "20", *flags]) == 0
+    assert capsys.readouterr().out == "\n".join(lines) + "\n"
+
+
+def test_what_a_beam_search_is_asked_for(unigram, monkeypatch, capsys):
+    run, _, words = unigram
+    asked, ids = [], {word: i for i, word in enumerate(words)}
+
+    def beam_search(model, prompt, length, beam, length_penalty, end_ids, banned, n_best):
+        assert type(model) is Rnnlm
+        asked.append((list(prompt), length, beam, length_penalty, list(end_ids), list(banned), n_best))
+        return []
+
+    monkeypatch.setattr(scripts, "beam_search", beam_search)
+    given = ["--beam", "1000", "--length", "7", "--prompt", "b A", "--ban", "c b", "--n-best", "9", "--until-eos",
+             "--length-penalty", "10"]
+    for flags in ["--beam", "1"], given:
+        assert ch_lstm.generate.main([str(run), *flags]) == 0
+    assert asked == [([ids["<eos>"]], 100, 1, 0.0, [], [ids["<unk>"]], 1),
+                     ([ids["b"], ids["a"]], 7, 1000, 10.0, [ids["<eos>"]],
+                      sorted(ids[word] for word in ("<unk>", "b", "c")), 9)]
+    assert capsys.readouterr().out == ""
+
+
+def test_the_line_end_of_characters_ends_a_text_and_without_one_nothing_does(capsys):
+    pathlib.Path("lines.txt").write_text("abca\n" * 200)
+    pathlib.Path("one_line.txt").write_text("gattaca" * 200)
+    for text in "lines", "one_line":
+        assert ch_lstm.train.main(["--smoke", "--corpus", f"{text}.txt", "--unit", "char", "--out", text]) == 0
+    capsys.readouterr()
+    assert ch_lstm.generate.main(["lines", "--prompt", "a", "--beam", "90", "--length", "3", "--n-best", "90",
+                                  "--until-eos"]) == 0
+    texts = capsys.readouterr().out.split("\n")[1::2]
+    assert {len(text) for text in texts} == {1, 2, 3, 4}
+    refused(capsys, ch_lstm.generate.main(["one_line", "--beam", "2", "--until-eos"]), "neither <eos> nor a line end")
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--beam", "2", "--greedy"], "draws none: leave out --greedy\n"),
+    (["--beam", "2", "--samples", "1"], "leave out --samples\n"), (["--beam", "2", "--stream"], "leave out --stream\n"),
+    (["--beam", "2", "--temperature", "1", "--seed", "0"], "leave out --temperature, --seed\n"),
+    (["--beam", "2", "--top-p", "1", "--top-k", "5"], "leave out --top-k, --top-p\n"),
+    (["--n-best", "1"], "--n-best goes with --beam"), (["--until-eos"], "--until-eos goes with --beam"),
+    (["--length-penalty", "0"], "--length-penalty goes with --beam"),
+    (["--beam", "2", "--length-penalty", "0"], "--length-penalty goes with --until-eos"),
+    (["--beam", "2", "--n-best", "3"], "--n-best 3 needs a --beam of at least 3, got 2"),
+    (["--beam", "0"], "--beam: '0' is not a whole number from 1 to 1000"), (["--beam", "1001"], "from 1 to 1000"),
+    (["--beam", "2", "--n-best", "0"], "--n-best: '0' is not"),
+    (["--beam", "2", "--until-eos", "--length-penalty", "10.5"], "'10.5' is not a number from 0 to 10"),
+    (["--beam", "2", "--until-eos", "--length-penalty", "nan"], "is not a number from 0 to 10"),
+])
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_beams_that_do_not_go_with_other_flags_are_refused(chapter, flags, words, capsys):
+    refused(capsys, CHAPTERS[chapter].generate.main(["run", *flags]), words)
 
 
 # What generate is asked for, and how its ids are shown
