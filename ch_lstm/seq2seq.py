@@ -14,12 +14,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy
+
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from common import cli
 from common.cli import setting
 from common.cli.tables import format_table
 from common.device.ids import known_ids
 from common.errors import InputError
+from common.language_model.settings import beam_width
 from common.np import np
 from common.optimizer import Adam
 from common.plots import save_curves, save_matrix
@@ -55,6 +58,8 @@ class Settings(cli.Settings):
     seed: int = setting(0, "of the weights and the order of the questions", cli.natural)
     max_examples: int = setting(
         45_000, "number of questions to train on, and at most as many of the 5,000 to test on", cli.positive_int)
+    beam: int | None = setting(
+        None, "in the end, also search for the answers with this number of candidates", beam_width)
     out: Path | None = setting(None, "a new folder for accuracy.png, attention.png and the parameters", Path)
 
 
@@ -96,6 +101,9 @@ def _run(settings):
           f"{len(x_train):,} training questions, {len(x_test):,} test questions", flush=True)
     history = train(model, Adam(settings.lr), (x_train, t_train), (x_test, t_test),
                     settings.epochs, settings.batch_size, settings.max_grad)
+    if settings.beam is not None:
+        print(f"accuracy of greedy answers {history[-1]['accuracy']:.2%}, of a beam of {settings.beam} "
+              f"{accuracy(model, x_test, t_test, settings.beam):.2%}", flush=True)
     examples = x_test[:EXAMPLES], t_test[:EXAMPLES], settings.reverse, id_to_char
     _print_examples(model, *examples)
     if settings.out is not None:
@@ -147,13 +155,27 @@ def train(model, optimizer, training, test, epochs, batch_size, max_grad):
     return history
 
 
-def accuracy(model, x, t):
-    """Return the share of questions x (n, T) whose greedy answer is right in every character of t[:, 1:]."""
+def accuracy(model, x, t, beam=None):
+    """Return the share of questions whose answer is right in every character.
+
+    Parameters
+    ----------
+    model : Seq2seq
+    x : ndarray of int (n, T)
+    t : ndarray of int (n, 1 + U)
+        Right answers, each behind the id that tells the decoder to start.
+    beam : int, optional
+        Candidates of a beam search for the likeliest answer; by default the answer is greedy.
+    """
     start_id, sample_size = int(t[0, 0]), t.shape[1] - 1
-    right = 0
-    for first in range(0, len(x), ANSWERS_AT_ONCE):
-        rows = slice(first, first + ANSWERS_AT_ONCE)
-        answers = model.answer(x[rows], start_id, sample_size)  # (N, U)
+    right, at_once = 0, max(1, ANSWERS_AT_ONCE // (beam or 1))
+    for first in range(0, len(x), at_once):
+        rows = slice(first, first + at_once)
+        if beam is None:
+            answers = model.answer(x[rows], start_id, sample_size)  # (N, U)
+        else:
+            found = model.beam_answers(x[rows], start_id, sample_size, beam)
+            answers = np.to_device(numpy.array([best.tokens for (best,) in found]))  # (N, U)
         right += (answers == t[rows, 1:]).all(axis=1).sum()
     return int(right) / len(x)
 

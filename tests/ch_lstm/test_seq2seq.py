@@ -214,6 +214,50 @@ def test_accuracy_is_that_of_one_question_at_a_time(monkeypatch):
     assert seq2seq.accuracy(model, x, t) == history[-1]["accuracy"] == sum(one_at_a_time) / 7
 
 
+@on_each_device
+def test_accuracy_of_a_beam_is_that_of_the_likeliest_answer_to_each_question(monkeypatch):
+    model, rng = AttentionSeq2seq(5, 3, 4, seed=0, dtype=np.float64), np.random.default_rng(0)
+    for param in model.params:
+        param[...] = rng.normal(0, 1.5, param.shape)
+    x = np.array([[a, b] for a in range(5) for b in range(5)])
+    greedy = model.answer(x, 0, 3)
+    likeliest = np.array([model.beam_answers(x[i:i + 1], 0, 3, 5**3)[0][0].tokens for i in range(25)])
+    assert 0 < (differs := int((greedy != likeliest).any(axis=1).sum())) < 25
+    at_once, search = [], model.beam_answers
+
+    def beam_answers(xs, *args):
+        at_once.append((len(xs), *args))
+        return search(xs, *args)
+
+    monkeypatch.setattr(model, "beam_answers", beam_answers)
+    monkeypatch.setattr(seq2seq, "ANSWERS_AT_ONCE", 5**3 * 10)
+    t = np.concatenate((np.zeros((25, 1), dtype=int), likeliest), axis=1)
+    assert seq2seq.accuracy(model, x, t) == (25 - differs) / 25
+    assert seq2seq.accuracy(model, x, t, 5**3) == 1
+    t[:6, 3] = (t[:6, 3] + 1) % 5
+    assert seq2seq.accuracy(model, x, t, 5**3) == 19 / 25
+    assert at_once == [(10, 0, 3, 125), (10, 0, 3, 125), (5, 0, 3, 125)] * 2
+    monkeypatch.setattr(seq2seq, "ANSWERS_AT_ONCE", 3)  # fewer than the beam: still one at a time
+    assert seq2seq.accuracy(model, x[:2], t[:2], 4) in (0, 0.5, 1) and at_once[6:] == [(1, 0, 3, 4)] * 2
+
+
+def test_with_a_beam_both_accuracies_are_shown_in_the_end(tiny, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(seq2seq, "accuracy", lambda model, x, t, beam: (asked.append((x.tolist(), t.tolist(), beam)),
+                                                                        0.625)[1])
+    assert seq2seq.main(["--beam", "7", "--reverse", "--hidden-size", "4"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "accuracy of greedy answers 12.00%, of a beam of 7 62.50%"
+    assert asked == [(ids_of(QUESTIONS[2:])[:, ::-1].tolist(), ids_of(ANSWERS[2:]).tolist(), 7)]
+
+
+def test_a_beam_is_for_each_of_the_compared_models(device, capsys):
+    lines = run(capsys, device, "--compare", "--beam", "3", "--hidden-size", "8")
+    shown = [line for line in lines if line.startswith("accuracy of greedy")]
+    assert len(shown) == 4
+    for line in shown:
+        assert re.fullmatch(r"accuracy of greedy answers \d+\.\d\d%, of a beam of 3 \d+\.\d\d%", line)
+
+
 @pytest.mark.training
 def test_a_model_learns_and_its_history_says_so():
     _, _, history = trained(Seq2seq(7, 8, 16, seed=0), 100)
@@ -346,6 +390,7 @@ def test_the_attention_picture_reads_as_the_question_does(monkeypatch, is_revers
     (["--compare", "--reverse"], "--compare trains with and without --reverse anyway: leave --reverse out"),
     (["--task", "subtraction"], "argument --task: invalid choice: 'subtraction'"),
     (["--epochs", "0"], "argument --epochs: '0' is not a whole number from 1"),
+    (["--beam", "1001"], "argument --beam: '1001' is not a whole number from 1 to 1000"),
     (["--out", "."], "cannot make the folder . (File exists): choose a new one for --out"),
 ])
 def test_wrong_use_is_one_line(capsys, flags, message):
