@@ -22,6 +22,7 @@ from common.layers.dense import Affine, Dropout, Embedding, MatMul, Sigmoid, Sof
 from common.layers.gru import GRU, TimeGRU
 from common.layers.losses import MeanSquaredError, OutputWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 from common.layers.lstm import LSTM, TimeLSTM
+from common.layers.regularization import TimeLockedDropout
 from common.layers.rnn import RNN, TimeRNN
 from common.layers.stack import TimeStack
 from common.layers.time import (
@@ -342,16 +343,20 @@ def time_affine(draw):
 
 @layer
 def time_dropout(draw):
-    def without_dropout():
-        layer = TimeDropout()
+    for layer in (TimeDropout, TimeLockedDropout):
+        yield layer_case(layer, "training", {}, draw.normal(N, T, D), dropout_ratio=0.4)
+        yield layer_case(layer, "strided", {}, draw.strided(N, T, D))
+        yield without_dropout(layer_case(layer, "train_flg=False", {}, draw.normal(N, T, D)))
+
+
+def without_dropout(case: Case) -> Case:
+    """Return a case whose layer does not train."""
+    def build():
+        layer = case.build()
         layer.train_flg = False
         return layer
 
-    yield layer_case(TimeDropout, "training", {}, draw.normal(N, T, D), dropout_ratio=0.4)
-    yield layer_case(TimeDropout, "strided", {}, draw.strided(N, T, D))
-    case = layer_case(TimeDropout, "train_flg=False", {}, draw.normal(N, T, D))
-    case.build = without_dropout
-    yield case
+    return dataclasses.replace(case, build=build)
 
 
 @layer

@@ -157,10 +157,10 @@ class Dropout(Layer):
         return dout * mask
 
 
-def checked_dropout_ratio(ratio: float) -> float:
-    """Return `ratio` as a Python float, or raise a ValueError when it is not in [0, 1)."""
+def checked_dropout_ratio(ratio: float, name: str = "dropout_ratio") -> float:
+    """Return `ratio` as a Python float, or raise a ValueError, which calls it by `name`, when it is not in [0, 1)."""
     if not 0 <= ratio < 1:
-        raise ValueError(f"dropout_ratio is {ratio}, wanted a number in [0, 1)")
+        raise ValueError(f"{name} is {ratio}, wanted a number in [0, 1)")
     return float(ratio)  # with a float64 of NumPy's, float32 arrays would become float64
 
 

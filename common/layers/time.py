@@ -1,4 +1,6 @@
 """Layers over sequences (N, T, ...), batch first, besides the recurrent ones."""
+from typing import Any
+
 from common.layers.base import Layer
 from common.layers.dense import Affine, Embedding, checked_dropout_ratio
 from common.layers.losses import SigmoidWithLoss, SoftmaxWithLoss
@@ -77,9 +79,7 @@ class TimeDropout(Layer):
         """Map xs, any shape, to xs times the scaled mask."""
         self.expect("xs", xs, (...,))
         if self.train_flg:
-            keep = np.rng.random(xs.shape, dtype=xs.dtype) >= self.dropout_ratio  # shape of xs
-            mask = keep.astype(xs.dtype)
-            mask /= 1 - self.dropout_ratio
+            mask = scaled_mask(self._mask_shape(xs), self.dropout_ratio, xs.dtype)
         else:
             mask = np.ones((), dtype=xs.dtype)
         self.cache = mask, xs.shape
@@ -90,6 +90,30 @@ class TimeDropout(Layer):
         mask, shape = self.recall()
         self.expect("dout", dout, shape, mask.dtype)
         return dout * mask
+
+    def _mask_shape(self, xs):
+        return xs.shape
+
+
+def scaled_mask(shape: tuple[int, ...], dropout_ratio: float, dtype: Any) -> Array:
+    """Draw a mask that on average leaves what it multiplies as it is.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dropout_ratio : float
+        Probability of a 0, in [0, 1).
+    dtype : dtype
+
+    Returns
+    -------
+    ndarray
+        0 or 1 / (1 - dropout_ratio), each element drawn by itself.
+    """
+    keep = np.rng.random(shape, dtype=dtype) >= dropout_ratio
+    mask = keep.astype(dtype)
+    mask /= 1 - dropout_ratio
+    return mask
 
 
 class TimeSigmoidWithLoss(SigmoidWithLoss):

@@ -15,13 +15,13 @@ from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.device.ids import Ids
 from common.layers import dense as layers
+from common.layers import time
 from common.layers.dense import Affine, Embedding
 from common.layers.gru import TimeGRU
 from common.layers.losses import SoftmaxWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.recurrent import RecurrentLayer
 from common.layers.rnn import TimeRNN
-from common.layers.time import TimeDropout
 from common.optimizer import OPTIMIZERS, SGD
 from common.trainer import RnnlmTrainer, training_step
 from common.training import clip, epochs
@@ -192,7 +192,7 @@ MISTAKES = {  # what holds the function, its name, what is replaced, by what
         "@lambda function: lambda *arrays, out: [np.copyto(*pair) for pair in zip(out, function(*arrays))]"),
     "a product into every second row": (
         TimeLSTM, "forward", "a = self._project(xs)", "a = np.repeat(self._project(xs), 2, axis=1)[:, ::2]"),
-    "masks drawn by NumPy": (TimeDropout, "forward", "np.rng.random(", "np.host_rng.random("),
+    "masks drawn by NumPy": (time, "scaled_mask", "np.rng.random(", "np.host_rng.random("),
     "batches cut on the host": (
         StripBatches, "next_batch", "self._read(self._ts, self.time_size)",
         "type(self._ts)(np.to_gpu(self._read(self._ts, self.time_size).array.get()), 0, 0)"),
