@@ -22,7 +22,7 @@ from common.layers.dense import Affine, Dropout, Embedding, MatMul, Sigmoid, Sof
 from common.layers.gru import GRU, TimeGRU
 from common.layers.losses import MeanSquaredError, OutputWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 from common.layers.lstm import LSTM, TimeLSTM
-from common.layers.regularization import TimeLockedDropout
+from common.layers.regularization import TimeEmbeddingDropout, TimeLockedDropout
 from common.layers.rnn import RNN, TimeRNN
 from common.layers.stack import TimeStack
 from common.layers.time import (
@@ -331,6 +331,17 @@ def time_embedding(draw):
     yield layer_case(TimeEmbedding, "plain", {"W": draw.normal(V, D)}, draw.ids(N, T))
     yield layer_case(TimeEmbedding, "T=1, N=1", {"W": draw.normal(V, D)}, draw.ids(1, 1))
     yield layer_case(TimeEmbedding, "repeated ids, strided", {"W": draw.normal(V, D)}, draw.ids(T, N, size=2).T)
+
+
+@layer
+def time_embedding_dropout(draw):
+    def case(variant, ids, W):
+        return layer_case(TimeEmbeddingDropout, variant, {"W": W}, ids, dropout_ratio=0.4)
+
+    yield case("plain", draw.ids(N, T), draw.normal(V, D))
+    yield case("T=1, N=1", draw.ids(1, 1), draw.normal(V, D))
+    yield case("repeated ids, strided", draw.ids(T, N, size=2).T, draw.strided(V, D))
+    yield without_dropout(case("train_flg=False", draw.ids(N, T), draw.normal(V, D)))
 
 
 @layer

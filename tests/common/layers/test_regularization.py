@@ -2,7 +2,10 @@ import numpy
 import pytest
 from any_device import np
 
-from common.layers.regularization import TimeLockedDropout
+from common.device.ids import known_ids
+from common.layers.regularization import TimeEmbeddingDropout, TimeLockedDropout
+from common.layers.time import TimeAffine, TimeEmbedding
+from common.training.clip import remove_duplicate
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -72,3 +75,92 @@ def test_wrong_use_of_locked_dropout_is_refused():
     with pytest.raises(ValueError, match=r"^TimeLockedDropout: xs is float64 of shape \(2, 3\), wanted .* \(N, T, D\)"):
         TimeLockedDropout().forward(np.ones((2, 3)))
     assert repr(TimeLockedDropout(0.25)) == "TimeLockedDropout(0.25)"
+
+
+# --- embedding dropout
+
+@pytest.fixture
+def ids(device):
+    return np.random.default_rng(1).integers(0, V, (N, T))
+
+
+def dropped_words(seed, ratio=0.5):
+    """Draw the mask (V, 1) that a layer draws after the same seed, in a way of its own."""
+    np.seed(seed)
+    return numpy.where(np.to_cpu(np.rng.random((V, 1), dtype=np.float64)) < ratio, 0, 1 / (1 - ratio))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_dropped_word_is_zeros_at_all_its_places_and_the_others_are_scaled(dtype, ids):
+    W = np.ones((V, D), dtype=dtype)
+    np.seed(4)
+    vectors = TimeEmbeddingDropout(W, 0.2).forward(ids)
+    assert vectors.dtype == dtype and vectors.shape == (N, T, D)
+    assert np.unique(vectors).tolist() == [0, dtype(1.25)]
+    assert is_constant_along(vectors, 2)
+    for word in range(V):
+        assert len(np.unique(vectors[ids == word])) <= 1
+
+
+def test_embedding_dropout_is_a_lookup_in_a_table_with_rows_of_zeros(ids):
+    W, dout = RNG.standard_normal((V, D)), RNG.standard_normal((N, T, D))
+    mask = dropped_words(5)
+    layer, plain = TimeEmbeddingDropout(W, 0.5), TimeEmbedding(W * np.to_device(mask))
+    np.seed(5)
+    np.testing.assert_array_equal(layer.forward(ids), plain.forward(ids))
+    assert layer.backward(dout) is None
+    plain.backward(dout)
+    np.testing.assert_allclose(layer.grads[0], np.to_cpu(plain.grads[0]) * mask, rtol=1e-13)
+    assert not np.to_cpu(layer.grads[0])[mask[:, 0] == 0].any() and np.to_cpu(layer.grads[0]).any()
+
+
+def test_ids_of_a_gpu_are_dropped_alike(ids):
+    W, dout = RNG.standard_normal((V, D)), RNG.standard_normal((N, T, D))
+    found = []
+    for given in (ids, known_ids(ids)):
+        layer = TimeEmbeddingDropout(W, 0.5)
+        np.seed(6)
+        found.append((layer.forward(given), layer.backward(dout), layer.grads[0]))
+    assert np.array_equal(found[0][0], found[1][0]) and np.array_equal(found[0][2], found[1][2])
+
+
+def test_each_forward_drops_other_words_and_leaves_the_table_alone(ids):
+    W = np.ones((V, D))
+    layer = TimeEmbeddingDropout(W, 0.5)
+    first, other = layer.forward(ids), layer.forward(ids)
+    assert not np.array_equal(first, other)
+    assert (W == 1).all() and layer.params[0] is W
+
+
+def test_without_training_embedding_dropout_is_an_embedding(ids):
+    W, dout = RNG.standard_normal((V, D)), RNG.standard_normal((N, T, D))
+    layer, plain = TimeEmbeddingDropout(W, 0.9), TimeEmbedding(W)
+    layer.forward(ids)  # in training: its mask must not be left
+    layer.train_flg = False
+    before = np.random_state()
+    assert np.array_equal(layer.forward(ids), plain.forward(ids))
+    layer.backward(dout), plain.backward(dout)
+    assert np.array_equal(layer.grads[0], plain.grads[0])
+    assert np.random_state() == before
+
+
+def test_an_output_layer_that_shares_the_table_has_all_of_it(ids):
+    W, xs, dout = (RNG.standard_normal(shape) for shape in ((V, D), (N, T, D), (N, T, V)))
+    embedding, affine, plain = TimeEmbeddingDropout(W, 0.5), TimeAffine(W.T, np.zeros(V)), TimeAffine(W.T, np.zeros(V))
+    embedding.forward(ids)
+    assert np.array_equal(affine.forward(xs), plain.forward(xs))
+    affine.backward(dout), plain.backward(dout), embedding.backward(np.ones((N, T, D)))
+    expected = np.to_cpu(embedding.grads[0]) + np.to_cpu(plain.grads[0]).T
+    _, grads = remove_duplicate(embedding.params + affine.params, embedding.grads + affine.grads)
+    assert len(grads) == 2
+    np.testing.assert_allclose(grads[0], expected, rtol=1e-13)
+
+
+def test_wrong_use_of_embedding_dropout_is_refused():
+    with pytest.raises(ValueError, match=r"^dropout_ratio is 1.5, wanted a number in \[0, 1\)$"):
+        TimeEmbeddingDropout(np.ones((V, D)), 1.5)
+    layer, before = TimeEmbeddingDropout(np.ones((V, D))), np.random_state()
+    with pytest.raises(ValueError, match=r"^TimeEmbeddingDropout: ids go from 11 to 11, wanted 0 to 10"):
+        layer.forward(np.array([[V]]))
+    assert np.random_state() == before
+    assert repr(layer) == "TimeEmbeddingDropout(V=11, D=30, 0.1)"
