@@ -50,8 +50,8 @@ class FastTimeLSTM(TimeLSTM):
 
     def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H), as `TimeLSTM.forward`."""
-        Wx, Wh, _ = self.params
         packing, xs = self._start(xs, lengths)  # (P, D)
+        Wx, Wh = self.params[0], self._Wh
         N, P, H = packing.N, packing.P, self.hidden_size
         self.cache = None  # what follows writes over the memory of the last forward
         hs, cs = self._states(packing, self._take("states", 2, N + P, H))  # (N + P, H)

@@ -25,9 +25,9 @@ class FastTimeRNN(TimeRNN):
 
     def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H), as `TimeRNN.forward`."""
-        Wx, Wh, b = self.params
+        Wx, _, b = self.params
         packing, xs = self._start(xs, lengths)  # (P, D)
-        N = packing.N
+        Wh, N = self._Wh, packing.N
         (hs,) = self._states(packing)  # (N + P, H)
         hs_after = hs[N:]  # (P, H)
         np.dot(xs, Wx, out=hs_after)  # (1)

@@ -34,6 +34,7 @@ from common.layers.time import (
     TimeSigmoidWithLoss,
     TimeSoftmaxWithLoss,
 )
+from common.layers.weight_drop import TimeWeightDropGRU, TimeWeightDropLSTM, TimeWeightDropRNN
 from common.np import Array, DTypeLike, np
 
 N, T, D, H, V = 2, 3, 4, 5, 7  # batch, time steps, input, hidden, vocabulary
@@ -241,6 +242,19 @@ def time_gru(draw):
     yield from sequences(draw, TimeGRU, gates=3, states=("h",))
     for case in sequences(draw, TimeGRU, gates=3, states=("h",), biases=4, reset_after=True):
         case.variant += ", reset after"
+        yield case
+
+
+@layer
+def weight_drop(draw):
+    for layer, gates, states in ((TimeWeightDropRNN, 1, ("h",)), (TimeWeightDropLSTM, 4, ("h", "c")),
+                                 (TimeWeightDropGRU, 3, ("h",))):
+        for case in sequences(draw, layer, gates, states, weight_drop=0.4):
+            case.variant += ", dropout"
+            yield case
+        yield dataclasses.replace(without_dropout(case), variant="train_flg=False")
+    for case in sequences(draw, TimeWeightDropGRU, 3, ("h",), biases=4, weight_drop=0.4, reset_after=True):
+        case.variant += ", reset after, dropout"
         yield case
 
 

@@ -216,7 +216,7 @@ class TimeGRU(RecurrentLayer):
 
     def _reset_before(self, packing, h, a):
         """Walk the steps: fill the states h (N + P, H); return z and r (P, 2H), h_hat (P, H), r h_prev (P, H)."""
-        Wh, H = self.params[1], len(self.params[1])
+        Wh, H = self._Wh, h.shape[1]
         Wh_zr, Whh = np.ascontiguousarray(Wh[:, :2 * H]), np.ascontiguousarray(Wh[:, 2 * H:])  # (H, 2H), (H, H)
         zr, h_hat = np.ascontiguousarray(a[:, :2 * H]), np.ascontiguousarray(a[:, 2 * H:])  # (P, 2H), (P, H)
         z, r, rh = zr[:, :H], zr[:, H:], np.empty(h_hat.shape, dtype=h.dtype)  # (P, H) each
@@ -229,7 +229,7 @@ class TimeGRU(RecurrentLayer):
 
     def _reset_after(self, packing, h, a):
         """Walk the steps: fill the states h (N + P, H); return z, r and m (P, 3H), h_hat (P, H)."""
-        (_, Wh, b), H = self.params, h.shape[1]
+        Wh, b, H = self._Wh, self.params[2], h.shape[1]
         zrm, h_hat = np.empty(a.shape, dtype=a.dtype), a[:, 2 * H:]  # (P, 3H), (P, H)
         z, r, m = zrm[:, :H], zrm[:, H:2 * H], zrm[:, 2 * H:]  # (P, H) each
         zrm[:, :2 * H], m[...] = a[:, :2 * H], b[3 * H:]
@@ -259,8 +259,7 @@ class TimeGRU(RecurrentLayer):
 
     def _reset_before_backward(self, packing, h, dh, zr, h_hat, rh):
         """Walk the steps back: complete dh (N + P, H), set dWh, and return daz, dar, dah, (P, 3H)."""
-        Wh, dWh = self.params[1], self.grads[1]
-        H = len(Wh)
+        Wh, dWh, H = self._Wh, self.grads[1], h.shape[1]
         Wh_zr_T = np.ascontiguousarray(Wh[:, :2 * H].T)  # (2H, H)
         Whh_T = np.ascontiguousarray(Wh[:, 2 * H:].T)  # (H, H)
         da_zr = np.empty(zr.shape, dtype=h.dtype)  # (P, 2H)

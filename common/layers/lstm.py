@@ -163,8 +163,8 @@ class TimeLSTM(RecurrentLayer):
             Real steps of each sequence. Outputs beyond them are zeros, and the final state of a
             sequence is that of its last real step.
         """
-        Wh = self.params[1]
         packing, xs = self._start(xs, lengths)  # (P, D)
+        Wh = self._Wh
         a = self._project(xs)  # (P, 4H), x Wx + b
         h, c = self._states(packing)  # (N + P, H)
         for t, prev, now in packing.steps:

@@ -35,6 +35,7 @@ class RecurrentLayer(Layer):
         super().__init__(Wx, Wh, b)
         expect_recurrent_weights(self, self.gates, self.biases or self.gates)
         self.stateful = stateful
+        self._Wh = Wh  # by which a forward and its backward multiply: `_start` sets it
         self.h: Array | None = None
         self.dh: Array | None = None
 
@@ -85,6 +86,7 @@ class RecurrentLayer(Layer):
         rows : ndarray (P, D)
         """
         self.expect("xs", xs, ("N", "T", len(self.params[0])))
+        self._Wh = self.params[1]
         packing = Packing(xs.shape[0], xs.shape[1], lengths)
         return packing, packing.pack(xs)
 
@@ -195,7 +197,7 @@ class RecurrentLayer(Layer):
 
     def _transposed_Wh(self):
         """Return Wh^T, copied: with a view of Wh each product in the loop would take twice as long."""
-        return np.ascontiguousarray(self.params[1].T)
+        return np.ascontiguousarray(self._Wh.T)
 
     def _project_backward(self, xs, hs_prev, da):
         """Set dWx, dWh and db, and return dxs (P, D), each in one product over the rows of all steps.

@@ -147,8 +147,8 @@ class TimeRNN(RecurrentLayer):
             Real steps of each sequence. Outputs beyond them are zeros, and the final state of a
             sequence is that of its last real step.
         """
-        Wh = self.params[1]
         packing, xs = self._start(xs, lengths)  # (P, D)
+        Wh = self._Wh
         a = self._project(xs)  # (P, H), x Wx + b
         (h,) = self._states(packing)  # (N + P, H)
         for t, prev, now in packing.steps:

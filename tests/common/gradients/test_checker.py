@@ -25,11 +25,12 @@ from common.layers.losses import SoftmaxWithLoss
 from common.layers.lstm import LSTM, TimeLSTM
 from common.layers.recurrent import RecurrentLayer
 from common.layers.rnn import TimeRNN
+from common.layers.weight_drop import WeightDrop
 from common.training.clip import unique_params
 
 on_each_device = pytest.mark.usefixtures("device")
 
-BASE_CLASSES = {Layer, RecurrentLayer}
+BASE_CLASSES = {Layer, RecurrentLayer, WeightDrop}
 NAMES = [f"{case.layer}-{case.variant}" for case in layer_cases(seed=1)]
 
 
