@@ -22,7 +22,12 @@ from common.layers.dense import Affine, Dropout, Embedding, MatMul, Sigmoid, Sof
 from common.layers.gru import GRU, TimeGRU
 from common.layers.losses import MeanSquaredError, OutputWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 from common.layers.lstm import LSTM, TimeLSTM
-from common.layers.regularization import TimeEmbeddingDropout, TimeLockedDropout
+from common.layers.regularization import (
+    ActivationRegularization,
+    TemporalActivationRegularization,
+    TimeEmbeddingDropout,
+    TimeLockedDropout,
+)
 from common.layers.rnn import RNN, TimeRNN
 from common.layers.stack import TimeStack
 from common.layers.time import (
@@ -382,6 +387,20 @@ def without_dropout(case: Case) -> Case:
         return layer
 
     return dataclasses.replace(case, build=build)
+
+
+@layer
+def activation_regularization(draw):
+    def forward(term, inputs):
+        return {"term": term.forward(inputs["hs"])}
+
+    def backward(term, upstream):
+        return {"hs": term.backward(float(upstream["term"]))}
+
+    for kind in (ActivationRegularization, TemporalActivationRegularization):
+        for variant, hs in (("plain", draw.normal(N, T, H)), ("T=1, N=1", draw.normal(1, 1, H)),
+                            ("T=2", draw.normal(N, 2, H)), ("strided", draw.strided(N, T, H))):
+            yield Case(kind.__name__, variant, functools.partial(kind, 0.7), {"hs": hs}, forward, backward)
 
 
 @layer

@@ -3,10 +3,14 @@
 Merity, Keskar and Socher 2018 (arXiv:1708.02182) collected these for their AWD-LSTM. The dropout of the recurrent
 weights is in `common.layers.weight_drop`.
 """
+import math
+
 from common.device.ids import Ids
+from common.layers.base import Layer
 from common.layers.dense import checked_dropout_ratio
+from common.layers.losses import scaled
 from common.layers.time import TimeDropout, TimeEmbedding, scaled_mask
-from common.np import Array
+from common.np import Array, np
 
 
 class TimeLockedDropout(TimeDropout):
@@ -80,3 +84,78 @@ class TimeEmbeddingDropout(TimeEmbedding):
 
     def _options(self):
         return [str(self.dropout_ratio)]
+
+
+class ActivationRegularization(Layer):
+    """A term of the objective that keeps states small: alpha times the mean of the squares of all elements.
+
+    L = alpha mean(h^2), Merity, McCann and Socher 2017 (arXiv:1708.01009), who take the states of the last layer
+    after its dropout. Whoever minimises it adds `backward()` to the gradient of the states.
+
+    Parameters
+    ----------
+    alpha : float
+        At least 0.
+    """
+
+    def __init__(self, alpha: float = 2.0) -> None:
+        super().__init__()
+        self.alpha = _checked_weight("alpha", alpha)
+
+    def forward(self, hs: Array) -> Array:
+        """Return the term, a 0-d array or NumPy scalar, of states hs (N, T, H)."""
+        self.expect("hs", hs, ("N", "T", "H"))
+        self.cache = hs
+        return (hs * hs).mean() * self.alpha
+
+    def backward(self, dout: float | Array = 1) -> Array:
+        """Return dhs = 2 alpha hs dout / number of elements, (N, T, H)."""
+        hs = self.recall()
+        return scaled(hs * (2 * self.alpha / hs.size), dout)
+
+    def _options(self):
+        return [str(self.alpha)]
+
+
+class TemporalActivationRegularization(Layer):
+    """A term of the objective that keeps states slow: beta times the mean of their squared changes.
+
+    L = beta mean((h_t - h_t-1)^2), over all elements of the T - 1 changes; 0 for a single step. Merity, McCann and
+    Socher 2017 (arXiv:1708.01009), who take the states of the last layer before its dropout.
+
+    Parameters
+    ----------
+    beta : float
+        At least 0.
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        super().__init__()
+        self.beta = _checked_weight("beta", beta)
+
+    def forward(self, hs: Array) -> Array:
+        """Return the term, a 0-d array or NumPy scalar, of states hs (N, T, H)."""
+        self.expect("hs", hs, ("N", "T", "H"))
+        changes = hs[:, 1:] - hs[:, :-1]  # (N, T - 1, H)
+        self.cache = changes
+        return (changes * changes).sum() * (self.beta / max(1, changes.size))
+
+    def backward(self, dout: float | Array = 1) -> Array:
+        """Return dhs (N, T, H): each change pulls at the state after it, and the other way at that before it."""
+        changes = self.recall()
+        N, between, H = changes.shape
+        pulls = scaled(changes * (2 * self.beta / max(1, changes.size)), dout)  # (N, T - 1, H)
+        dhs = np.zeros((N, between + 1, H), dtype=changes.dtype)  # (N, T, H)
+        dhs[:, 1:] = pulls
+        dhs[:, :-1] -= pulls
+        return dhs
+
+    def _options(self):
+        return [str(self.beta)]
+
+
+def _checked_weight(name, weight):
+    """Return the weight of a term as a Python float, or raise a ValueError when it is negative, infinite or NaN."""
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"{name} is {weight}, wanted a finite number of at least 0")
+    return float(weight)

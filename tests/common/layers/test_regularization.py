@@ -3,7 +3,12 @@ import pytest
 from any_device import np
 
 from common.device.ids import known_ids
-from common.layers.regularization import TimeEmbeddingDropout, TimeLockedDropout
+from common.layers.regularization import (
+    ActivationRegularization,
+    TemporalActivationRegularization,
+    TimeEmbeddingDropout,
+    TimeLockedDropout,
+)
 from common.layers.time import TimeAffine, TimeEmbedding
 from common.training.clip import remove_duplicate
 
@@ -164,3 +169,69 @@ def test_wrong_use_of_embedding_dropout_is_refused():
         layer.forward(np.array([[V]]))
     assert np.random_state() == before
     assert repr(layer) == "TimeEmbeddingDropout(V=11, D=30, 0.1)"
+
+
+# --- activation regularisation
+
+TERMS = [ActivationRegularization, TemporalActivationRegularization]
+every_term = pytest.mark.parametrize("kind", TERMS)
+
+
+def test_the_term_of_small_states_by_hand():
+    hs = np.array([[[1.0, -2.0], [3.0, 0.0]]])  # (1, 2, 2)
+    term = ActivationRegularization(2)
+    assert float(term.forward(hs)) == pytest.approx(2 * (1 + 4 + 9) / 4, rel=1e-14)
+    np.testing.assert_allclose(term.backward(), 2 * 2 * np.to_cpu(hs) / 4, rtol=1e-14)
+
+
+def test_the_term_of_slow_states_by_hand():
+    hs = np.array([[[1.0, -2.0], [3.0, 0.0], [3.0, 1.0]]])  # changes 2 2, 0 1
+    term = TemporalActivationRegularization(3)
+    assert float(term.forward(hs)) == pytest.approx(3 * (4 + 4 + 0 + 1) / 4, rel=1e-14)
+    np.testing.assert_allclose(term.backward(), 3 * 2 * numpy.array([[[-2, -2], [2, 1], [0, 1]]]) / 4, rtol=1e-14)
+
+
+def test_states_that_do_not_change_and_single_steps_have_no_slow_term():
+    term = TemporalActivationRegularization()
+    for hs in (np.ones((N, T, D)), RNG.standard_normal((N, 1, D))):
+        assert term.forward(hs) == 0
+        dhs = term.backward()
+        assert dhs.shape == hs.shape and not dhs.any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_term
+def test_a_term_keeps_the_dtype_and_honours_its_upstream_gradient(kind, dtype):
+    term, hs = kind(np.float64(0.7)), RNG.standard_normal((N, T, D)).astype(dtype)
+    assert term.forward(hs).dtype == dtype and term.forward(hs).shape == ()
+    once = term.backward()
+    assert once.dtype == dtype and once.any()
+    np.testing.assert_allclose(term.backward(-2.5), -2.5 * once, rtol=1e-6, atol=1e-8)
+    assert not term.backward(0).any()
+
+
+@every_term
+def test_a_term_grows_with_its_weight_and_the_square_of_the_states(kind):
+    hs = RNG.standard_normal((N, T, D))
+    one = float(kind(1).forward(hs))
+    assert one > 0
+    assert float(kind(4).forward(hs)) == pytest.approx(4 * one, rel=1e-13)
+    assert float(kind(1).forward(3 * hs)) == pytest.approx(9 * one, rel=1e-13)
+    assert kind(0).forward(hs) == 0
+
+
+def test_the_weights_of_the_paper_are_the_defaults():
+    assert (ActivationRegularization().alpha, TemporalActivationRegularization().beta) == (2, 1)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+@every_term
+def test_wrong_use_of_a_term_is_refused(kind, value):
+    name = "alpha" if kind is ActivationRegularization else "beta"
+    with pytest.raises(ValueError, match=f"^{name} is {value}, wanted a finite number of at least 0$"):
+        kind(value)
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}: hs is float64 of shape \(2, 3\), wanted .* \(N, T, H\)"):
+        kind().forward(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=f"^{kind.__name__}: backward needs a forward"):
+        kind().backward()
+    assert repr(kind(0.5)) == f"{kind.__name__}(0.5)"
