@@ -4,8 +4,9 @@ The lists must be the same, in the same order, at every call: what an optimizer 
 parameter is kept by its place. `state` is the list of those memories, a list of arrays for
 each parameter; `load_state` puts saved ones back.
 """
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.np import Array, np
@@ -117,13 +118,120 @@ def _blocks(shape):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: w <- w - lr g."""
+    """Stochastic gradient descent: w <- w - lr (g + weight_decay w).
 
-    def __init__(self, lr: float = 0.01) -> None:
+    Gradients that are clipped are clipped before: the decay is not part of their norm.
+    """
+
+    weight_decay = Setting()
+
+    def __init__(self, lr: float = 0.01, weight_decay: float = 0.0) -> None:
         super().__init__(lr)
+        self.weight_decay = weight_decay
 
     def update_one(self, param: Array, grad: Array) -> None:
+        if self.weight_decay:
+            grad = grad + self.weight_decay * param
         param -= self.lr * grad
+
+
+class ASGD(SGD):
+    """Averaged SGD: the steps of `SGD`, and beside each parameter the mean of the values that it had; Polyak and
+    Juditsky 1992.
+
+    After k updates, with n = k - 1 - start the number of values so far,
+
+        a <- a + (w - a) / max(1, n)
+
+    so a is w itself until averaging starts. Training goes on with w; evaluate within `averaged`. This is PyTorch's
+    ASGD(lambd=0, t0=start), which however takes a new learning rate one update late.
+
+    Parameters
+    ----------
+    lr, weight_decay : float
+    start : int or None
+        Number of updates after which averaging starts; None, not yet. It may be set at any time: Merity, Keskar and
+        Socher 2018 (arXiv:1708.02182) call `start_averaging` when `non_monotone_trigger` says so.
+
+    Raises
+    ------
+    ValueError
+        `start` is negative, or another setting is out of its range.
+    """
+
+    memories = 1
+
+    def __init__(self, lr: float = 0.01, weight_decay: float = 0.0, start: int | None = 0) -> None:
+        super().__init__(lr, weight_decay)
+        if start is not None and start < 0:
+            raise ValueError(f"ASGD: start is {start}, wanted a number of updates, or None")
+        self.start = start
+
+    def start_averaging(self) -> None:
+        """Average from here on."""
+        self.start = self.steps
+
+    def update_one(self, param: Array, grad: Array, *memories: Array) -> None:
+        super().update_one(param, grad)
+        (average,) = memories
+        values = 0 if self.start is None else self.steps - 1 - self.start
+        if values <= 1:
+            average[...] = param
+        else:
+            average += (param - average) / values
+
+    @contextlib.contextmanager
+    def averaged(self, params: list[Array]) -> Iterator[None]:
+        """Within the block the parameters hold their averages; after it they are as they were before.
+
+        Parameters
+        ----------
+        params : list of ndarray
+            Those given to `update`, in the same order. `training_step` gives those of a model as
+            `common.training.clip.unique_params(model.params)` lists them.
+
+        Raises
+        ------
+        ValueError
+            They are not those of the updates.
+        """
+        averages = [average for average, in self.state]
+        shapes, of_averages = [param.shape for param in params], [average.shape for average in averages]
+        if averages and shapes != of_averages:
+            raise ValueError(f"ASGD: parameters have shapes {shapes}, wanted those of the averages, {of_averages}")
+        before = [param.copy() for param in params]
+        try:
+            for param, average in zip(params, averages):  # none before the first update
+                param[...] = average
+            yield
+        finally:
+            for param, old in zip(params, before):
+                param[...] = old
+
+
+def non_monotone_trigger(losses: Sequence[float], loss: float, n: int = 5) -> bool:
+    """Say whether averaging should start, since a loss has not fallen for a while.
+
+    It has not if it is larger than the smallest of all losses but the last n; Merity, Keskar and Socher 2018
+    (arXiv:1708.02182, algorithm 1).
+
+    Parameters
+    ----------
+    losses : sequence of float
+        Of the validation text at all evaluations before.
+    loss : float
+        That of the present one.
+    n : int
+        Evaluations that the loss is given to fall again.
+
+    Raises
+    ------
+    ValueError
+        n is negative.
+    """
+    if n < 0:
+        raise ValueError(f"non_monotone_trigger: n is {n}, wanted at least 0")
+    return len(losses) > n and loss > min(losses[:len(losses) - n])
 
 
 class Momentum(Optimizer):

@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import inspect
 import itertools
@@ -8,7 +9,18 @@ import pytest
 from any_device import np
 
 from common import optimizer
-from common.optimizer import OPTIMIZERS, SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
+from common.optimizer import (
+    ASGD,
+    OPTIMIZERS,
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Momentum,
+    Nesterov,
+    RMSprop,
+    non_monotone_trigger,
+)
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -21,10 +33,15 @@ STEPS = 5
 # lr 1e-3 and momentum 0, Adagrad eps 1e-10, RMSprop eps 1e-8.
 
 
-def sgd(w, gradients, lr=0.01):
+def sgd(w, gradients, lr=0.01, weight_decay=0.0):
     for g in gradients:
-        w = w - lr * g
+        w = w - lr * (g + weight_decay * w)
     return w
+
+
+def asgd(w, gradients, lr=0.01, weight_decay=0.0, start=0):
+    """The parameter, which averaging does not touch; its average has a test of its own."""
+    return sgd(w, gradients, lr, weight_decay)
 
 
 def momentum(w, gradients, lr=0.01, momentum=0.9):
@@ -83,6 +100,8 @@ def adamw(w, gradients, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay
 
 FORMULAS = [
     (SGD, sgd, {}),
+    (SGD, sgd, {"weight_decay": 0.4}),
+    (ASGD, asgd, {"weight_decay": 0.4}),
     (Momentum, momentum, {"momentum": 0.8}),
     (Nesterov, nesterov, {"momentum": 0.8}),
     (AdaGrad, adagrad, {"eps": 0.03}),
@@ -92,7 +111,8 @@ FORMULAS = [
 ]
 every_optimizer = pytest.mark.parametrize(
     "make, formula", [(functools.partial(kind, LR, **options), functools.partial(formula, lr=LR, **options))
-                      for kind, formula, options in FORMULAS], ids=[kind.__name__ for kind, _, _ in FORMULAS])
+                      for kind, formula, options in FORMULAS],
+    ids=[f"{kind.__name__}{' '.join(options)}" for kind, _, options in FORMULAS])
 
 
 def problem(dtype=np.float64):
@@ -259,8 +279,8 @@ def test_every_optimizer_can_be_chosen_by_name():
         "adamw": AdamW}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_updating_in_blocks_of_rows_changes_nothing(name, monkeypatch):
+@pytest.mark.parametrize("kind", [*OPTIMIZERS.values(), ASGD])
+def test_updating_in_blocks_of_rows_changes_nothing(kind, monkeypatch):
     def drawn():
         rng = np.random.default_rng(3)
         arrays = [rng.standard_normal(shape) for shape in [(7, 3), (5,), (2, 3, 4), (1, 9), ()]]
@@ -269,13 +289,14 @@ def test_updating_in_blocks_of_rows_changes_nothing(name, monkeypatch):
     arrays, results = drawn(), []
     for block in (1, 7, 10**6):
         monkeypatch.setattr(optimizer, "BLOCK", block)
-        params, chosen = drawn(), OPTIMIZERS[name](lr=LR)
-        for step in range(3):
+        params, chosen = drawn(), kind(lr=LR)
+        for step in range(4):
             chosen.update(params, [np.asarray(np.sin(array + step)) for array in arrays])
-        results.append(params)
-    for params in results[:2]:
-        for one, other, before in zip(params, results[2], arrays):
+        results.append((params, list(itertools.chain(*chosen.state))))
+    for params, memories in results[:2]:
+        for one, other, before in zip(params, results[2][0], arrays):
             assert np.array_equal(one, other) and not np.array_equal(one, before)
+        assert all(np.array_equal(one, other) for one, other in zip(memories, results[2][1], strict=True))
 
 
 @pytest.mark.parametrize("shape, rows", [
@@ -293,3 +314,104 @@ def test_a_block_holds_as_many_whole_rows_as_fit(shape, rows, device, monkeypatc
     recorder.update([np.zeros(shape)], [np.zeros(shape)])
     on_gpu = [shape[0]]  # there a block more is a launch more
     assert recorder.seen == [(count, count) for count in (rows if device == "cpu" else on_gpu)]
+
+
+# --- averages
+
+def walked(optimizer, steps=8, before_step=lambda optimizer, step: None):
+    """Return the values of a parameter after each of some updates, and its average after each."""
+    rng = np.random.default_rng(1)
+    param, values, averages = rng.standard_normal((3, 4)), [], []
+    for step in range(steps):
+        before_step(optimizer, step)
+        optimizer.update([param], [rng.standard_normal((3, 4))])
+        values.append(np.to_cpu(param).copy())
+        averages.append(np.to_cpu(optimizer.state[0][0]).copy())
+    return values, averages
+
+
+@pytest.mark.parametrize("start", [0, 3, 6, 100])
+def test_the_average_is_the_mean_of_the_values_since_the_second_after_its_start(start):
+    values, averages = walked(ASGD(LR, start=start))
+    for k, average in enumerate(averages, start=1):
+        expected = numpy.mean(values[start + 1:k], axis=0) if k > start + 1 else values[k - 1]
+        numpy.testing.assert_allclose(average, expected, rtol=1e-12 if k > start + 2 else 0)
+
+
+def test_averaging_that_starts_later_is_averaging_from_that_update_on():
+    def begin(optimizer, step):
+        if step == 3:
+            assert optimizer.start is None
+            optimizer.start_averaging()
+            assert optimizer.start == 3
+
+    later, given = ASGD(LR, start=None), ASGD(LR, start=3)
+    for found, expected in zip(walked(later, before_step=begin), walked(given)):
+        assert numpy.array_equal(found, expected)
+    values, averages = walked(ASGD(LR, start=None))
+    assert numpy.array_equal(values, averages)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_within_the_block_parameters_are_their_averages_in_place_and_then_what_they_were(fails):
+    W, b = np.ones((3, 4)), np.zeros(4)
+    tied, optimizer = W.T, ASGD(LR)
+    for step in range(1, 5):
+        optimizer.update([W, b], [step * np.ones((3, 4)), np.ones(4)])
+    before, averages = [W.copy(), b.copy()], [memory.copy() for memory, in optimizer.state]
+    with contextlib.suppress(KeyboardInterrupt), optimizer.averaged([W, b]):
+        assert np.array_equal(W, averages[0]) and np.array_equal(b, averages[1])
+        assert np.array_equal(tied, averages[0].T) and not np.array_equal(W, before[0])
+        if fails:
+            raise KeyboardInterrupt
+    assert np.array_equal(W, before[0]) and np.array_equal(b, before[1]) and np.array_equal(tied, before[0].T)
+    assert all(np.array_equal(memory, average) for (memory,), average in zip(optimizer.state, averages))
+
+
+def test_before_the_first_update_a_parameter_is_its_own_average():
+    W = np.ones((2, 3))
+    with ASGD().averaged([W]):
+        assert (W == 1).all()
+    assert (W == 1).all()
+
+
+def test_averages_of_other_parameters_are_refused():
+    optimizer = ASGD()
+    optimizer.update([np.ones((2, 3))], [np.ones((2, 3))])
+    for params in ([np.ones(3)], [np.ones((2, 3))] * 2, []):
+        message = r"^ASGD: parameters have shapes .*, wanted those of the averages, \[\(2, 3\)\]$"
+        with pytest.raises(ValueError, match=message), optimizer.averaged(params):
+            pass
+        assert all((param == 1).all() for param in params)
+
+
+def test_a_start_before_all_updates_is_refused():
+    with pytest.raises(ValueError, match=r"^ASGD: start is -1, wanted a number of updates, or None$"):
+        ASGD(start=-1)
+
+
+@pytest.mark.parametrize("losses, loss, n, triggered", [
+    ([], 9, 5, False),
+    ([5, 4, 3, 2, 1], 9, 5, False),  # no earlier than after n evaluations
+    ([5, 4, 3, 2, 1, 1], 5.1, 5, True), ([5, 4, 3, 2, 1, 1], 5, 5, False),  # the last n do not count
+    ([5, 3, 4, 4, 4, 4, 4], 3.5, 5, True), ([5, 3, 4, 4, 4, 4, 4], 2.9, 5, False),
+    ([3, 5, 4, 4, 4, 4, 4], 3.5, 5, True),  # the smallest, not the last of those that count
+    ([2], 3, 1, False), ([2, 1], 1.5, 1, False), ([2, 1], 2.5, 1, True),
+    ([2], 3, 0, True), ([2], 1, 0, False), ([], 3, 0, False),
+])
+def test_averaging_is_triggered_by_a_loss_above_the_best_of_all_but_the_last_n(losses, loss, n, triggered):
+    assert non_monotone_trigger(losses, loss, n) is triggered
+    if n == 5:
+        assert non_monotone_trigger(tuple(losses), loss) is triggered
+
+
+def test_a_trigger_that_looks_ahead_is_refused():
+    with pytest.raises(ValueError, match=r"^non_monotone_trigger: n is -1, wanted at least 0$"):
+        non_monotone_trigger([1.0], 1.0, -1)
+
+
+def test_weight_decay_of_sgd_acts_without_a_gradient_and_leaves_the_gradient_alone():
+    param, grad = np.array([2.0, -4.0]), np.zeros(2)
+    SGD(0.1, weight_decay=0.5).update([param], [grad])
+    np.testing.assert_allclose(param, [1.9, -3.8], rtol=1e-14)
+    assert not grad.any()

@@ -10,7 +10,7 @@ from common.files.torch_weights import (
 )
 from common.layers.stack import TimeStack
 from common.layers.time import TimeAffine, TimeEmbedding, TimeSoftmaxWithLoss
-from common.optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
+from common.optimizer import ASGD, SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
 from common.training.clip import clip_grads, remove_duplicate
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[parity]'")
@@ -51,6 +51,7 @@ def test_clipping(parity, max_norm, dtype):
 # Ours, PyTorch's, and what ours remembers of a parameter in PyTorch's terms.
 OPTIMIZERS = {
     "sgd": (SGD, torch.optim.SGD, {}, {}, lambda state, lr: []),
+    "sgd-decay": (SGD, torch.optim.SGD, {"weight_decay": 0.4}, {"weight_decay": 0.4}, lambda state, lr: []),
     "momentum": (Momentum, torch.optim.SGD, {"momentum": 0.8}, {"momentum": 0.8},
                  lambda state, lr: [-lr * state["momentum_buffer"]]),
     "nesterov": (Nesterov, torch.optim.SGD, {"momentum": 0.8}, {"momentum": 0.8, "nesterov": True},
@@ -96,6 +97,60 @@ def test_optimizers(parity, name, dtype):
             expected = memories(torch_optimizer.state[their], lr)
             for found, wanted in zip(memory, expected, strict=True):
                 parity.compare("memory", found, wanted)
+
+
+@pytest.fixture
+def scalars_of_float64():
+    """Let PyTorch keep the 1 / n of its ASGD in float64, whatever the parameters are."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@both_dtypes
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("weight_decay", [0, 0.4])
+def test_averaged_sgd(parity, weight_decay, start, dtype, scalars_of_float64):
+    params = draw(dtype, *SHAPES)
+    theirs = torch_params(params)
+    ours = ASGD(0.1, weight_decay, start)
+    torch_optimizer = torch.optim.ASGD(theirs, lr=0.1, lambd=0, t0=start, weight_decay=weight_decay)
+    for step in range(8):
+        grads = draw(dtype, *SHAPES, seed=10 + step)
+        set_grads(theirs, grads)
+        torch_optimizer.step()
+        ours.update(params, grads)
+        for param, their, (average,) in zip(params, theirs, ours.state):
+            parity.compare("parameter", param, their)
+            parity.compare("average", average, torch_optimizer.state[their]["ax"])
+
+
+def test_pytorch_averages_with_a_new_learning_rate_one_update_late(parity, scalars_of_float64):
+    (param,) = draw(np.float64, (3, 4))
+    (their,) = torch_params([param])
+    ours, torch_optimizer = ASGD(0.1), torch.optim.ASGD([their], lr=0.1, lambd=0, t0=0)
+    late = 0
+    for step in range(4):
+        if step == 2:
+            ours.lr = torch_optimizer.param_groups[0]["lr"] = 0.03
+        (grad,) = draw(np.float64, (3, 4), seed=10 + step)
+        set_grads([their], [grad])
+        torch_optimizer.step()
+        ours.update([param], [grad])
+        late += (0.1 - 0.03) * grad if step == 2 else 0
+        parity.compare("parameter", param - late, their)
+
+
+def test_weight_decay_comes_after_clipping(parity):
+    (param,), (grad,) = draw(np.float64, (3, 4)), draw(np.float64, (3, 4), seed=2)
+    (their,) = torch_params([param])
+    set_grads([their], [grad])
+    nn.utils.clip_grad_norm_([their], 0.25)
+    torch.optim.SGD([their], lr=2.0, weight_decay=0.3).step()
+    clip_grads([grad], 0.25)
+    SGD(2.0, 0.3).update([param], [grad])
+    parity.compare("parameter", param, their)
 
 
 @pytest.mark.parametrize("optimizer, nesterov", [(Momentum, False), (Nesterov, True)])
