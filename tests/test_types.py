@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = "common", "dataset", "ch_rnn", "ch_lstm"
 MODELS = ["ch_rnn/mikolov.py", "ch_rnn/simple_rnnlm.py", *(f"ch_lstm/{name}.py" for name in (
-    "better_rnnlm", "classifier", "encoder_decoder", "memory_model", "rnnlm"))]
+    "awd_lstm", "better_rnnlm", "classifier", "encoder_decoder", "memory_model", "rnnlm"))]
 PICTURES_AND_PAGES = "plots", "pictures", "step", "notebook"  # that nobody builds on
 MODULES = sorted(str(path.relative_to(ROOT)) for package in ("common", "dataset")
                  for path in ROOT.glob(f"{package}/**/*.py")

@@ -7,7 +7,7 @@ from common.base_model import BaseModel
 from common.device.ids import Ids
 from common.layers.base import Layer
 from common.layers.losses import OutputWithLoss
-from common.layers.time import TimeDropout, TimeSoftmaxWithLoss
+from common.layers.time import TimeSoftmaxWithLoss
 from common.np import Array
 
 STEPS_AT_ONCE = 500  # of a long text that is only read
@@ -96,7 +96,7 @@ class LanguageModel(BaseModel):
 
     def _through(self, layers, xs, train_flg):
         for layer in layers:
-            if isinstance(layer, TimeDropout):
+            if hasattr(layer, "train_flg"):
                 layer.train_flg = train_flg
             xs = layer.forward(xs)
         return xs

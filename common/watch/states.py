@@ -9,7 +9,6 @@ import numpy
 
 from common.device.ids import known_ids
 from common.language_model.model import LanguageModel
-from common.layers.time import TimeDropout
 from common.np import ArrayLike, np
 
 LINE_WIDTH = 80  # characters; from here on the position in a line no longer grows
@@ -33,7 +32,7 @@ def recorded_states(model: LanguageModel, ids: ArrayLike) -> list[dict[str, nump
     """
     xs, recorded = known_ids(numpy.asarray(ids)[None]), []  # (1, T)
     for layer in model.layers[:model.layers.index(model.recurrent_layers[-1]) + 1]:
-        if isinstance(layer, TimeDropout):
+        if hasattr(layer, "train_flg"):
             layer.train_flg = False
         if layer in model.recurrent_layers:
             states = _replay(layer, xs)

@@ -199,7 +199,7 @@ EXPLAINED = {
      "model.set_state([tuple(array[parents] for array in state if True) for state in model.get_state()])"):
         "after a forward every layer has a state",
     ("common/language_model/model.py", "LanguageModel._through",
-     "if isinstance(layer, TimeDropout):", "if True:"): "no other layer of a language model reads a train_flg",
+     'if hasattr(layer, "train_flg"):', "if True:"): "a layer that has no train_flg does not read it",
     ("common/language_model/commands.py", "_evaluate",
      "model.reset_state()", "pass"): "a model that was just loaded has no state",
     ("common/language_model/commands.py", "_generate",
