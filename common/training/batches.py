@@ -5,6 +5,8 @@ Whatever is iterated over once for each epoch serves `train_epochs`; a list of b
 On a GPU the batches are `common.device.ids.Ids`: the corpus goes up once, and what the gradient of an
 embedding needs of a batch is found once an epoch, so that a training step waits for nothing.
 """
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ from common.device.ids import Ids, ids_array, known_ids
 from common.errors import InputError
 from common.np import Array, ArrayLike, np
 
+FULL_LENGTH, LEAST_STEPS, LENGTH_STD = 0.95, 5, 5  # of random strips: share, steps, steps
 
 class StripBatches:
     """Walk N strips of a corpus side by side, T steps at a time.
@@ -94,9 +97,10 @@ class StripBatches:
         self.position = (self.position + self.time_size) % self._n
         return xs, ts
 
-    def _read(self, ids, steps):
-        """Return the next steps of every strip as a view (N, steps) of ids (2n,)."""
-        whole = ids[self.position:self.position + self.batch_size * self._strip]
+    def _read(self, ids, steps, position=None):
+        """Return the next steps of every strip, or those from a position on, as a view (N, steps) of ids (2n,)."""
+        start = (self.position if position is None else position) % self._n
+        whole = ids[start:start + self.batch_size * self._strip]
         return whole.reshape(self.batch_size, self._strip)[:, :steps]
 
     def _order(self):
@@ -107,6 +111,109 @@ class StripBatches:
             orders = np.argsort(epoch.swapaxes(0, 1).reshape(batches, N * T), axis=1, kind="stable")  # (batches, N T)
             self._orders = {(self.position + i * T) % self._n: orders[i] for i in range(batches)}
         return self._orders[self.position]
+
+
+class RandomStripBatches(StripBatches):
+    """Strips that are read a random number of steps at a time: another place of each word in its batch every epoch.
+
+    Merity, Keskar and Socher 2018 (arXiv:1708.02182, section 5). With a normal number z for each batch
+
+        B = T with probability 0.95, else T / 2;    steps = max(5, int(B + 5 z))
+
+    An epoch reads n // N steps of every strip, whatever the lengths; its last batch takes what is left. The strips
+    then go on as those of `StripBatches` do, so that the n % N ids behind the last strip are dealt too. A longer batch
+    is to be learnt from more: `lr_factor` is what the learning rate of its update is multiplied by::
+
+        lr = optimizer.lr
+
+        def before_update(loss, targets):
+            optimizer.lr = lr * batches.lr_factor
+
+    The lengths of an epoch depend on the seed and the number of the epoch only. So `position` is all that is needed
+    to resume.
+
+    Parameters
+    ----------
+    xs, ts, batch_size, time_size
+        As for `StripBatches`; T is the usual number of steps.
+    seed : int, optional
+        Of the lengths.
+
+    Attributes
+    ----------
+    position : int
+        Steps of a strip that have been read in all epochs together. Set it to resume.
+    lr_factor : float
+        Steps of the last batch / T.
+
+    Raises
+    ------
+    InputError
+        As for `StripBatches`.
+    """
+
+    def __init__(self, xs: Array | Ids, ts: Array | Ids, batch_size: int, time_size: int,
+                 seed: int | None = None) -> None:
+        super().__init__(xs, ts, batch_size, time_size)
+        self.seed = numpy.random.SeedSequence().entropy if seed is None else seed
+        self.lr_factor = 1.0
+        self._ahead: dict[int, tuple[int, Any]] = {}  # from positions to steps, and on a GPU what sorts them
+
+    def lengths(self, epoch: int) -> numpy.ndarray:
+        """Return the numbers of steps of the batches of an epoch, the first of which is 0: (batches,) of int."""
+        return _random_lengths(self.seed, epoch, self._strip, self.time_size)
+
+    def __len__(self) -> int:
+        """The number of batches in the epoch that the next batch belongs to."""
+        return len(self.lengths(self.position // self._strip))
+
+    def __iter__(self) -> Iterator[tuple[Array | Ids, Array | Ids]]:
+        """Deal what is left of the epoch, all of it at first."""
+        epoch = self.position // self._strip
+        while self.position // self._strip == epoch:
+            yield self.next_batch()
+
+    def next_batch(self) -> tuple[Array | Ids, Array | Ids]:
+        """Return the next steps of every strip and move on, into the next epoch after the last batch.
+
+        Returns
+        -------
+        xs : ndarray of int or Ids (N, steps)
+        ts : ndarray of int or Ids (N, steps)
+            Views of the corpus: only to be read.
+        """
+        if self.position not in self._ahead:
+            self._look_ahead()
+        steps, order = self._ahead[self.position]
+        xs, ts = self._read(self._xs, steps), self._read(self._ts, steps)  # (N, steps), (N, steps)
+        if isinstance(xs, Ids):
+            xs = xs.sorted_by(order)
+        self.position += steps
+        self.lr_factor = steps / self.time_size
+        return xs, ts
+
+    def _look_ahead(self):
+        """Note the batches of what is left of the epoch; on a GPU, sort them all."""
+        epoch, done = divmod(self.position, self._strip)
+        ends = numpy.cumsum(self.lengths(epoch))  # (batches,), steps of a strip
+        bounds = (epoch * self._strip + numpy.array([done, *ends[ends > done]])).tolist()
+        self._ahead = {}
+        for start, end in itertools.pairwise(bounds):
+            xs = self._read(self._xs, end - start, start)  # (N, steps)
+            order = np.argsort(xs.array.reshape(-1), kind="stable") if isinstance(xs, Ids) else None  # (N * steps,)
+            self._ahead[start] = end - start, order
+
+
+@functools.lru_cache(maxsize=4)
+def _random_lengths(seed, epoch, strip, T):
+    """Return the random lengths (batches,) of the batches of an epoch, of strips of that many steps."""
+    rng, most = numpy.random.default_rng([seed, epoch]), strip // LEAST_STEPS + 1
+    usual = numpy.where(rng.random(most) < FULL_LENGTH, T, T / 2)  # (most,)
+    drawn = numpy.maximum(LEAST_STEPS, rng.normal(usual, LENGTH_STD).astype(int))  # (most,)
+    ends = numpy.unique(numpy.minimum(numpy.cumsum(drawn), strip))  # (batches,)
+    lengths = numpy.diff(ends, prepend=0)
+    lengths.flags.writeable = False
+    return lengths
 
 
 def _twice(ids):

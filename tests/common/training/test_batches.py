@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from common.device.ids import Ids, ids_array, ids_on_host
 from common.errors import InputError
 from common.np import np as backend
-from common.training.batches import StripBatches, WindowBatches, WindowPairs
+from common.optimizer import SGD
+from common.training.batches import RandomStripBatches, StripBatches, WindowBatches, WindowPairs
+from common.training.epochs import train_epochs
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -139,6 +141,143 @@ def test_inputs_and_targets_must_belong_together():
         StripBatches(numpy.arange(4), numpy.arange(3), 1, 1)
     with pytest.raises(InputError, match=r"\(4, 1\) and \(4, 1\)"):
         StripBatches(numpy.zeros((4, 1), int), numpy.zeros((4, 1), int), 1, 1)
+
+
+# --- strips of random lengths
+
+def random_strips(n, batch_size, time_size, seed=0):
+    corpus = numpy.arange(n + 1)
+    return RandomStripBatches(corpus[:-1], corpus[1:], batch_size, time_size, seed)
+
+
+def steps_of(batches):
+    return batches.next_batch()[0].shape[1]
+
+
+@given(st.integers(1, 4), st.integers(1, 12), st.integers(0, 60), st.integers(0, 5))
+def test_an_epoch_of_random_strips_deals_each_id_of_every_strip_once_in_order(batch_size, time_size, more, seed):
+    n = batch_size * time_size + more
+    batches, strip, read = random_strips(n, batch_size, time_size, seed), n // batch_size, 0
+    for epoch in range(3):
+        count, dealt = len(batches), []
+        for xs, ts in batches:
+            xs, ts = ids_on_host(xs), ids_on_host(ts)
+            assert xs.shape == ts.shape and (ts == xs + 1).all()
+            dealt.append(xs)
+        assert len(dealt) == count and [xs.shape[1] for xs in dealt] == batches.lengths(epoch).tolist()
+        whole = numpy.concatenate(dealt, axis=1)  # (N, strip)
+        expected = (numpy.arange(batch_size)[:, None] * strip + numpy.arange(strip) + read) % n
+        assert numpy.array_equal(whole, expected)
+        read += strip
+        assert batches.position == read
+
+
+def test_what_stands_behind_the_last_strip_is_dealt_in_the_next_epoch():
+    batches = random_strips(203, 4, 20)  # strips of 50, 3 ids behind the last
+    first, second = ({*numpy.concatenate([ids_on_host(xs).ravel() for xs, _ in batches]).tolist()} for _ in range(2))
+    assert first == {*range(200)} and second >= {200, 201, 202}
+
+
+def test_random_lengths_are_those_of_the_paper():
+    batches = random_strips(400_000, 1, 70)
+    lengths = batches.lengths(0)[:-1]  # the last one takes what is left
+    halves = lengths < 52
+    assert lengths.min() >= 5
+    assert float(halves.mean()) == pytest.approx(0.05, abs=0.01)
+    for part, usual in ((lengths[~halves], 70), (lengths[halves], 35)):
+        assert float(part.mean()) == pytest.approx(usual - 0.5, abs=1)  # whole numbers, cut down
+        assert float(part.std()) == pytest.approx(5, abs=0.5)
+    assert abs(numpy.corrcoef(lengths[1:], lengths[:-1])[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("time_size", [1, 2, 5, 8])
+def test_random_lengths_are_at_least_five_where_there_are_as_many_steps(time_size):
+    lengths = random_strips(1000, 1, time_size).lengths(0)
+    assert lengths[:-1].min() == 5 and 1 <= lengths[-1] and lengths.sum() == 1000
+    assert random_strips(3, 1, 1).lengths(0).tolist() == [3]
+
+
+def test_lengths_depend_on_the_seed_and_the_epoch_only():
+    one, other = random_strips(500, 2, 20), random_strips(500, 2, 20)
+    for _ in range(7):
+        one.next_batch()
+    assert numpy.array_equal(one.lengths(3), other.lengths(3))
+    assert one.lengths(0).tolist() != one.lengths(1).tolist()
+    assert one.lengths(0).tolist() != random_strips(500, 2, 20, seed=1).lengths(0).tolist()
+    assert random_strips(500, 2, 20, None).lengths(0).tolist() != random_strips(500, 2, 20, None).lengths(0).tolist()
+    with pytest.raises(ValueError, match="read-only"):
+        one.lengths(0)[0] = 1
+
+
+def test_random_strips_resume_at_their_position():
+    whole = random_strips(300, 3, 20)
+    for _ in range(25):
+        resumed, again = random_strips(300, 3, 20), random_strips(300, 3, 20)
+        resumed.position = again.position = whole.position
+        assert len(resumed) == len(whole)
+        rest = [ids_on_host(xs).tolist() for xs, _ in again]  # of the epoch
+        expected = [next_lists(whole)[0] for _ in range(len(rest))]
+        assert rest == expected == [next_lists(resumed)[0] for _ in range(len(rest))]
+        assert whole.position % 100 == 0
+        assert next_lists(resumed) == next_lists(whole)
+
+
+def test_a_position_within_a_batch_goes_on_to_its_end():
+    batches = random_strips(300, 3, 20)
+    first, second = batches.lengths(0)[:2].tolist()
+    batches.position = first + 2
+    assert steps_of(batches) == second - 2
+    batches.position = 1  # back, in the same epoch
+    assert [steps_of(batches), steps_of(batches)] == [first - 1, second]
+
+
+def test_the_learning_rate_follows_the_length_of_each_batch():
+    class Recorder:
+        params, grads, seen = [], [], []
+
+        def forward(self, xs, ts):
+            self.shape = xs.shape
+            return np.zeros(())
+
+        def backward(self):
+            pass
+
+    model, optimizer, batches = Recorder(), SGD(30.0), random_strips(400, 2, 20)
+    assert batches.lr_factor == 1
+
+    def before_update(loss, targets):
+        optimizer.lr = 30.0 * batches.lr_factor
+        model.seen.append((model.shape[1], optimizer.lr))
+
+    assert list(train_epochs(model, optimizer, batches, 2, before_update=before_update)) == [0, 0]
+    assert [steps for steps, _ in model.seen] == [*batches.lengths(0), *batches.lengths(1)]
+    assert [lr for _, lr in model.seen] == pytest.approx([30 * steps / 20 for steps, _ in model.seen])
+
+
+def test_random_strips_are_sorted_an_epoch_at_once_on_a_gpu(monkeypatch):
+    sorted_at_once, sort = [], np.argsort
+    corpus = numpy.random.default_rng(0).integers(3, 7, 301)
+    batches = RandomStripBatches(corpus[:-1], corpus[1:], 3, 20, seed=0)
+
+    def counting(array, **options):
+        sorted_at_once.append(len(array))
+        return sort(array, **options)
+
+    monkeypatch.setattr(backend, "argsort", counting)
+    for epoch in range(2):
+        sorted_at_once.clear()
+        for xs, ts in batches:
+            if np.backend == "numpy":
+                assert isinstance(xs, np.ndarray) and not sorted_at_once
+                continue
+            assert sorted_at_once == [3 * steps for steps in batches.lengths(epoch)]
+            assert isinstance(ts, Ids) and 3 <= xs.low <= xs.high <= 6
+            assert np.to_cpu(xs.order).tolist() == numpy.argsort(ids_on_host(xs).reshape(-1), kind="stable").tolist()
+
+
+def test_a_corpus_too_short_for_random_strips_is_refused_as_for_others():
+    with pytest.raises(InputError, match="10 ids do not fill one batch of 2 x 6"):
+        random_strips(10, 2, 6)
 
 
 IDS = numpy.array([0, 1, 3, 4, 0, 1, 5, 2])
