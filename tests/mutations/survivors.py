@@ -152,6 +152,14 @@ EXPLAINED = {
     ("common/training/clip.py", "memory_bounds",
      "high = start + sum(step for step in reach if step > 0) + array.itemsize",
      "high = start + sum(step for step in reach if ((step) >= (0))) + array.itemsize"): _NOTHING_ADDED,
+    ("common/optimizer.py", "SGD.update_one", "if self.weight_decay:", "if True:"):
+        "without a decay, 0 times the parameter is added: the branch saves the time",
+    ("common/optimizer.py", "ASGD.update_one",
+     "values = 0 if self.start is None else self.steps - 1 - self.start",
+     "values = 1 if self.start is None else self.steps - 1 - self.start"):
+        "the average of no value so far and of one is the parameter",
+    ("common/optimizer.py", "ASGD.update_one", "if values <= 1:", "if ((values) < (1)):"):
+        "a + (w - a) / 1 is w but for rounding",
     ("common/training/batches.py", "StripBatches._order",
      _STRIPS_ORDER.format(", axis=1"), _STRIPS_ORDER.format("")): _LAST_AXIS,
     ("common/training/batches.py", "WindowBatches._sorting",

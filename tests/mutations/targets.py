@@ -34,6 +34,8 @@ TARGETS = {
     "common/layers/time.py": (None, [
         "common/layers/test_time.py", "common/layers/test_base.py", "common/layers/test_packing.py",
         "common/layers/test_dense.py::test_a_number_equal_to_the_dropout_ratio", CHECKER]),
+    "common/layers/regularization.py": (None, ["common/layers/test_regularization.py"]),
+    "common/layers/weight_drop.py": (None, ["common/layers/test_weight_drop.py"]),
     "common/fast/loss.py": (None, ["common/fast/test_loss.py", "common/layers/test_base.py", CHECKER]),
     "common/layers/base.py": (None, ["common/layers/test_base.py", "common/layers/test_dense.py", CHECKER]),
     "common/layers/attention.py": (None, ["common/layers/test_attention.py", "common/layers/test_base.py", CHECKER]),
@@ -87,6 +89,7 @@ TARGETS = {
     "ch_rnn/simple_rnnlm.py": (None, ["common/language_model/test_model.py"]),
     "ch_lstm/rnnlm.py": (None, ["common/language_model/test_model.py"]),
     "ch_lstm/better_rnnlm.py": (None, ["common/language_model/test_model.py"]),
+    "ch_lstm/awd_lstm.py": (None, ["ch_lstm/test_awd_lstm.py"]),
     "common/language_model/cell_rnnlm.py": (None, ["common/language_model/test_model.py"]),
     "ch_lstm/classifier.py": (None, [
         "ch_lstm/test_classifier.py", "ch_lstm/test_classify.py", "common/test_forget.py"]),

@@ -179,9 +179,9 @@ every_term = pytest.mark.parametrize("kind", TERMS)
 
 def test_the_term_of_small_states_by_hand():
     hs = np.array([[[1.0, -2.0], [3.0, 0.0]]])  # (1, 2, 2)
-    term = ActivationRegularization(2)
-    assert float(term.forward(hs)) == pytest.approx(2 * (1 + 4 + 9) / 4, rel=1e-14)
-    np.testing.assert_allclose(term.backward(), 2 * 2 * np.to_cpu(hs) / 4, rtol=1e-14)
+    term = ActivationRegularization(3)
+    assert float(term.forward(hs)) == pytest.approx(3 * (1 + 4 + 9) / 4, rel=1e-14)
+    np.testing.assert_allclose(term.backward(), 3 * 2 * np.to_cpu(hs) / 4, rtol=1e-14)
 
 
 def test_the_term_of_slow_states_by_hand():
@@ -189,6 +189,12 @@ def test_the_term_of_slow_states_by_hand():
     term = TemporalActivationRegularization(3)
     assert float(term.forward(hs)) == pytest.approx(3 * (4 + 4 + 0 + 1) / 4, rel=1e-14)
     np.testing.assert_allclose(term.backward(), 3 * 2 * numpy.array([[[-2, -2], [2, 1], [0, 1]]]) / 4, rtol=1e-14)
+
+
+def test_the_slow_term_of_a_single_change_by_hand():
+    term = TemporalActivationRegularization(3)
+    assert float(term.forward(np.array([[[1.0], [5.0]]]))) == pytest.approx(3 * 16, rel=1e-14)
+    np.testing.assert_allclose(term.backward(), [[[-24], [24]]], rtol=1e-14)
 
 
 def test_states_that_do_not_change_and_single_steps_have_no_slow_term():
