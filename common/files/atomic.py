@@ -37,7 +37,8 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     expect_replaceable(path)
     target = Path(os.path.realpath(path))
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")  # also beside other machines' files
+    # Also beside other machines' files. No Path, which would keep each new name in Python's table of names.
+    temporary = os.path.join(target.parent, f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -47,7 +48,8 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
                 os.fsync(file.fileno())
             os.replace(temporary, target)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
         flush_folder(target.parent)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
