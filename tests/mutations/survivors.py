@@ -160,6 +160,20 @@ EXPLAINED = {
         "the average of no value so far and of one is the parameter",
     ("common/optimizer.py", "ASGD.update_one", "if values <= 1:", "if ((values) < (1)):"):
         "a + (w - a) / 1 is w but for rounding",
+    ("common/training/batches.py", "RandomStripBatches._look_ahead",
+     "bounds = (epoch * self._strip + numpy.array([done, *ends[ends > done]])).tolist()",
+     "bounds = (epoch * self._strip + numpy.array([done, *ends[((ends) >= (done))]])).tolist()"):
+        "a batch of no step is noted at its position, and then the one that begins there takes its place",
+    ("common/training/batches.py", "RandomStripBatches._look_ahead", "self._ahead = {}", "pass"):
+        "what was noted of the epochs before is never looked at: it would only stay in memory",
+    ("common/training/batches.py", "_random_lengths",
+     "rng, most = numpy.random.default_rng([seed, epoch]), strip // LEAST_STEPS + 1",
+     "rng, most = numpy.random.default_rng([seed, epoch]), strip // LEAST_STEPS + 2"):
+        "other lengths of the same kind: no test knows their digits",
+    ("common/training/batches.py", "_random_lengths",
+     "usual = numpy.where(rng.random(most) < FULL_LENGTH, T, T / 2) # (most,)",
+     "usual = numpy.where(((rng.random(most)) <= (FULL_LENGTH)), T, T / 2) # (most,)"):
+        "no number drawn is just the share",
     ("common/training/batches.py", "StripBatches._order",
      _STRIPS_ORDER.format(", axis=1"), _STRIPS_ORDER.format("")): _LAST_AXIS,
     ("common/training/batches.py", "WindowBatches._sorting",

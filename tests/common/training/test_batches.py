@@ -93,7 +93,8 @@ def test_on_a_gpu_each_batch_comes_with_its_range_and_its_order(batch_size, time
 
 def test_equal_ids_of_a_sorted_batch_keep_their_order():
     corpus = Ids(np.to_device(numpy.random.default_rng(0).integers(3, 7, 101)), 3, 6)
-    for batches in (StripBatches(corpus[:-1], corpus[1:], 20, 5), WindowBatches(corpus, 5, 20)):
+    for batches in (StripBatches(corpus[:-1], corpus[1:], 20, 5), WindowBatches(corpus, 5, 20),
+                    RandomStripBatches(corpus[:-1], corpus[1:], 20, 5)):
         assert_sorted_by_its_order(batches.next_batch()[0])
 
 
