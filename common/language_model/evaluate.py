@@ -37,7 +37,7 @@ def perplexity(model: LanguageModel, corpus: Array | Ids) -> float:
         The corpus is no row of at least 2 ids.
     """
     corpus, nats = known_ids(corpus), np.zeros((), dtype=np.float64)
-    _expect_corpus("perplexity", corpus)
+    expect_corpus("perplexity", corpus)
     with model.fresh_state():
         for start in range(0, len(corpus) - 1, STEPS_AT_ONCE):
             stop = min(start + STEPS_AT_ONCE, len(corpus) - 1)
@@ -74,7 +74,7 @@ def eval_perplexity(model: BaseModel, corpus: Array | Ids, batch_size: int = 10,
     ValueError
         The corpus is no row of at least 2 ids, or too short for one batch.
     """
-    _expect_corpus("eval_perplexity", corpus)
+    expect_corpus("eval_perplexity", corpus)
     options = dict.fromkeys({"train_flg", "gradients"} & inspect.signature(model.forward).parameters.keys(), False)
     batches = StripBatches(corpus[:-1], corpus[1:], batch_size, time_size)
     mean = RunningMean()
@@ -83,7 +83,8 @@ def eval_perplexity(model: BaseModel, corpus: Array | Ids, batch_size: int = 10,
     return safe_exp(mean.value)
 
 
-def _expect_corpus(name, corpus):
+def expect_corpus(name: str, corpus: Array | Ids) -> None:
+    """Check that a corpus is a row of ids in which something is predicted."""
     if corpus.ndim != 1 or len(corpus) < 2:
         raise ValueError(f"{name}: the corpus has shape {corpus.shape}, wanted (n,) of at least 2 ids: "
                          "the first one is not predicted")

@@ -59,6 +59,14 @@ class LanguageModel(BaseModel):
         self.forget()
         return self._through(self.layers, xs, train_flg)
 
+    def read(self, xs: Array | Ids) -> Array:
+        """Read ids xs (N, T) without dropout, and return the input (N, T, H) of the output layer at each step.
+
+        `backward` needs a new `forward` after it.
+        """
+        self.forget()
+        return self._through(self.layers[:-1], xs, False)
+
     def advance(self, xs: Array | Ids) -> Array:
         """Read ids xs (N, T) and return the scores (N, V) of the token that follows; `backward` needs a new `forward`.
 
@@ -69,9 +77,8 @@ class LanguageModel(BaseModel):
         ----------
         xs : ndarray of int (N, T)
         """
-        self.forget()
         for start in range(0, xs.shape[1], STEPS_AT_ONCE):
-            hs = self._through(self.layers[:-1], xs[:, start:start + STEPS_AT_ONCE], False)  # (N, steps, H)
+            hs = self.read(xs[:, start:start + STEPS_AT_ONCE])  # (N, steps, H)
         return self.layers[-1].forward(hs[:, -1:])[:, 0]  # (N, V)
 
     def forward(self, xs: Array | Ids, ts: Array | Ids, train_flg: bool = True, gradients: bool = True) -> Array:
@@ -84,7 +91,7 @@ class LanguageModel(BaseModel):
         train_flg : bool
             Whether dropout is on.
         gradients : bool
-            Whether a `backward` may follow; without, an evaluation takes less time.
+            Whether a `backward` may follow, with dropout or without; if none may, an evaluation takes less time.
         """
         return self.head.forward(self._through(self.layers[:-1], xs, train_flg), ts, gradients)
 

@@ -233,6 +233,46 @@ def test_the_upstream_gradient_scales_every_gradient(make, fast):
         np.testing.assert_allclose(minus_half, -0.5 * once, rtol=1e-9)
 
 
+WITH_DROPOUT = {  # those whose dropout ratio can be chosen, then those without dropout
+    "BetterRnnlm": lambda ratio, **options: BetterRnnlm(V, H, H, dropout_ratio=ratio, **options)} | {
+    f"CellRnnlm, {cell}, dropout": lambda ratio, cell=cell, **options: CellRnnlm(
+        cell, V, D, H, layers=2, dropout_ratio=ratio, **options) for cell in ("rnn", "gru", "lstm")} | {
+    name: lambda ratio, make=make, **options: make(**options) for name, (make, _, _) in UNTIED.items()}
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("make", WITH_DROPOUT.values(), ids=WITH_DROPOUT)
+def test_with_dropout_off_the_gradients_are_those_of_a_model_without_dropout(make, fast):
+    losses, gradients = [], []
+    for ratio, train_flg in ((0.7, False), (0.0, True), (0.0, False)):
+        model = randomized(make(ratio, seed=0, dtype=np.float64))
+        model = speed_up(model) if fast else model
+        model.forward(ids(2), ids(3))  # with dropout on, and a state to go on from
+        model.reset_state()
+        model.predict(ids(2))
+        losses.append(float(model.forward(ids(0), ids(1), train_flg=train_flg)))
+        model.backward()
+        gradients.append([np.to_cpu(grad).copy() for grad in model.grads])
+    for loss, grads in zip(losses[1:], gradients[1:]):
+        assert loss == pytest.approx(losses[0], rel=1e-12)
+        for grad, expected in zip(grads, gradients[0], strict=True):
+            assert grad.any()
+            numpy.testing.assert_allclose(grad, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_reading_gives_what_the_output_layer_maps_to_scores():
+    model = randomized(BetterRnnlm(V, H, H, dtype=np.float64))
+    scores = model.predict(ids(0))
+    model.reset_state()
+    model.forward(ids(0), ids(1))
+    model.reset_state()
+    hs = model.read(ids(0))
+    assert hs.shape == (N, T, H)
+    np.testing.assert_allclose(model.layers[-1].forward(hs), scores, rtol=1e-12)
+    with pytest.raises(ValueError, match="backward needs a forward"):
+        model.backward()
+
+
 # --- states
 
 @every_model
