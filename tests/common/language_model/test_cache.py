@@ -15,6 +15,7 @@ from common.functions import softmax
 from common.language_model import cache
 from common.language_model.cache import cache_perplexities, cache_perplexity
 from common.language_model.evaluate import perplexity
+from common.training.clip import unique_params
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -22,11 +23,11 @@ V, H = 7, 5
 TEXT = numpy.random.default_rng(0).integers(V, size=53)
 
 
-def model_of(dtype="float64", make=BetterRnnlm, scale=4):
+def model_of(dtype="float64", make=BetterRnnlm):
     """A model with large weights, so that its state matters."""
-    model = make(V, H, H, seed=0, dtype=dtype)
-    for param in model.params:
-        param *= scale
+    model, rng = make(V, H, H, seed=0, dtype=dtype), np.random.default_rng(2)
+    for param in unique_params(model.params):
+        param[...] = rng.standard_normal(param.shape)
     return model
 
 
