@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import numpy
 
 from common.device.ids import Ids, known_ids
-from common.language_model.evaluate import expect_corpus, safe_exp
-from common.language_model.model import STEPS_AT_ONCE, LanguageModel
+from common.language_model.model import STEPS_AT_ONCE, LanguageModel, expect_corpus
 from common.np import Array, np
+from common.training.metrics import safe_exp
 
 PRODUCTS_AT_ONCE = 4_000_000  # of a block's states with those in the cache: 16 MB
 

@@ -15,6 +15,7 @@ from common import cli
 from common.errors import InputError
 from common.fast import speed_up
 from common.files.json_text import brief_text
+from common.language_model.adaptation import adapted_perplexity, expect_consistent, is_wanted, needs_corpus
 from common.language_model.beam import beam_search
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate, generate_tokens
@@ -404,13 +405,14 @@ def corpus_of_run(run: TrainedRun, places: PlaceSettings) -> Corpus:
 def _evaluate(prog, models, argv):
     parser = cli.SettingsParser(prog, "Report the perplexity of a trained model.", EvaluateSettings)
     wanted = parser.settings(argv)
+    expect_consistent(wanted)
     run = load_run(wanted.run, models, wanted.checkpoint)
     settings, vocabulary, model, _ = run
+    corpus: Any = corpus_of_run(run, wanted) if wanted.text is None or needs_corpus(wanted) else None
     if wanted.text is not None:
         tokens = tokens_of_file(wanted.text, settings, wanted.encoding)
         name, ids = str(wanted.text), vocabulary.encode(tokens)
     else:
-        corpus = corpus_of_run(run, wanted)
         name, ids = f"{wanted.split} text of {corpus.name}", getattr(corpus, wanted.split)
     if len(ids) < 2:
         raise InputError(f"{name} has {len(ids)} tokens: at least 2 are needed, one to predict from and one to predict")
@@ -426,7 +428,10 @@ def _evaluate(prog, models, argv):
                          "are too large")
     say = PerplexityInWords(_tokenizer(settings), unknown_share(ids, vocabulary))
     print(f"perplexity {say(result)} on {name} ({len(ids):,} tokens, {_model_name(settings)}, "
-          f"{wanted.checkpoint} checkpoint)")
+          f"{wanted.checkpoint} checkpoint)", flush=True)
+    if is_wanted(wanted):
+        how, result = adapted_perplexity(wanted, model, ids, corpus)
+        print(f"{how}: perplexity {say(result)}")
 
 
 def _tokenizer(settings):

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import numpy
 
 from common.device.ids import Ids, known_ids
-from common.language_model.evaluate import expect_corpus, safe_exp
-from common.language_model.model import LanguageModel
+from common.language_model.model import LanguageModel, expect_corpus
 from common.np import Array, np
 from common.optimizer import Optimizer
 from common.training.batches import StripBatches
 from common.training.clip import remove_duplicate, unique_params
 from common.training.epochs import training_step
+from common.training.metrics import safe_exp
 
 
 def dynamic_perplexity(model: LanguageModel, corpus: Array | Ids, optimizer: Optimizer, time_size: int = 5) -> float:

@@ -4,7 +4,7 @@ from typing import Any
 
 from common.base_model import BaseModel
 from common.device.ids import Ids, known_ids
-from common.language_model.model import STEPS_AT_ONCE, LanguageModel
+from common.language_model.model import STEPS_AT_ONCE, LanguageModel, expect_corpus
 from common.np import Array, np
 from common.training.batches import StripBatches
 from common.training.epochs import RunningMean
@@ -81,13 +81,6 @@ def eval_perplexity(model: BaseModel, corpus: Array | Ids, batch_size: int = 10,
     for xs, ts in batches:
         mean.add(model.forward(xs, ts, **options))
     return safe_exp(mean.value)
-
-
-def expect_corpus(name: str, corpus: Array | Ids) -> None:
-    """Check that a corpus is a row of ids in which something is predicted."""
-    if corpus.ndim != 1 or len(corpus) < 2:
-        raise ValueError(f"{name}: the corpus has shape {corpus.shape}, wanted (n,) of at least 2 ids: "
-                         "the first one is not predicted")
 
 
 def eval_seq2seq(model: Any, question: Array, correct: Array, id_to_char: dict[int, str], verbose: bool = False,

@@ -140,3 +140,10 @@ class LanguageModel(BaseModel):
         finally:
             self.set_state(states)
             self.forget()
+
+
+def expect_corpus(name: str, corpus: Array | Ids) -> None:
+    """Check that a corpus is a row of ids in which something is predicted."""
+    if corpus.ndim != 1 or len(corpus) < 2:
+        raise ValueError(f"{name}: the corpus has shape {corpus.shape}, wanted (n,) of at least 2 ids: "
+                         "the first one is not predicted")

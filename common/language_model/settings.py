@@ -95,6 +95,24 @@ class EvaluateSettings(TrainedSettings, PlaceSettings):
     text: Path | None = setting(None, "a text file to evaluate on instead", Path)
     encoding: str | None = setting(None, "of --text (default: that of the run's text)")
     book: bool = setting(False, "evaluate in ten strips, as the book does")
+    cache: bool = setting(
+        False, "also with a cache: words that followed similar states a short while ago become likelier",
+        one_of="adaptation")
+    dynamic: str | None = setting(
+        None, "also while the model learns from what it has just predicted: by plain SGD, or by gradients divided by "
+        "their size in training, with decay to the trained parameters", choices=("sgd", "rms"), one_of="adaptation")
+    cache_window: int | None = setting(None, "tokens in the cache (default: 500)", cli.positive_int)
+    cache_theta: float | None = setting(
+        None, "how much more similar states count in the cache (default: 0.6)", cli.not_negative)
+    cache_lambda: float | None = setting(None, "weight of the cache in the mixture (default: 0.2)", cli.ratio)
+    dynamic_lr: float | None = setting(
+        None, "learning rate of dynamic evaluation (default: 0.3 for sgd, 0.0003 for rms)", cli.not_negative)
+    dynamic_decay: float | None = setting(
+        None, "share of the way back to the trained parameters in each update by rms (default: 0.01)", cli.not_negative)
+    dynamic_time_size: int | None = setting(
+        None, "tokens from one update of dynamic evaluation to the next (default: 5)", cli.positive_int)
+    tune: bool = setting(
+        False, "choose what is not given of the settings of --cache or --dynamic on the validation text")
 
 
 @dataclasses.dataclass(frozen=True)
