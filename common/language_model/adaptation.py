@@ -18,7 +18,7 @@ WAYS: dict[str, dict[str, tuple[float, tuple[float, ...]]]] = {
     "cache": {"cache_window": (500, (200, 500, 2000)), "cache_theta": (0.6, (0.1, 0.3, 0.6, 1.0)),
               "cache_lambda": (0.2, (0.1, 0.2, 0.3))},
     "sgd": {"dynamic_lr": (0.3, (0.1, 0.2, 0.3, 0.5)), "dynamic_time_size": (5, (5,))},
-    "rms": {"dynamic_lr": (0.0003, (0.0001, 0.0003, 0.001)), "dynamic_decay": (0.01, (0.001, 0.01, 0.1)),
+    "rms": {"dynamic_lr": (0.002, (0.001, 0.002, 0.003)), "dynamic_decay": (0.01, (0.003, 0.01, 0.03)),
             "dynamic_time_size": (5, (5,))},
 }
 DYNAMIC_TOKENS = 10_000  # of the validation text, the most to tune dynamic evaluation on, which takes long
@@ -81,7 +81,7 @@ def adapted_perplexity(wanted: Any, model: LanguageModel, ids: Array | Ids,
     Raises
     ------
     InputError
-        The updates of dynamic evaluation are too large for the model.
+        The updates of dynamic evaluation, or theta, are too large for the model.
     """
     way, choices = _way(wanted), _choices(wanted)
     squares = None
@@ -98,8 +98,9 @@ def adapted_perplexity(wanted: Any, model: LanguageModel, ids: Array | Ids,
         best = min(found, key=lambda values: found[values] if found[values] < math.inf else math.inf)  # NaN is worst
         choices = {flag: (value,) for flag, value in zip(choices, best)}
     (values, perplexity), = _perplexities(way, model, ids, choices, squares)
-    if way != "cache" and not perplexity < math.inf:
-        raise InputError(f"the perplexity {_in_words(way, values)} is not finite: give a lower --dynamic-lr")
+    if math.isnan(perplexity) or way != "cache" and perplexity == math.inf:
+        raise InputError(f"the perplexity {_in_words(way, values)} is not finite: give a lower "
+                         f"{'--cache-theta' if way == 'cache' else '--dynamic-lr'}")
     return _in_words(way, values), perplexity
 
 

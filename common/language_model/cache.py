@@ -39,7 +39,7 @@ def cache_perplexity(model: LanguageModel, corpus: Array | Ids, window: int, the
     Returns
     -------
     float
-        exp of the mean cross entropy in nats over the n - 1 predictions.
+        exp of the mean cross entropy in nats over the n - 1 predictions; NaN where theta is too large for the dtype.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def cache_perplexities(model: LanguageModel, corpus: Array | Ids, window: int, t
     W = model.layers[-1].params[0]  # (H, V)
     hs_cached, words = np.empty((0, len(W)), dtype=W.dtype), np.empty(0, dtype=corpus.dtype)
     # The logarithm of a sum over no step is -infinity; where the whole cache is empty, p_cache is NaN until it is set.
-    with model.fresh_state(), numpy.errstate(divide="ignore", invalid="ignore"):
+    with model.fresh_state(), numpy.errstate(all="ignore"):
         for start in range(0, n, steps):
             stop = min(start + steps, n)
             hs = model.read(corpus[start:stop][None])[0]  # (T, H)

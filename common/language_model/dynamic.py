@@ -80,7 +80,7 @@ class RmsWithDecay(Optimizer):
     memories = 3
 
     def __init__(self, params: list[Array], mean_squares: list[Array], lr: float, decay: float = 0.02,
-                 eps: float = 1e-4) -> None:
+                 eps: float = 1e-3) -> None:
         super().__init__(lr)
         if not (0 <= decay < np.inf and 0 <= eps < np.inf):
             raise ValueError(f"RmsWithDecay: decay is {decay} and eps {eps}, wanted numbers of at least 0")

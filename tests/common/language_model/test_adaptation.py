@@ -229,6 +229,12 @@ def test_updates_that_are_too_large_are_said_behind_the_static_perplexity(flags,
     assert " tokens) is not finite: give a lower --dynamic-lr" in line and "lr 1e+30" in line
 
 
+def test_a_theta_that_is_too_large_is_said_behind_the_static_perplexity(capsys):
+    static, line = evaluate(capsys, "--cache", "--cache-theta", "1e300", code=2)
+    assert static.startswith("perplexity ")
+    assert "(theta 1e+300, lambda 0.2) is not finite: give a lower --cache-theta" in line
+
+
 def test_the_help_of_a_flag_says_its_default():
     helps = {field.name: field.metadata["help"] for field in dataclasses.fields(EvaluateSettings)}
     for flag in {*itertools.chain(*DEFAULTS.values())} - {"dynamic_lr"}:
