@@ -60,17 +60,18 @@ def test_without_a_promise():
 
 
 def promised():
-    """Return the lines of all promises by the tests that make them, found in their source."""
+    """Return the lines of all promises by what makes them in the source: tests, or files that mark all of theirs."""
     found = {}
     for path in (ROOT / "tests").rglob("test_*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         named = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
-                for mark in node.decorator_list:
-                    if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.promise":
-                        line = named.get(ast.unparse(mark.args[0]), mark.args[0])
-                        found.setdefault(ast.literal_eval(line), []).append(node)
+        marks = [(named["pytestmark"], tree)] if "pytestmark" in named else []
+        marks += [(mark, node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+                  for mark in node.decorator_list]
+        for mark, owner in marks:
+            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.promise":
+                line = named.get(ast.unparse(mark.args[0]), mark.args[0])
+                found.setdefault(ast.literal_eval(line), []).append(owner)
     return found
 
 
@@ -122,7 +123,7 @@ def test_the_exit_code_tells_whether_all_went_well(results, tmp_path):
 def test_every_promise_is_one_line_of_plain_text_and_its_tests_say_how():
     for line, tests in promised().items():
         assert re.fullmatch(r"[A-Z][^\n]*[^.\n]", line)
-        assert [test.name for test in tests if not ast.get_docstring(test)] == []
+        assert [ast.dump(owner)[:80] for owner in tests if not ast.get_docstring(owner)] == []
 
 
 def test_the_page_names_every_promise_and_no_other():
