@@ -18,7 +18,7 @@ WAYS: dict[str, dict[str, tuple[float, tuple[float, ...]]]] = {
     "cache": {"cache_window": (500, (200, 500, 2000)), "cache_theta": (0.6, (0.1, 0.3, 0.6, 1.0)),
               "cache_lambda": (0.2, (0.1, 0.2, 0.3))},
     "sgd": {"dynamic_lr": (0.3, (0.1, 0.2, 0.3, 0.5)), "dynamic_time_size": (5, (5,))},
-    "rms": {"dynamic_lr": (0.002, (0.001, 0.002, 0.003)), "dynamic_decay": (0.01, (0.003, 0.01, 0.03)),
+    "rms": {"dynamic_lr": (0.001, (0.0005, 0.001, 0.002)), "dynamic_decay": (0.001, (0.0003, 0.001, 0.003)),
             "dynamic_time_size": (5, (5,))},
 }
 DYNAMIC_TOKENS = 10_000  # of the validation text, the most to tune dynamic evaluation on, which takes long

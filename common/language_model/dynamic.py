@@ -79,7 +79,7 @@ class RmsWithDecay(Optimizer):
 
     memories = 3
 
-    def __init__(self, params: list[Array], mean_squares: list[Array], lr: float, decay: float = 0.02,
+    def __init__(self, params: list[Array], mean_squares: list[Array], lr: float, decay: float = 0.001,
                  eps: float = 1e-3) -> None:
         super().__init__(lr)
         if not (0 <= decay < np.inf and 0 <= eps < np.inf):

@@ -106,9 +106,10 @@ class EvaluateSettings(TrainedSettings, PlaceSettings):
         None, "how much more similar states count in the cache (default: 0.6)", cli.not_negative)
     cache_lambda: float | None = setting(None, "weight of the cache in the mixture (default: 0.2)", cli.ratio)
     dynamic_lr: float | None = setting(
-        None, "learning rate of dynamic evaluation (default: 0.3 for sgd, 0.002 for rms)", cli.not_negative)
+        None, "learning rate of dynamic evaluation (default: 0.3 for sgd, 0.001 for rms)", cli.not_negative)
     dynamic_decay: float | None = setting(
-        None, "share of the way back to the trained parameters in each update by rms (default: 0.01)", cli.not_negative)
+        None, "share of the way back to the trained parameters that an update by rms goes (default: 0.001)",
+        cli.not_negative)
     dynamic_time_size: int | None = setting(
         None, "tokens from one update of dynamic evaluation to the next (default: 5)", cli.positive_int)
     tune: bool = setting(
