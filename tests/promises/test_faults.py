@@ -17,14 +17,15 @@ from common.files.atomic import replacing
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT]
 FLAGS = ("--max-tokens 80 --hidden-size 5 --wordvec-size 4 --batch-size 2 --time-size 12 --epochs 2 --dropout 0.2 "
          "--cell lstm --optimizer adam --lr 0.01 --save-every 1e-9").split()  # a checkpoint at each of its 6 steps
+GOES_ON = "; training goes on, and saving is tried again after "
 PROMISE = "A disk that fails costs no more than the steps since the last checkpoint"
 
 
 def run(*argv):
-    """Run the training in this process; returns the exit code and what it printed on stderr."""
+    """Run the training in this process; returns the exit code and what it printed on stderr, but that it goes on."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as stderr:
         code = main([str(each) for each in argv])
-    return code, stderr.getvalue()
+    return code, "".join(line for line in stderr.getvalue().splitlines(keepends=True) if GOES_ON not in line)
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def steps_and_errors(out, full, act, reads=False):
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for-good"])
 def test_writing_fails_at_each_step(for_good, new, tmp_path, full, count_cases):
     """Each opening, write, fsync, renaming, removal and locking of a run in turn fails, once or from then on, with a
-    full disk, a broken one, a quota, or no permission: one line says so, or nothing is lost; then the run is resumed to
+    full disk, a broken one, a quota, or no permission: the run goes on, or one line says why not; then it is resumed to
     the bits of one without a fault."""
     out = tmp_path / "run"
     for step, error in steps_and_errors(out, full, lambda: run(*new, "--out", out)):
