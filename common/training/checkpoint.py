@@ -35,7 +35,7 @@ _EPOCH = Record({
 _TIMES = Record({"epoch": Whole(1), "seconds": Real(0), "tokens_per_second": Whole()})
 _SINGULAR_VALUES = Items(Record({"epoch": Whole(), "layers": Items(Items(Real(0)), 1000)}))  # in format 1
 _START = Record({
-    "step": Whole(), "lr": Real(0), "max_grad": Maybe(Real(0)), "machine": Keyed(plain_value, 100)})
+    "step": Whole(), "lr": Real(0), "max_grad": Maybe(Real(0)), "machine": Keyed(Text(), 100)})
 
 HEADER_SCHEMA = Record({
     "format": Whole(), "model": Text(), "vocabulary": _SHA256, "corpus": _SHA256,

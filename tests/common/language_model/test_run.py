@@ -638,6 +638,7 @@ def edit(run, **changes):
     {"singular_value_epochs": [0]}, {"random_state": {}}, {"random_state": 3}, {"timing": None}, {"starts": [{}]},
     {"timing": []}, {"singular_value_epochs": [1, 0]}, {"tokens": None}, {"batches_before": None}, {"steps": 99},
     {"skipped_in_a_row": -1},
+    {"starts": [{"step": 0, "lr": 1, "max_grad": 1, "machine": {"numpy": "\ud800"}}]},
     {"batch": 10**400}], ids=lambda changes: str(changes)[:60])
 def test_progress_that_cannot_be_is_refused_and_changes_nothing(changes, stopped):
     edit(stopped, **changes)
