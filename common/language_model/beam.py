@@ -206,7 +206,7 @@ class _Search:
         for i in numpy.flatnonzero(~goes_on):
             total = float(totals[places[i]])
             self.hypotheses.append(Hypothesis(prefixes[i], total, total / n**options.length_penalty))
-        self.hypotheses.sort(key=lambda hypothesis: (-hypothesis.score, hypothesis.tokens))
+        self.hypotheses = sorted(self.hypotheses, key=lambda hypothesis: (-hypothesis.score, hypothesis.tokens))
         if self._is_decided(totals[places[goes_on]]):
             goes_on[:] = False
         self.prefixes = [prefixes[i] for i in numpy.flatnonzero(goes_on)]
