@@ -102,6 +102,10 @@ TARGETS = {
 
 # Files that have changed since all of their edits were made: in these an edit may survive without an explanation.
 CHANGED = {
+    "common/base_model.py", "common/cli/signals.py", "common/files/arrays.py", "common/files/atomic.py",
+    "common/files/json_text.py", "common/files/lock.py", "common/files/pickles.py",
+    "common/language_model/machine.py", "common/language_model/progress.py", "common/text/vocabulary.py",
+    "common/training/finite.py", "dataset/download.py",
     "ch_lstm/better_rnnlm.py", "ch_lstm/classifier.py", "ch_lstm/classify.py", "ch_lstm/encoder_decoder.py",
     "ch_lstm/grammar.py", "ch_lstm/rnnlm.py", "ch_lstm/seq2seq.py", "ch_rnn/simple_rnnlm.py",
     "common/cli/command.py", "common/cli/settings.py", "common/device/elementwise.py", "common/device/ids.py",
