@@ -24,7 +24,7 @@ from common.files.atomic import replacing
 from common.files.json_text import brief_text, parse_json
 
 HEADER = "header.json"
-LONGEST_HEADER = 16 * 2**20  # bytes: a hundred thousand epochs
+LONGEST_HEADER = 16 * 2**20  # bytes: more than 50,000 epochs
 MOST_MEMBERS = 10_000
 LONGEST_TABLE = 4 * 2**20  # bytes of the table of members
 LONGEST_TABLE32 = 2**31  # bytes of an archive up to which no record of 64 bits is needed for its table
@@ -152,15 +152,14 @@ def _npy_header(content):
     raise ValueError(f"an array is of the format {version[0]}.{version[1]}")
 
 
-def _zip_file(file):
+def _zip_file(file, size):
     """Open an archive, unless its table of members is longer than that of any model: to read one takes time."""
-    size = os.fstat(file.fileno()).st_size
     file.seek(max(0, size - LONGEST_END))
     end = file.read()
     record = end.rfind(b"PK\x05\x06")
     if record >= 0 and len(end) >= record + 16:
         (table,) = struct.unpack_from("<I", end, record + 12)
-        if table > LONGEST_TABLE or size < LONGEST_TABLE32 and b"PK\x06\x07" in end[record - 20:record]:
+        if table > LONGEST_TABLE or size < LONGEST_TABLE32 and b"PK\x06\x07" in end[max(0, record - 20):record]:
             raise ValueError("its table of members is longer than that of any model")
     return zipfile.ZipFile(file)
 
@@ -198,10 +197,11 @@ def open_arrays(path: str | Path) -> Iterator[ArrayFile]:
         The file is missing or broken, or no .npz file; also where reading it within the block fails.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is no file")
-        with open(path, "rb") as file, _zip_file(file) as archive:
-            yield ArrayFile(archive, os.fstat(file.fileno()).st_size, path)
+        with open(path, "rb") as file, _zip_file(file, found.st_size) as archive:
+            yield ArrayFile(archive, found.st_size, path)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except InputError:

@@ -42,7 +42,6 @@ SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "word
          "warmup": 0}
 CELL = "cell"  # the model that the flags --cell, --layers and --tied make
 OPTIONS = {"cell": "cell", "layers": "layers", "tied": "tied", "dropout": "dropout_ratio"}  # setting -> of a model
-AS_MANY_AS_FIT = MOST_EPOCHS  # epochs of a run that --minutes ends
 # Learning rates for an optimizer other than that of the recipe. With a momentum of 0.9 a step counts ten times.
 ADAPTIVE_LR = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.003, "adamw": 0.003}
 SGD_LR = {"rnn": 1.0, "lstm": 20.0, "gru": 20.0}
@@ -110,7 +109,7 @@ def _train(prog, models, recipes, argv):
     if resuming and "lr" in given:
         print(f"note: the learning rate goes on from {run.lr:g}", flush=True)
     if run.is_done:
-        more = ("--minutes" if run.time_is_over else "--patience" if run.epoch < settings.epochs else "--epochs")
+        more = "--minutes" if run.time_is_over else "--patience" if run.epoch < settings.epochs else "--epochs"
         print(f"all {run.epoch} epochs are done already: give a larger {more} to continue the training", flush=True)
     run.train()
     if run.stop.signum is not None:
@@ -148,7 +147,7 @@ def _new(given, parser, models):
     if "model" not in given and {"cell", "layers", "tied"} & given.keys():
         given = given | {"model": CELL}
     if "minutes" in given:
-        given = {"epochs": AS_MANY_AS_FIT} | given
+        given = {"epochs": MOST_EPOCHS} | given  # as many as fit into the time
     preset = parser.preset(given)
     if "lr" not in given and given.get("optimizer", preset.get("optimizer", "sgd")) != preset.get("optimizer", "sgd"):
         given = given | {"lr": default_learning_rate(given["optimizer"], given.get("cell", preset["cell"]))}

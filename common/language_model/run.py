@@ -304,10 +304,15 @@ class TrainingRun:
     @property
     def is_done(self) -> bool:
         """Whether all epochs are done, the time is over, or the last epochs were so bad that patience is at an end."""
+        return (self.epoch >= self.settings.epochs or self.patience_is_over
+                or self.time_is_over and self.batch == 0 and self.epoch > 0)
+
+    @property
+    def patience_is_over(self) -> bool:
+        """Whether the best epoch is as many epochs ago as patience allows."""
         perplexities = [row["valid_perplexity"] for row in self.history]
         since_best = len(perplexities) - 1 - perplexities.index(min(perplexities)) if perplexities else 0
-        return (self.epoch >= self.settings.epochs or since_best >= (self.settings.patience or math.inf)
-                or self.time_is_over and self.batch == 0 and self.epoch > 0)
+        return since_best >= (self.settings.patience or math.inf)
 
     @property
     def time_is_over(self) -> bool:
@@ -416,19 +421,20 @@ class TrainingRun:
                  f"validation perplexity {self.say['valid'](valid_perplexity)}, {self.seconds:.1f} s")
         if self.skipped:
             words += f"; {self.skipped} batches skipped, not finite"
-        if valid_perplexity >= best and self.settings.lr_decay > 1:
+        is_best = self._last_is_best()
+        if not is_best and self.settings.lr_decay > 1:
             self.lr /= self.settings.lr_decay
             self.optimizer.lr = self.lr
             words += f"; not better than {format_perplexity(best)}, so the learning rate becomes {self.lr:g}"
-        if self.is_done and self.epoch < self.settings.epochs:
+        if self.patience_is_over and self.epoch < self.settings.epochs:
             words += f"; no better epoch in {self.settings.patience}, so training ends"
         self.batches_before += self.batch
         self.batch, self.skipped, self.tokens, self.nats, self.seconds = 0, 0, 0, 0.0, 0.0
-        if self.is_done and self.time_is_over:
+        if self.time_is_over:
             words += f"; the {self.settings.minutes:g} minutes are over"
         self._note_singular_values()
         self._save_last()
-        if self._last_is_best():
+        if is_best:
             self._save_best()
         self._write_tables()
         print(words, flush=True)

@@ -10,7 +10,7 @@ from common.training.schedules import SCHEDULES
 from dataset.corpus import SPLIT, UNITS
 
 MOST_EPOCHS = 50_000  # of which a checkpoint can hold the history
-epochs = cli.Number(int, lambda value: 1 <= value <= MOST_EPOCHS, f"a whole number from 1 to {MOST_EPOCHS}")
+number_of_epochs = cli.Number(int, lambda value: 1 <= value <= MOST_EPOCHS, f"a whole number from 1 to {MOST_EPOCHS}")
 beam_width = cli.Number(int, lambda value: 1 <= value <= 1000, "a whole number from 1 to 1000")
 penalty = cli.Number(float, lambda value: 0 <= value <= 10, "a number from 0 to 10")  # as in `beam.search`
 
@@ -33,7 +33,7 @@ class TrainSettings(cli.Settings):
     windows: bool = setting(
         False, "read every window of T tokens, each from a state of zeros, instead of N strips with carried state")
     shuffle: bool = setting(False, "with --windows: in a new random order each epoch")
-    epochs: int = setting(4, "times through the corpus", epochs)
+    epochs: int = setting(4, "times through the corpus", number_of_epochs)
     minutes: float | None = setting(
         None, "end the run when this many minutes of training and evaluation are over, and let its schedule span them",
         cli.positive_float)
