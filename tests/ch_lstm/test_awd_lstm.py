@@ -6,6 +6,7 @@ import numpy
 import pytest
 import strict_cupy
 from any_device import checks_elements, np
+from by_hand import lstm_by_hand
 from count_launches import count_training_step
 
 from ch_lstm.awd_lstm import AwdLstm
@@ -97,21 +98,6 @@ def test_wrong_options_are_refused_by_name(options, message):
 
 
 # --- forward
-
-def sigmoid(a):
-    return 1 / (1 + numpy.exp(-a))
-
-
-def lstm_by_hand(xs, Wx, Wh, b):
-    h = c = numpy.zeros((len(xs), len(Wh)))
-    hs = []
-    for x in xs.swapaxes(0, 1):
-        f, g, i, o = numpy.split(x @ Wx + h @ Wh + b, 4, axis=1)
-        c = sigmoid(f) * c + sigmoid(i) * numpy.tanh(g)
-        h = sigmoid(o) * numpy.tanh(c)
-        hs.append(h)
-    return numpy.stack(hs, axis=1)
-
 
 def drawn(shape, ratio):
     return numpy.where(np.to_cpu(np.rng.random(shape, dtype=np.float64)) < ratio, 0, 1 / (1 - ratio))

@@ -1,9 +1,9 @@
-import itertools
 import math
 
 import numpy
 import pytest
 from any_device import checks_elements, np
+from by_hand import every_text
 
 from ch_lstm.encoder_decoder import AttentionSeq2seq, PeekySeq2seq, Seq2seq
 from common.gradients.adapters import model_case
@@ -218,11 +218,7 @@ def test_saved_parameters_give_the_same_answers(name, tmp_path):
 
 def all_answers(model, question, length, length_penalty=0.0, end_ids=(), banned=()):
     """Every answer to a question (1, T), the best first: its ids, log probability and score."""
-    texts = set()
-    for text in itertools.product(range(V), repeat=length):
-        end = min((text.index(i) + 1 for i in end_ids if i in text), default=length)
-        if not set(text[:end]) & set(banned):
-            texts.add(text[:end])
+    texts = every_text(V, length, end_ids, banned)
     found = []
     for n in range(1, length + 1):
         same = sorted(text for text in texts if len(text) == n)

@@ -4,6 +4,7 @@ import math
 import numpy
 import pytest
 from any_device import np
+from by_hand import every_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,11 +38,7 @@ def strong(kind="lstm", V=4, dtype=np.float64):
 
 def all_texts(model, length, length_penalty=0.0, end_ids=(), banned=()):
     """Every text that there is, the best first: its tokens, log probability and score."""
-    texts = set()
-    for text in itertools.product(range(model.vocab_size), repeat=length):
-        end = min((text.index(i) + 1 for i in end_ids if i in text), default=length)
-        if not set(text[:end]) & set(banned):
-            texts.add(text[:end])
+    texts = every_text(model.vocab_size, length, end_ids, banned)
     found = []
     for n in range(1, length + 1):
         same = sorted(text for text in texts if len(text) == n)

@@ -6,6 +6,7 @@ import math
 import numpy
 import pytest
 from any_device import np
+from by_hand import lstm_by_hand
 
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
@@ -138,21 +139,6 @@ def test_better_rnnlm_wants_equal_sizes():
 
 
 # --- forward and backward
-
-def sigmoid(a):
-    return 1 / (1 + numpy.exp(-a))
-
-
-def lstm_by_hand(xs, Wx, Wh, b):
-    h = c = numpy.zeros((len(xs), len(Wh)))
-    hs = []
-    for x in xs.swapaxes(0, 1):
-        f, g, i, o = numpy.split(x @ Wx + h @ Wh + b, 4, axis=1)
-        c = sigmoid(f) * c + sigmoid(i) * numpy.tanh(g)
-        h = sigmoid(o) * numpy.tanh(c)
-        hs.append(h)
-    return numpy.stack(hs, axis=1)
-
 
 def loss_by_hand(scores, ts):
     """Mean cross entropy of scores (N, T, V) and targets (N, T)."""
