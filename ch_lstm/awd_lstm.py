@@ -102,11 +102,11 @@ class AwdLstm(LanguageModel):
         self.penalty = None
         if train_flg and gradients:
             self.penalty = self.small_term.forward(dropped) + self.slow_term.forward(hs)
-        return self.head.forward(dropped, ts, gradients)
+        return self._loss(dropped, ts, train_flg, gradients)
 
     def backward(self, dout: float | Array = 1) -> None:
         """Set all gradients of the last forward, those of the loss and in training of the terms, times dout."""
-        dhs = self.head.backward(dout)
+        dhs = self._last_head.backward(dout)
         if self.penalty is not None:
             dhs = dhs + self.small_term.backward(dout)
         dhs = self.layers[-2].backward(dhs)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from common.layers.sparse import SparseGradient, dense
 from common.np import Array, np
 
 BLOCK = 32_768  # elements of a parameter that are updated at once on a CPU, so that what it takes stays in the cache
@@ -70,13 +71,15 @@ class Optimizer:
         self.steps = 0
         self.state: list[list[Array]] = []
 
-    def update(self, params: list[Array], grads: list[Array]) -> None:
+    def update(self, params: Sequence[Array], grads: Sequence[Array | SparseGradient]) -> None:
         """Take one step.
 
         Parameters
         ----------
-        params, grads : list of ndarray
-            Parameters, written in place, and their gradients, only read.
+        params : list of ndarray
+            Written in place.
+        grads : list of ndarray or SparseGradient
+            Their gradients, only read.
 
         Raises
         ------
@@ -89,8 +92,27 @@ class Optimizer:
         self._expect_alike(params, grads)
         self.steps += 1
         for param, grad, memories in zip(params, grads, self.state, strict=True):
-            for rows in _blocks(param.shape):
-                self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
+            if isinstance(grad, SparseGradient) and self.rests_without_gradient:
+                self._update_sparse(grad, param, *memories)
+            else:
+                self._update_dense(dense(grad), param, *memories)
+
+    @property
+    def rests_without_gradient(self) -> bool:
+        """Whether a parameter whose gradient is 0 stays as it is, and its memories too."""
+        return False
+
+    def _update_dense(self, grad, param, *memories):
+        """Update a parameter and its memories, a block of rows after the other."""
+        for rows in _blocks(param.shape):
+            self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
+
+    def _update_sparse(self, grad, *arrays):
+        """Update the rows, or columns, of a parameter and its memories that the gradient uses."""
+        param, *memories = parts = [array[grad.at] for array in arrays]
+        self.update_one(param, grad.values, *memories)
+        for array, part in zip(arrays, parts):
+            array[grad.at] = part
 
     def _expect_alike(self, params, grads):
         """Check that there are as many parameters, gradients and memories, and that each gradient fits."""
@@ -128,6 +150,10 @@ class SGD(Optimizer):
     def __init__(self, lr: float = 0.01, weight_decay: float = 0.0) -> None:
         super().__init__(lr)
         self.weight_decay = weight_decay
+
+    @property
+    def rests_without_gradient(self) -> bool:
+        return not self.memories and not self.weight_decay
 
     def update_one(self, param: Array, grad: Array) -> None:
         if self.weight_decay:
@@ -283,6 +309,10 @@ class AdaGrad(Optimizer):
     def __init__(self, lr: float = 0.01, eps: float = 1e-7) -> None:
         super().__init__(lr)
         self.eps = eps
+
+    @property
+    def rests_without_gradient(self) -> bool:
+        return True
 
     def update_one(self, param: Array, grad: Array, s: Array) -> None:
         s += grad * grad

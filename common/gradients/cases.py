@@ -29,6 +29,7 @@ from common.layers.regularization import (
     TimeLockedDropout,
 )
 from common.layers.rnn import RNN, TimeRNN
+from common.layers.sampled_softmax import OutputWithSampledLoss, UnigramSampler
 from common.layers.stack import TimeStack
 from common.layers.time import (
     TimeAffine,
@@ -450,6 +451,21 @@ def output_with_loss(draw):
     weights = {"W": draw.normal(H, V), "b": draw.normal(V)}
     case = loss_case(head, "plain", weights, draw.normal(N, T, H), some_ignored(draw))
     yield dataclasses.replace(case, layer=OutputWithLoss.__name__)
+
+
+@layer
+def output_with_sampled_loss(draw):
+    def head(W, b):
+        return OutputWithSampledLoss(TimeAffine(W, b), UnigramSampler([5, 1, 0, 2, 9, 1, 3], samples=2))
+
+    def case(variant, W, xs, ts):
+        drawn = loss_case(head, variant, {"W": W, "b": draw.normal(V)}, xs, ts)
+        return dataclasses.replace(drawn, layer=OutputWithSampledLoss.__name__)
+
+    yield case("plain", draw.normal(D, V), draw.normal(N, T, D), draw.ids(N, T))
+    yield case("T=1, N=1", draw.normal(D, V), draw.normal(1, 1, D), draw.ids(1, 1))
+    yield case("ignored, transposed W, strided", draw.normal(V, D).T, draw.strided(N, T, D), some_ignored(draw))
+    yield case("all ignored", draw.normal(D, V), draw.normal(N, T, D), np.full((N, T), -1))
 
 
 @layer

@@ -165,8 +165,10 @@ def _expect_consistent(settings):
     """Check that settings go together, those of flags and those of a config.json."""
     if settings.shuffle and not settings.windows:
         raise InputError("--shuffle goes with --windows: strips must stay in order to carry their state")
-    if settings.weight_decay is not None and settings.optimizer != "adamw":
-        raise InputError(f"--weight-decay goes with --optimizer adamw, not with {settings.optimizer}")
+    if settings.weight_decay is not None and settings.optimizer not in ("adamw", "sgd"):
+        raise InputError(f"--weight-decay goes with --optimizer adamw or sgd, not with {settings.optimizer}")
+    if settings.full_softmax is not None and settings.sampled_softmax is None:
+        raise InputError("--full-softmax goes with --sampled-softmax: without that the whole run takes all words")
     if settings.model == CELL and settings.cell is None:
         raise InputError(f"the model {CELL} needs --cell: {', '.join(CELLS)}")
 

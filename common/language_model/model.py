@@ -7,6 +7,8 @@ from common.base_model import BaseModel
 from common.device.ids import Ids
 from common.layers.base import Layer
 from common.layers.losses import OutputWithLoss
+from common.layers.sampled_softmax import OutputWithSampledLoss, UnigramSampler
+from common.layers.sparse import SparseGradient
 from common.layers.time import TimeSoftmaxWithLoss
 from common.np import Array
 
@@ -41,11 +43,31 @@ class LanguageModel(BaseModel):
         """
         self.layers = layers
         self.head = OutputWithLoss(layers[-1], TimeSoftmaxWithLoss())
+        self.sampled_head: OutputWithSampledLoss | None = None
+        self._last_head: Layer = self.head
         self.collect_params()
+
+    def sample_softmax(self, sampler: UnigramSampler | None) -> None:
+        """Let each training forward from now on take the softmax over its targets and some drawn words only.
+
+        A forward with `train_flg=False` takes all words, as before.
+
+        Parameters
+        ----------
+        sampler : UnigramSampler or None
+            None: take all words in training too.
+        """
+        output: Any = self.layers[-1]
+        self.sampled_head = None if sampler is None else OutputWithSampledLoss(output, sampler)
+
+    @property
+    def sparse(self) -> list[SparseGradient]:
+        """Gradients of the head's last backward that are zero in most rows."""
+        return self._last_head.sparse
 
     def forget(self) -> None:
         """Let `backward` raise until the next `forward`, as the layers now keep another input than the loss."""
-        self.head.cache = None
+        self._last_head.cache = None
 
     def predict(self, xs: Array | Ids, train_flg: bool = False) -> Array:
         """Map ids xs (N, T) to the scores (N, T, V) of each next token; `backward` needs a new `forward` after it.
@@ -93,11 +115,19 @@ class LanguageModel(BaseModel):
         gradients : bool
             Whether a `backward` may follow, with dropout or without; if none may, an evaluation takes less time.
         """
-        return self.head.forward(self._through(self.layers[:-1], xs, train_flg), ts, gradients)
+        return self._loss(self._through(self.layers[:-1], xs, train_flg), ts, train_flg, gradients)
+
+    def _loss(self, hs, ts, train_flg, gradients):
+        """Return the loss of targets ts given the input hs of the output layer."""
+        if train_flg and self.sampled_head is not None:
+            self._last_head = self.sampled_head
+            return self.sampled_head.forward(hs, ts)
+        self._last_head = self.head
+        return self.head.forward(hs, ts, gradients)
 
     def backward(self, dout: float | Array = 1) -> None:
         """Set all gradients of the last forward, times dout."""
-        dout = self.head.backward(dout)
+        dout = self._last_head.backward(dout)
         for layer in reversed(self.layers[:-1]):
             dout = layer.backward(dout)
 

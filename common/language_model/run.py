@@ -22,6 +22,7 @@ from common.language_model.machine import differences, machine_facts
 from common.language_model.model import LanguageModel
 from common.language_model.progress import Progress, write_csv
 from common.language_model.report import perplexity_in_words
+from common.layers.sampled_softmax import UnigramSampler
 from common.np import np
 from common.optimizer import Optimizer
 from common.text.vocabulary import Vocabulary
@@ -35,6 +36,7 @@ from common.training.schedules import learning_rate
 from dataset.corpus import SPLITS, Corpus
 
 REPORT_EVERY = 20  # batches between two readings of the loss
+FULL_SOFTMAX = 0.2  # share of a run with sampled softmax that takes all words
 MOST_SKIPPED = 20  # batches in a row: then the parameters are at fault, not the batches
 BEFORE_THE_FIRST_CHECKPOINT = {"config.json", "vocabulary.json"}
 FILES = {*BEFORE_THE_FIRST_CHECKPOINT, "last.npz", "best.npz", "history.csv", "timing.csv", "starts.csv", "loss.png"}
@@ -76,6 +78,11 @@ class TrainingRun:
         if settings.accumulate > settings.batch_size:
             raise InputError(f"--accumulate {settings.accumulate} is more parts than the --batch-size "
                              f"{settings.batch_size} has rows")
+        self.full_softmax = FULL_SOFTMAX if settings.full_softmax is None else settings.full_softmax
+        self.sampler: UnigramSampler | None = None
+        if settings.sampled_softmax is not None:
+            frequencies = numpy.bincount(corpus.train, minlength=corpus.vocabulary.size)  # (V,)
+            self.sampler = UnigramSampler(frequencies, settings.sampled_softmax)
         updates = settings.epochs * len(self.batches)
         if settings.warmup >= updates:
             raise InputError(f"--warmup {settings.warmup} takes all {updates} updates of the run: give a smaller one")
@@ -88,6 +95,7 @@ class TrainingRun:
         self.singular_values: list[list[numpy.ndarray]] = []  # then, of each recurrent layer's Wh: (H,)
         self.batches_before = 0  # in complete epochs, of which one that the time ended is shorter
         self.batch = 0  # batches of the current epoch that are done
+        self.sampled = 0  # of these, batches by sampled softmax
         self.skipped = 0  # of these, batches whose loss or gradient was not finite
         self.skipped_in_a_row = 0
         self.tokens = 0  # that the others predicted
@@ -204,7 +212,7 @@ class TrainingRun:
         self.singular_values = [list(values) for values in zip(*noted)]
         self.history, self.timing, self.starts = header["history"], times["timing"], times["starts"]
         self.batch, self.skipped, self.tokens = progress["batch"], progress["skipped"], progress["tokens"]
-        self.batches_before = progress["batches_before"]
+        self.batches_before, self.sampled = progress["batches_before"], progress.get("sampled", 0)
         self.nats, self.seconds = progress["nats"], times["seconds"]
         self.spent, self.evaluation_seconds = times["spent"], times["evaluation_seconds"]
         self.batches.position = progress["position"]
@@ -325,7 +333,7 @@ class TrainingRun:
         before, spent_before, start = self.seconds, self.spent, time.perf_counter()
         next_save = start + self.settings.save_every
         epochs = self.settings.epochs if self.settings.minutes is None else None
-        with Progress(self.epoch + 1, epochs, len(self.batches), self.batch, self.say["train"]) as progress:
+        with Progress(self.epoch + 1, epochs, len(self.batches), self.batch, self._say_training) as progress:
             while self.batch < len(self.batches) and self.stop.signum is None and not self.time_is_over:
                 self._train_batch()
                 now = time.perf_counter()
@@ -341,6 +349,9 @@ class TrainingRun:
                     last_nats, last_tokens = nats, self.tokens
         return self.stop.signum is None
 
+    def _say_training(self, perplexity):
+        return self.say["train"](perplexity, *["sampled softmax"] * (self.sampled > 0))
+
     def _try_to_save(self):
         """Save the run; where a disk is full for a while, training goes on."""
         try:
@@ -355,6 +366,10 @@ class TrainingRun:
         xs, ts = self.batches.next_batch()
         state = self.model.get_state()
         tokens = math.prod(ts.shape)
+        if self.sampler is not None:
+            is_sampled = self._share_done() < 1 - self.full_softmax
+            self.model.sample_softmax(self.sampler if is_sampled else None)
+            self.sampled += is_sampled
         try:
             loss = training_step(self.model, self.optimizer, xs, ts, self.settings.max_grad, self._before_update,
                                  self.settings.accumulate)
@@ -391,6 +406,10 @@ class TrainingRun:
             return math.inf
         return max(self.optimizer.steps + 1, self.optimizer.steps * 60 * self.settings.minutes / self.spent)
 
+    def _share_done(self):
+        """Return the share of all updates that are done."""
+        return self.optimizer.steps / self._updates()
+
     def _close_epoch(self):
         """Evaluate, note the epoch in the history, adapt the learning rate, save; False if a signal came first."""
         if not self.tokens:
@@ -413,11 +432,11 @@ class TrainingRun:
             "train_perplexity": safe_exp(float(self.nats) / self.tokens),
             "valid_perplexity": valid_perplexity,
             "skipped": self.skipped,
-        })
+        } | ({} if self.sampler is None else {"sampled": self.sampled}))
         self.timing.append({
             "epoch": self.epoch, "seconds": round(self.seconds, 3),
             "tokens_per_second": round(self.tokens / max(self.seconds, 1e-6))})
-        words = (f"epoch {self.epoch}: training perplexity {self.say['train'](self.history[-1]['train_perplexity'])}, "
+        words = (f"epoch {self.epoch}: training perplexity {self._say_training(self.history[-1]['train_perplexity'])}, "
                  f"validation perplexity {self.say['valid'](valid_perplexity)}, {self.seconds:.1f} s")
         if self.skipped:
             words += f"; {self.skipped} batches skipped, not finite"
@@ -429,7 +448,7 @@ class TrainingRun:
         if self.patience_is_over and self.epoch < self.settings.epochs:
             words += f"; no better epoch in {self.settings.patience}, so training ends"
         self.batches_before += self.batch
-        self.batch, self.skipped, self.tokens, self.nats, self.seconds = 0, 0, 0, 0.0, 0.0
+        self.batch, self.sampled, self.skipped, self.tokens, self.nats, self.seconds = 0, 0, 0, 0, 0.0, 0.0
         if self.time_is_over:
             words += f"; the {self.settings.minutes:g} minutes are over"
         self._note_singular_values()
@@ -498,6 +517,8 @@ class TrainingRun:
             "tokens": self.tokens, "nats": nats, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row,
             "position": self.batches.position, "random_state": np.random_state(),
             "singular_value_epochs": self.singular_value_epochs}
+        if self.sampler is not None:
+            header["progress"]["sampled"] = self.sampled
         header["times"] = {
             "seconds": self.seconds, "spent": self.spent, "evaluation_seconds": self.evaluation_seconds,
             "timing": self.timing, "starts": self.starts}

@@ -51,7 +51,7 @@ class TrainSettings(cli.Settings):
     dropout: float | None = setting(
         None, "dropout ratio, for models that use dropout (default: 0, for the model better 0.5)", cli.ratio)
     optimizer: str = setting("sgd", "what updates the parameters", choices=OPTIMIZERS)
-    weight_decay: float | None = setting(None, "of adamw (default: 0.01)", cli.not_negative)
+    weight_decay: float | None = setting(None, "of adamw (default: 0.01) or sgd (default: 0)", cli.not_negative)
     schedule: str | None = setting(
         None, "how the learning rate changes; plateau divides it by --lr-decay if validation gets worse, linear and "
         "cosine let it fall to 0 over all epochs (default: constant, with --lr-decay plateau)", choices=SCHEDULES)
@@ -60,6 +60,11 @@ class TrainSettings(cli.Settings):
         20.0, "learning rate; with another --optimizer than that of the recipe one that suits it", cli.positive_float)
     lr_decay: float = setting(
         1.0, "divide the learning rate by this if validation gets worse; 1: no change", cli.at_least_one)
+    sampled_softmax: int | None = setting(
+        None, "train by a softmax over the targets of each batch and this number of drawn words, instead of all words",
+        cli.positive_int)
+    full_softmax: float | None = setting(
+        None, "with --sampled-softmax: share of the run, at its end, that takes all words (default: 0.2)", cli.ratio)
     max_grad: float | None = setting(0.25, "clip gradients to this global norm", cli.positive_float, optional=True)
     skip_nonfinite: bool = setting(
         False, "leave out and count batches whose loss or gradient is not finite, instead of stopping there")

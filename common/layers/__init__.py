@@ -1,7 +1,7 @@
 """The layers, each with a forward and a backward of its own.
 
 Read first: base, which is the contract, dense, losses, recurrent, rnn, lstm, gru, time.
-When you need them: packing (different lengths), bidirectional, stack, attention, initial, regularization, weight_drop.
+When you need them: packing, bidirectional, stack, attention, initial, regularization, weight_drop, sampled_softmax.
 """
 from common.layers.dense import Affine, Dropout, Embedding, MatMul, Sigmoid, Softmax
 from common.layers.losses import SigmoidWithLoss, SoftmaxWithLoss

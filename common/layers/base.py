@@ -3,6 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.device.ids import Ids, ids_array
+from common.layers.sparse import SparseGradient
 from common.np import Array, np
 
 
@@ -27,6 +28,8 @@ class Layer:
     ----------
     sizes : dict of str to int
         Sizes by their letters in the docstrings, which `repr` shows. A subclass with weights sets it.
+    sparse : list of SparseGradient
+        Those of `grads` of which the last `backward` knows that they are zero in most rows.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class Layer:
             self.expect("a parameter", param, param.shape)
         self.grads = [np.zeros_like(param) for param in params]
         self.sizes: dict[str, int] = {}
+        self.sparse: list[SparseGradient] = []
         self.cache: Any = None
 
     def __repr__(self) -> str:

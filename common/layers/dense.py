@@ -3,6 +3,7 @@ from common.device.ids import Ids
 from common.device.segment_sums import sum_rows_by_id
 from common.functions import sigmoid, softmax
 from common.layers.base import Layer
+from common.layers.sparse import SparseGradient
 from common.np import Array, np
 
 
@@ -119,7 +120,8 @@ class Embedding(Layer):
         ids = ids.reshape(-1)  # (n,)
         if order is None:
             order = np.argsort(ids, kind="stable")  # (n,)
-        sum_rows_by_id(ids, dout.reshape(-1, D), order, out=dW)
+        used = sum_rows_by_id(ids, dout.reshape(-1, D), order, out=dW)  # (distinct ids,)
+        self.sparse = [] if used is None else [SparseGradient(dW, used)]
 
 
 class Dropout(Layer):

@@ -31,7 +31,7 @@ _RANDOM_STATE = Record({
     "device": Maybe(Items(_WORD, 2))})
 _EPOCH = Record({
     "epoch": Whole(1), "lr": Real(0), "train_perplexity": Real(0, float("inf")), "valid_perplexity": Real(0)},
-    optional={"max_grad": Maybe(Real(0)), "skipped": Whole()})
+    optional={"max_grad": Maybe(Real(0)), "skipped": Whole(), "sampled": Whole()})
 _TIMES = Record({"epoch": Whole(1), "seconds": Real(0), "tokens_per_second": Whole()})
 _SINGULAR_VALUES = Items(Record({"epoch": Whole(), "layers": Items(Items(Real(0)), 1000)}))  # in format 1
 _START = Record({
@@ -50,7 +50,7 @@ HEADER_SCHEMA = Record({
         "tokens": Maybe(Whole()),  # older runs did not count tokens, or batches
         "random_state": _RANDOM_STATE,
         "singular_value_epochs": Items(Whole()),  # of the arrays "singular_values_0" (E, H) and so on, one a layer
-    }),
+    }, optional={"sampled": Whole()}),
     "times": Record({
         "seconds": Real(0), "spent": Real(0), "evaluation_seconds": Real(0), "timing": Items(_TIMES),
         "starts": Items(_START)}),

@@ -1,14 +1,19 @@
 """Gradients of shared weights, and clipping by the global norm."""
 import functools
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy
 
+from common.layers.sparse import SparseGradient, add_in_place
 from common.np import Array, np
 
 LEAST_NORM = 1e-15  # of float32 gradients whose squares have lost none of their digits
 
+Gradient: TypeAlias = "Array | SparseGradient"
 
-def remove_duplicate(params: list[Array], grads: list[Array]) -> tuple[list[Array], list[Array]]:
+
+def remove_duplicate(params: Sequence[Array], grads: Sequence[Gradient]) -> tuple[list[Array], list[Any]]:
     """Merge parameters that are the same memory, and add up their gradients.
 
     "The same memory" means the same start address and dtype, and shape and strides equal, or
@@ -16,13 +21,15 @@ def remove_duplicate(params: list[Array], grads: list[Array]) -> tuple[list[Arra
 
     Parameters
     ----------
-    params, grads : list of ndarray
+    params : list of ndarray
+    grads : list of ndarray or SparseGradient
         In the same order. A merged gradient is added up in place, in the array of its first
         owner; the lists themselves stay as they are.
 
     Returns
     -------
-    params, grads : list of ndarray
+    params : list of ndarray
+    grads : list of ndarray or SparseGradient
         Each memory once, in order of first appearance.
 
     Raises
@@ -31,20 +38,34 @@ def remove_duplicate(params: list[Array], grads: list[Array]) -> tuple[list[Arra
         Two parameters overlap in any other way.
     """
     kept_params: list[Array] = []
-    kept_grads: list[Array] = []
+    kept_grads: list[Gradient] = []
     for param, grad in zip(params, grads, strict=True):
-        for kept_param, kept_grad in zip(kept_params, kept_grads):
-            sharing = how_shared(kept_param, param)
-            if sharing == "same":
-                kept_grad += grad
-                break
-            if sharing == "transposed":
-                kept_grad += grad.T
+        for i, kept_param in enumerate(kept_params):
+            if sharing := how_shared(kept_param, param):
+                kept_grads[i] = add_in_place(kept_grads[i], grad if sharing == "same" else grad.T)
                 break
         else:
             kept_params.append(param)
             kept_grads.append(grad)
     return kept_params, kept_grads
+
+
+def gradients_of(model: Any) -> list[Gradient]:
+    """Return the gradients of a model's last backward, those that are known to be zero in most rows as such.
+
+    Parameters
+    ----------
+    model : BaseModel
+        Its layers, or the layers of models in it, say which of their gradients are sparse.
+    """
+    known = {id(grad.array): grad for grad in _sparse_in(model)}
+    return [known.get(id(grad), grad) for grad in model.grads]
+
+
+def _sparse_in(owner):
+    yield from getattr(owner, "sparse", ())
+    for layer in getattr(owner, "layers", ()):
+        yield from _sparse_in(layer)
 
 
 def unique_params(params: list[Array]) -> list[Array]:
@@ -95,7 +116,7 @@ def memory_bounds(array: Array) -> tuple[int, int]:
     return low, high
 
 
-def global_norm(grads: list[Array]) -> Array:
+def global_norm(grads: Sequence[Gradient]) -> Array:
     """Return the Euclidean norm of all gradients taken as one vector.
 
     A norm that the dtype of the gradients can hold comes out right even where its square is too large, or too small,
@@ -105,11 +126,12 @@ def global_norm(grads: list[Array]) -> Array:
     -------
     0-d array or NumPy scalar
     """
+    arrays = [grad.values if isinstance(grad, SparseGradient) else grad for grad in grads]
     if np.backend != "numpy":  # to look at a norm would wait for it
-        return functools.reduce(np.hypot, [_nrm2(grad) for grad in grads] or [np.zeros(())])
+        return functools.reduce(np.hypot, [_nrm2(array) for array in arrays] or [np.zeros(())])
     with numpy.errstate(over="ignore"):
-        norm = np.sqrt(sum(np.vdot(grad, grad) for grad in grads))
-        return norm if norm > LEAST_NORM and norm < np.inf else _scaled_norm(grads)
+        norm = np.sqrt(sum(np.vdot(array, array) for array in arrays))
+        return norm if norm > LEAST_NORM and norm < np.inf else _scaled_norm(arrays)
 
 
 def _nrm2(grad):
@@ -127,12 +149,12 @@ def _scaled_norm(grads):
     return norm if norm < np.inf else float(largest) * float(scaled)  # which float64 holds and the dtype does not
 
 
-def clip_grads(grads: list[Array], max_norm: float) -> Array:
+def clip_grads(grads: Sequence[Gradient], max_norm: float) -> Array:
     """Scale all gradients in place so that their global norm is at most `max_norm`. Pascanu et al. 2013.
 
     Parameters
     ----------
-    grads : list of ndarray
+    grads : list of ndarray or SparseGradient
         Each memory once: merge shared weights first (`remove_duplicate`).
     max_norm : float
         Above 0; infinity clips nothing.

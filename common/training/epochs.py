@@ -7,7 +7,7 @@ from common.device.ids import Ids
 from common.np import Array, np
 from common.optimizer import Optimizer
 from common.training.accumulate import forward_backward_in_parts
-from common.training.clip import clip_grads, remove_duplicate
+from common.training.clip import clip_grads, gradients_of, remove_duplicate
 from common.training.finite import NotFinite, expect_finite
 
 CHECK_EVERY = 20  # batches between two looks at the loss
@@ -42,7 +42,7 @@ def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array |
     else:
         loss = model.forward(xs, ts, **options)
         model.backward()
-    params, grads = remove_duplicate(model.params, model.grads)
+    params, grads = remove_duplicate(model.params, gradients_of(model) if parts == 1 else model.grads)
     if before_update is not None:
         before_update(loss, math.prod(ts.shape))
     if max_grad is not None:

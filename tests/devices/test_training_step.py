@@ -178,7 +178,7 @@ MISTAKES = {  # what holds the function, its name, what is replaced, by what
         SoftmaxWithLoss, "forward", "return ((np.log(totals) - target_scores) * weights).sum()",
         "return float(((np.log(totals) - target_scores) * weights).sum())"),
     "an if on a number of the device": (epochs, "clip_grads", "np.backend == \"numpy\" and rate == 1", "rate == 1"),
-    "the norm on the host": (clip, "global_norm", "_nrm2(grad)", "float(_nrm2(grad))"),
+    "the norm on the host": (clip, "global_norm", "_nrm2(array)", "float(_nrm2(array))"),
     "where=": (SoftmaxWithLoss, "forward", "np.log(totals)", "np.log(totals, where=totals > 0)"),
     "a boolean mask": (
         SoftmaxWithLoss, "forward", "np.exp(shifted, out=shifted)",

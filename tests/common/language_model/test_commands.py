@@ -110,7 +110,8 @@ BY_DEFAULT = {
     "lr_decay": 1.0, "max_grad": 0.25, "seed": 0, "plain": False, "windows": False, "shuffle": False,
     "valid": None, "test": None, "split": "80/10/10", "encoding": "utf-8", "keep_case": False, "keep_form": False,
     "patience": None, "accumulate": 1, "cell": "lstm", "layers": 1, "tied": False, "weight_decay": None,
-    "schedule": "constant", "warmup": 0, "save_every": 60.0, "skip_nonfinite": False, "minutes": None}
+    "schedule": "constant", "warmup": 0, "save_every": 60.0, "skip_nonfinite": False, "minutes": None,
+    "sampled_softmax": None, "full_softmax": None}
 PLATEAU = {"schedule": "plateau", "lr_decay": 4.0}
 LSTM = BY_DEFAULT | PLATEAU | {"model": "rnnlm", "epochs": 8}
 RNN = BY_DEFAULT | PLATEAU | {"model": "simple", "epochs": 8, "lr": 1.0, "cell": "rnn"}
@@ -229,6 +230,8 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
     (["--accumulate", 2], {"accumulate": 2}),
     (["--warmup", 20], {"warmup": 20}),
     (["--optimizer", "adamw", "--weight-decay", 0.5], {"optimizer": "adamw", "weight_decay": 0.5, "lr": 0.003}),
+    (["--weight-decay", 1e-6], {"weight_decay": 1e-6}),
+    (["--sampled-softmax", 50, "--full-softmax", 0.0], {"sampled_softmax": 50, "full_softmax": 0.0}),
     (["--schedule", "cosine"], {"schedule": "cosine", "lr_decay": 1.0}),
     (["--schedule", "linear"], {"schedule": "linear", "lr_decay": 1.0}),
     (["--schedule", "constant"], {"schedule": "constant", "lr_decay": 1.0}),
@@ -547,8 +550,8 @@ DAMAGES = {
     "config of a list": (lambda run: (run / "config.json").write_text("[1]"), "damaged"),
     "parameters of integers": (lambda run: edit_arrays(run, param_0=numpy.zeros((3, 3), int)), ""),
     "a cell model without a cell": (lambda run: edit_config(run, model="cell", cell=None), "needs --cell: rnn, lstm"),
-    "a decay that goes with nothing": (
-        lambda run: edit_config(run, weight_decay=0.1), "damaged: --weight-decay goes with --optimizer adamw"),
+    "a setting that goes with nothing": (
+        lambda run: edit_config(run, full_softmax=0.1), "damaged: --full-softmax goes with --sampled-softmax"),
     "shuffled strips": (lambda run: edit_config(run, shuffle=True), "damaged: --shuffle goes with --windows"),
     "a parameter missing": (lambda run: edit_arrays(run, param_1=None), "param_1"),
     "a parameter that is not a number": (lambda run: edit_arrays(
@@ -604,7 +607,7 @@ def read_config(run):
 def test_which_settings_of_a_run_may_be_none(run, name):
     edit_config(run, **{name: None})
     if name in ("min_freq", "max_tokens", "max_grad", "valid", "test", "patience", "cell", "dropout", "weight_decay",
-                "schedule", "minutes"):
+                "schedule", "minutes", "sampled_softmax", "full_softmax"):
         assert getattr(read_config(run), name) is None
     else:
         with pytest.raises(InputError, match=rf"config.json is damaged: {name} is None, wanted "):
@@ -719,7 +722,8 @@ OTHERS = {
     "shuffle": True, "batch_size": 5, "time_size": 4, "wordvec_size": 7, "hidden_size": 7, "dropout": 0.25,
     "optimizer": "adam", "lr_decay": 2.0, "seed": 1, "plain": True,
     "split": "50/25/25", "encoding": "utf-16", "keep_case": True, "keep_form": True, "accumulate": 2, "cell": "gru",
-    "layers": 2, "tied": True, "weight_decay": 0.5, "schedule": "cosine", "warmup": 3}
+    "layers": 2, "tied": True, "weight_decay": 0.5, "schedule": "cosine", "warmup": 3,
+    "sampled_softmax": 3, "full_softmax": 0.5}
 
 
 def test_which_settings_may_change_on_resume(run):

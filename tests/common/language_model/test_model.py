@@ -26,6 +26,7 @@ from common.layers.gru import TimeGRU
 from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
+from common.layers.sampled_softmax import UnigramSampler
 from common.optimizer import SGD
 from common.text.vocabulary import Vocabulary
 from common.trainer import RnnlmTrainer, training_step
@@ -363,3 +364,25 @@ def test_a_model_that_knows_what_follows_is_at_a_loss_where_the_text_runs_backwa
     assert measure(model, CYCLE) < 1.01
     model.reset_state()
     assert measure(model, CYCLE[::-1]) > 1000
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@every_model
+def test_sampled_softmax_is_for_training_only(make, fast):
+    model = randomized(make(seed=0, dtype=np.float64))
+    model = speed_up(model) if fast else model
+    xs, ts = ids(0), ids(1)
+    expected = float(model.forward(xs, ts, train_flg=False))
+    model.backward()
+    whole = [grad.copy() for grad in model.grads]
+    model.sample_softmax(UnigramSampler([1] * V, 1))
+    model.reset_state()
+    assert float(model.forward(xs, ts, train_flg=False)) == expected
+    model.backward()
+    for grad, of_all in zip(model.grads, whole):
+        np.testing.assert_allclose(grad, of_all, rtol=1e-10, atol=1e-15)
+    model.reset_state()
+    assert float(model.forward(xs, ts, train_flg=True)) != expected
+    model.predict(xs)
+    with pytest.raises(ValueError, match="OutputWithSampledLoss: backward needs a forward in training mode"):
+        model.backward()

@@ -27,6 +27,7 @@ from common.language_model.machine import machine_facts
 from common.language_model.progress import Progress, write_csv
 from common.language_model.run import TrainingRun
 from common.language_model.settings import TrainSettings
+from common.layers.sampled_softmax import UnigramSampler
 from common.optimizer import SGD
 from common.text.vocabulary import Vocabulary
 from common.training.batches import StripBatches, WindowBatches
@@ -199,6 +200,44 @@ def test_a_run_is_the_loop_by_hand(changes, device, tmp_path, capsys):
     assert run.test_perplexity() == pytest.approx(perplexity_by_hand(steps[-1][0], TEST), rel=1e-7)
     assert run.finish() == pytest.approx(perplexity_by_hand(params, TEST), rel=1e-7)
     assert_params({f"param_{i}": param for i, param in enumerate(run.model.params)}, params)
+
+
+SAMPLED = {"sampled_softmax": 2, "full_softmax": 0.25}  # of 18 updates the first 14 are sampled
+
+
+def test_the_last_part_of_a_run_takes_all_words(tmp_path, capsys):
+    model, optimizer = tiny_model(), SGD(2.0)
+    sampler = UnigramSampler(numpy.bincount(TRAIN, minlength=V), 2)
+    for step, (xs, ts) in enumerate(itertools.islice(batches_by_hand(CONFIG), 3 * BATCHES)):
+        model.sample_softmax(sampler if step < 14 else None)
+        training_run.training_step(model, optimizer, np.to_device(xs), np.to_device(ts), 0.25)
+    run = run_in(tmp_path / "run", **SAMPLED)
+    run.begin()
+    assert run.train() is True
+    for param, expected in zip(run.model.params, model.params):
+        np.testing.assert_array_equal(param, expected)
+    assert [row["sampled"] for row in run.history] == [6, 6, 2]
+    lines = capsys.readouterr().out.splitlines()
+    assert ["sampled softmax" in line for line in lines if line.startswith("epoch") and "validation" in line] == [
+        True, True, True]
+
+
+@pytest.mark.parametrize("stop", [4, 6, 13, 15])
+def test_sampled_softmax_goes_on_where_it_stopped(stop, tmp_path, monkeypatch):
+    whole = run_in(tmp_path / "whole", **SAMPLED)
+    whole.begin()
+    whole.train()
+    run = run_in(tmp_path / "run", **SAMPLED)
+    run.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "training_step", interrupted_at(stop))
+        assert run.train() is False
+    again = run_in(tmp_path / "run", model=tiny_model(seed=5), **SAMPLED)
+    again.resume()
+    assert again.train() is True
+    assert again.history == whole.history
+    for param, expected in zip(again.model.params, whole.model.params):
+        np.testing.assert_array_equal(param, expected)
 
 
 # Signals, and going on
@@ -859,7 +898,7 @@ def test_reports_are_of_the_batches_since_the_last_and_the_speed_of_this_sitting
     run = run_in(tmp_path / "run", corpus=LONG, epochs=2)
     run.begin()
     run.train()
-    assert told == [(1, 2, 45, 0, run.say["train"])]
+    assert told == [(1, 2, 45, 0, run._say_training)]
     capsys.readouterr()
 
     told = timed_run(monkeypatch, losses[13:], seconds=0.01)
