@@ -9,15 +9,21 @@ from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
 from common.layers.time import TimeAffine, TimeSoftmaxWithLoss
+from common.layers.weight_drop import TimeWeightDropLSTM, WeightDrop
 from common.np import np
 
 Model = TypeVar("Model")
 
 
+class FastTimeWeightDropLSTM(WeightDrop, FastTimeLSTM):
+    """`TimeWeightDropLSTM`, equal to it but for rounding: a `FastTimeLSTM` that drops weights of Wh (H, 4H)."""
+
+
 def speed_up(model: Model) -> Model:
     """Put the fast forms of a model's layers in their places, over the same weights, gradients and states.
 
-    `FastTimeLSTM` takes the place of each `TimeLSTM`, `FastTimeRNN` that of each `TimeRNN` with tanh, and
+    `FastTimeLSTM` takes the place of each `TimeLSTM`, also where it drops weights, `FastTimeRNN` that of each
+    `TimeRNN` with tanh, and
     `TimeAffineSoftmaxWithLoss` that of an output layer with its loss. The results are equal but for rounding, and
     one backward can follow a forward. The plain layers are those to step through. On a GPU they are fast, and
     nothing is changed.
@@ -62,6 +68,9 @@ def _fast_form(layer):
     if type(layer) is TimeLSTM:
         Wx, Wh, b = layer.params
         fast = FastTimeLSTM(Wx, Wh, b, layer.stateful)
+    elif type(layer) is TimeWeightDropLSTM:
+        Wx, Wh, b = layer.params
+        fast = FastTimeWeightDropLSTM(Wx, Wh, b, layer.stateful, layer.weight_drop)
     elif type(layer) is TimeRNN and layer.activation_name == "tanh":
         Wx, Wh, b = layer.params
         fast = FastTimeRNN(Wx, Wh, b, layer.stateful)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy
 
+from common.fast.forms import FastTimeWeightDropLSTM
 from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
@@ -254,9 +255,10 @@ def time_gru(draw):
 @layer
 def weight_drop(draw):
     for layer, gates, states in ((TimeWeightDropRNN, 1, ("h",)), (TimeWeightDropLSTM, 4, ("h", "c")),
-                                 (TimeWeightDropGRU, 3, ("h",))):
+                                 (FastTimeWeightDropLSTM, 4, ("h", "c")), (TimeWeightDropGRU, 3, ("h",))):
         for case in sequences(draw, layer, gates, states, weight_drop=0.4):
             case.variant += ", dropout"
+            case.single_backward = layer is FastTimeWeightDropLSTM
             yield case
         yield dataclasses.replace(without_dropout(case), variant="train_flg=False")
     for case in sequences(draw, TimeWeightDropGRU, 3, ("h",), biases=4, weight_drop=0.4, reset_after=True):

@@ -24,6 +24,7 @@ from common.language_model.report import PerplexityInWords, advice, table_of_par
 from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun, expect_same_configuration
 from common.language_model.settings import (
     MOST_EPOCHS,
+    RUN_OPTIMIZERS,
     EvaluateSettings,
     GenerateSettings,
     PlaceSettings,
@@ -31,7 +32,6 @@ from common.language_model.settings import (
 )
 from common.layers.stack import CELLS
 from common.np import np
-from common.optimizer import OPTIMIZERS
 from common.text.reading import clean_text, read_text_file
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
@@ -41,7 +41,8 @@ from dataset.corpus import BUILT_IN, Corpus, load_corpus, tokenizer_of, unknown_
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8,
          "warmup": 0}
 CELL = "cell"  # the model that the flags --cell, --layers and --tied make
-OPTIONS = {"cell": "cell", "layers": "layers", "tied": "tied", "dropout": "dropout_ratio"}  # setting -> of a model
+OPTIONS = {"cell": "cell", "layers": "layers", "tied": "tied", "dropout": "dropout_ratio"} | {  # setting -> of a model
+    name: name for name in ("input_dropout", "hidden_dropout", "embedding_dropout", "weight_drop", "alpha", "beta")}
 # Learning rates for an optimizer other than that of the recipe. With a momentum of 0.9 a step counts ten times.
 ADAPTIVE_LR = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.003, "adamw": 0.003}
 SGD_LR = {"rnn": 1.0, "lstm": 20.0, "gru": 20.0}
@@ -89,10 +90,9 @@ def _train(prog, models, recipes, argv):
     resuming = given.pop("resume", False)
     settings, folder = _resumed(given, models) if resuming else _new(given, parser, models)
     corpus = corpus_of(settings, was_there=resuming)
-    decay = {} if settings.weight_decay is None else {"weight_decay": settings.weight_decay}
     run = TrainingRun(folder, settings, script_of(models),
                       build_model(models, settings, corpus.vocabulary.size, seed=settings.seed),
-                      OPTIMIZERS[settings.optimizer](settings.lr, **decay), corpus)
+                      _optimizer(settings), corpus)
     if resuming:
         run.resume(given.get("lr"))
     else:
@@ -114,7 +114,7 @@ def _train(prog, models, recipes, argv):
     run.train()
     if run.stop.signum is not None:
         where = ("with all epochs done" if run.is_done else
-                 f"in epoch {run.epoch + 1} after {run.batch} of {len(run.batches)} batches")
+                 f"in epoch {run.epoch + 1} after {run.batch} of {run.of_epoch} batches")
         cli.print_or_give_up(f"stopped by {cli.signal_name(run.stop.signum)} {where}, saved: go on with "
                              f"--out {run.folder} --resume")
         return 128 + run.stop.signum
@@ -122,6 +122,14 @@ def _train(prog, models, recipes, argv):
     print(f"test perplexity {result}", flush=True)
     print("sample: " + sample(run.model, corpus))
     return 0
+
+
+def _optimizer(settings):
+    """Return the optimizer that settings describe; one that averages is to begin when validation says so."""
+    options = {} if settings.weight_decay is None else {"weight_decay": settings.weight_decay}
+    if settings.optimizer == "asgd":
+        options["start"] = None
+    return RUN_OPTIMIZERS[settings.optimizer](settings.lr, **options)
 
 
 def _model_name(settings):
@@ -144,19 +152,21 @@ def script_of(models: dict[str, Any]) -> str:
 
 def _new(given, parser, models):
     """Return the settings of a new run, and its folder where one is given."""
-    if "model" not in given and {"cell", "layers", "tied"} & given.keys():
-        given = given | {"model": CELL}
     if "minutes" in given:
         given = {"epochs": MOST_EPOCHS} | given  # as many as fit into the time
     preset = parser.preset(given)
+    of_own = {"cell", "layers", "tied"} & given.keys()
+    if "model" not in given and not all(_takes(models[preset["model"]], name) for name in of_own):
+        given = given | {"model": CELL}
     if "lr" not in given and given.get("optimizer", preset.get("optimizer", "sgd")) != preset.get("optimizer", "sgd"):
         given = given | {"lr": default_learning_rate(given["optimizer"], given.get("cell", preset["cell"]))}
     settings = parser.fill(given)
     for name in OPTIONS.keys() & given.keys():
         if not _takes(models[settings.model], name):
-            flags = [f"--model {other}" for other in models if other != CELL and _takes(models[other], name)]
-            raise InputError(f"the model {settings.model} has no --{name}: leave it out, or choose "
-                             f"{' or '.join([*flags, f'--cell {settings.cell}'])}")
+            others = [f"--cell {settings.cell}" if other == CELL else f"--model {other}"
+                      for other in models if _takes(models[other], name)]
+            raise InputError(f"the model {settings.model} has no --{name.replace('_', '-')}: leave it out"
+                             + (f", or choose {' or '.join(others)}" if others else ""))
     _expect_consistent(settings)
     return dataclasses.replace(settings, **_schedule(settings, given)), given.get("out")
 
@@ -165,8 +175,10 @@ def _expect_consistent(settings):
     """Check that settings go together, those of flags and those of a config.json."""
     if settings.shuffle and not settings.windows:
         raise InputError("--shuffle goes with --windows: strips must stay in order to carry their state")
-    if settings.weight_decay is not None and settings.optimizer not in ("adamw", "sgd"):
-        raise InputError(f"--weight-decay goes with --optimizer adamw or sgd, not with {settings.optimizer}")
+    if settings.random_lengths and settings.windows:
+        raise InputError("--random-lengths goes with strips: all windows are of --time-size tokens")
+    if settings.weight_decay is not None and settings.optimizer not in ("adamw", "sgd", "asgd"):
+        raise InputError(f"--weight-decay goes with --optimizer adamw, sgd or asgd, not with {settings.optimizer}")
     if settings.full_softmax is not None and settings.sampled_softmax is None:
         raise InputError("--full-softmax goes with --sampled-softmax: without that the whole run takes all words")
     if settings.model == CELL and settings.cell is None:
@@ -177,7 +189,7 @@ def default_learning_rate(optimizer: str, cell: str) -> float:
     """Return a learning rate that suits an optimizer, and where it is SGD a cell, with gradients clipped."""
     if optimizer in ADAPTIVE_LR:
         return ADAPTIVE_LR[optimizer]
-    return SGD_LR[cell] * (1.0 if optimizer == "sgd" else LR_OF_MOMENTUM)
+    return SGD_LR[cell] * (1.0 if optimizer in ("sgd", "asgd") else LR_OF_MOMENTUM)
 
 
 def _takes(model, name):
@@ -261,7 +273,7 @@ def build_model(models: dict[str, Any], settings: TrainSettings, vocab_size: int
     model = models[settings.model]
     options = {OPTIONS[name]: getattr(settings, name) for name in OPTIONS
                if _takes(model, name) and getattr(settings, name) is not None}
-    if settings.tied and _takes(model, "tied") and settings.wordvec_size != settings.hidden_size:
+    if settings.model == CELL and settings.tied and settings.wordvec_size != settings.hidden_size:
         raise InputError(f"--tied needs equal sizes: --wordvec-size is {settings.wordvec_size}, --hidden-size "
                          f"{settings.hidden_size}")
     try:

@@ -24,11 +24,11 @@ from common.language_model.progress import Progress, write_csv
 from common.language_model.report import perplexity_in_words
 from common.layers.sampled_softmax import UnigramSampler
 from common.np import np
-from common.optimizer import Optimizer
+from common.optimizer import ASGD, Optimizer, non_monotone_trigger
 from common.text.vocabulary import Vocabulary
 from common.training import checkpoint
-from common.training.batches import StripBatches, WindowBatches
-from common.training.clip import global_norm
+from common.training.batches import CorpusBatches, RandomStripBatches, StripBatches, WindowBatches
+from common.training.clip import global_norm, unique_params
 from common.training.epochs import training_step
 from common.training.finite import NotFinite
 from common.training.metrics import format_perplexity, safe_exp, singular_values
@@ -69,12 +69,8 @@ class TrainingRun:
         self.model, self.optimizer, self.corpus = model, optimizer, corpus
         train = known_ids(corpus.train)
         self.valid = known_ids(corpus.valid)
-        self.batches: StripBatches | WindowBatches
-        if settings.windows:
-            self.batches = WindowBatches(
-                train, settings.time_size, settings.batch_size, settings.shuffle, settings.seed)
-        else:
-            self.batches = StripBatches(train[:-1], train[1:], settings.batch_size, settings.time_size)
+        self.batches = _batches(train, settings)
+        self.all_batches = self.batches.of_epochs(settings.epochs) if settings.minutes is None else None
         if settings.accumulate > settings.batch_size:
             raise InputError(f"--accumulate {settings.accumulate} is more parts than the --batch-size "
                              f"{settings.batch_size} has rows")
@@ -83,9 +79,9 @@ class TrainingRun:
         if settings.sampled_softmax is not None:
             frequencies = numpy.bincount(corpus.train, minlength=corpus.vocabulary.size)  # (V,)
             self.sampler = UnigramSampler(frequencies, settings.sampled_softmax)
-        updates = settings.epochs * len(self.batches)
-        if settings.warmup >= updates:
-            raise InputError(f"--warmup {settings.warmup} takes all {updates} updates of the run: give a smaller one")
+        if self.all_batches is not None and settings.warmup >= self.all_batches:
+            raise InputError(f"--warmup {settings.warmup} takes all {self.all_batches} updates of the run: give a "
+                             "smaller one")
         self.say = {part: perplexity_in_words(corpus, part) for part in SPLITS}
         self.lr = optimizer.lr  # the largest of a schedule; a plateau divides it
         self.history: list[dict[str, Any]] = []
@@ -123,6 +119,11 @@ class TrainingRun:
     def step(self) -> int:
         """The number of batches that are done in all epochs."""
         return self.batches_before + self.batch
+
+    @property
+    def of_epoch(self) -> int:
+        """The number of batches in the current epoch."""
+        return self.batch + self.batches.left(self.batch)
 
     def begin(self) -> None:
         """Make the folder and save the run as it is before its first step.
@@ -218,6 +219,8 @@ class TrainingRun:
         self.batches.position = progress["position"]
         self.skipped_in_a_row = progress["skipped_in_a_row"]
         self.lr = progress["largest_lr"]
+        if isinstance(self.optimizer, ASGD):
+            self.optimizer.start = progress.get("averaging_from")
         if header["format"] < checkpoint.FORMAT:
             self._save_in_present_format()
         if lr is not None or before["lr"] != self.settings.lr:
@@ -248,24 +251,21 @@ class TrainingRun:
             raise InputError(f"{path} is damaged: it does not say how far the run is")
         if self.settings.epochs < epochs:
             raise InputError(f"--epochs {self.settings.epochs} is less than the {epochs} epochs that are done")
-        batches, full = len(self.batches), self.settings.batch_size * self.settings.time_size
-        step = progress["batches_before"] + progress["batch"]
-        position = step if self.settings.windows else step * self.settings.time_size % len(self.corpus.train[1:])
-        most = (progress["batch"] - progress["skipped"]) * full  # tokens; an epoch's last batch may have fewer
-        least = most if progress["batch"] < batches else 0
-        noted = progress["singular_value_epochs"]
+        before, batch, skipped = progress["batches_before"], progress["batch"], progress["skipped"]
+        step, noted, batches = before + batch, progress["singular_value_epochs"], self.batches
         if not (len(header["times"]["timing"]) == epochs and header.get("steps", 0) <= step
                 and noted == sorted({*noted}) and all(epoch <= epochs for epoch in noted)
-                and progress["batch"] <= batches and epochs <= progress["batches_before"] <= epochs * batches
-                and progress["position"] == position
-                and least <= progress["tokens"] <= most
+                and epochs <= before and step <= batches.of_epochs(epochs + 1) and skipped <= batch
+                and progress["position"] == batches.position_after(step)
+                and batches.least_targets * skipped
+                <= batches.targets_between(before, step) - progress["tokens"] <= batches.most_targets * skipped
                 and [row["epoch"] for row in header["history"]] == list(range(1, epochs + 1))):
             raise InputError(f"{path} is damaged: the progress that it records is impossible")
 
     def _complete_older(self, progress, epochs):
         """Older runs did not count the batches; the oldest added up their mean losses, and did not count tokens."""
         if progress["batches_before"] is None:
-            progress["batches_before"] = epochs * len(self.batches)
+            progress["batches_before"] = self.batches.of_epochs(epochs)
         if progress["tokens"] is None:
             full = self.settings.batch_size * self.settings.time_size
             progress["tokens"] = progress["batch"] * full
@@ -333,15 +333,16 @@ class TrainingRun:
         before, spent_before, start = self.seconds, self.spent, time.perf_counter()
         next_save = start + self.settings.save_every
         epochs = self.settings.epochs if self.settings.minutes is None else None
-        with Progress(self.epoch + 1, epochs, len(self.batches), self.batch, self._say_training) as progress:
-            while self.batch < len(self.batches) and self.stop.signum is None and not self.time_is_over:
+        of_epoch = self.of_epoch
+        with Progress(self.epoch + 1, epochs, of_epoch, self.batch, self._say_training) as progress:
+            while self.batch < of_epoch and self.stop.signum is None and not self.time_is_over:
                 self._train_batch()
                 now = time.perf_counter()
                 self.seconds, self.spent = before + now - start, spent_before + now - start
                 if now >= next_save:
                     self._try_to_save()
                     next_save = time.perf_counter() + self.settings.save_every
-                if self.batch % REPORT_EVERY == 0 or self.batch == len(self.batches):
+                if self.batch % REPORT_EVERY == 0 or self.batch == of_epoch:
                     nats = self._expect_finite(float(self.nats), "the loss")
                     if self.tokens > last_tokens and self.stop.signum is None:
                         recent = safe_exp((nats - last_nats) / (self.tokens - last_tokens))
@@ -370,6 +371,8 @@ class TrainingRun:
             is_sampled = self._share_done() < 1 - self.full_softmax
             self.model.sample_softmax(self.sampler if is_sampled else None)
             self.sampled += is_sampled
+        lr = self._learning_rate()
+        self.optimizer.lr = lr * self.batches.lr_factor
         try:
             loss = training_step(self.model, self.optimizer, xs, ts, self.settings.max_grad, self._before_update,
                                  self.settings.accumulate)
@@ -384,24 +387,27 @@ class TrainingRun:
             self.nats += loss.astype(np.float64) * tokens
             self.tokens += tokens
             self.skipped_in_a_row = 0
+        self.optimizer.lr = lr
         self.batch += 1
         if self.settings.windows:
             self.model.reset_state()  # the next windows have nothing to do with these
 
     def _before_update(self, loss, targets):
-        """Set the learning rate of the update that follows, or prevent it."""
-        settings = self.settings
-        if settings.skip_nonfinite:
+        """Prevent the update that follows if it would spoil the parameters."""
+        if self.settings.skip_nonfinite:
             for name, number in ("the loss", loss), ("the gradient", global_norm(self.model.grads)):
                 if not math.isfinite(float(number)):
                     raise _BatchNotFinite(name)
-        self.optimizer.lr = learning_rate(
-            self.lr, settings.schedule or "constant", self.optimizer.steps, self._updates(), settings.warmup)
+
+    def _learning_rate(self):
+        """Return the learning rate of the next update, for a batch of the usual length."""
+        return learning_rate(self.lr, self.settings.schedule or "constant", self.optimizer.steps, self._updates(),
+                             self.settings.warmup)
 
     def _updates(self):
         """Return how many updates there are in all, where the time ends the run by the speed so far."""
         if self.settings.minutes is None:
-            return self.settings.epochs * len(self.batches)
+            return self.all_batches
         if not self.spent:
             return math.inf
         return max(self.optimizer.steps + 1, self.optimizer.steps * 60 * self.settings.minutes / self.spent)
@@ -416,7 +422,7 @@ class TrainingRun:
             raise self._not_finite("the loss of every batch")
         state, start = self.model.get_state(), time.perf_counter()
         try:
-            with self.stop.at_once():
+            with self._averaged(), self.stop.at_once():
                 valid_perplexity = perplexity(self.model, self.valid)
         except StopNow:
             self.model.set_state(state)  # the signal may have come while the evaluation put it back
@@ -441,6 +447,11 @@ class TrainingRun:
         if self.skipped:
             words += f"; {self.skipped} batches skipped, not finite"
         is_best = self._last_is_best()
+        if isinstance(self.optimizer, ASGD) and self.optimizer.start is None:
+            *earlier, last = (row["valid_perplexity"] for row in self.history)
+            if non_monotone_trigger(earlier, last):
+                self.optimizer.start_averaging()
+                words += "; averaging begins"
         if not is_best and self.settings.lr_decay > 1:
             self.lr /= self.settings.lr_decay
             self.optimizer.lr = self.lr
@@ -458,6 +469,12 @@ class TrainingRun:
         self._write_tables()
         print(words, flush=True)
         return True
+
+    def _averaged(self):
+        """Within the block the model has the averages of its parameters, where the optimizer keeps any."""
+        if isinstance(self.optimizer, ASGD) and self.optimizer.start is not None:
+            return self.optimizer.averaged(unique_params(self.model.params))
+        return contextlib.nullcontext()
 
     def _last_is_best(self):
         """Whether the last epoch is better than all before it."""
@@ -519,6 +536,8 @@ class TrainingRun:
             "singular_value_epochs": self.singular_value_epochs}
         if self.sampler is not None:
             header["progress"]["sampled"] = self.sampled
+        if isinstance(self.optimizer, ASGD):
+            header["progress"]["averaging_from"] = self.optimizer.start
         header["times"] = {
             "seconds": self.seconds, "spent": self.spent, "evaluation_seconds": self.evaluation_seconds,
             "timing": self.timing, "starts": self.starts}
@@ -531,7 +550,8 @@ class TrainingRun:
         self._saved = self.epoch, self.step
 
     def _save_best(self):
-        checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._header())
+        with self._averaged():
+            checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._header())
 
     def _write_tables(self):
         """Write what people read of the checkpoint, as tables."""
@@ -555,6 +575,15 @@ class TrainingRun:
     def test_perplexity(self) -> float:
         """Return the perplexity of the parameters in the model on the test text."""
         return self._expect_finite(perplexity(self.model, self.corpus.test), "the test perplexity")
+
+
+def _batches(train, settings) -> CorpusBatches:
+    """Return the batches of a training text (n,) that settings describe."""
+    if settings.windows:
+        return WindowBatches(train, settings.time_size, settings.batch_size, settings.shuffle, settings.seed)
+    if settings.random_lengths:
+        return RandomStripBatches(train[:-1], train[1:], settings.batch_size, settings.time_size, settings.seed)
+    return StripBatches(train[:-1], train[1:], settings.batch_size, settings.time_size)
 
 
 def expect_same_configuration(before: dict[str, Any], settings: Any, path: Path) -> None:

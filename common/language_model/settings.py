@@ -5,10 +5,11 @@ from pathlib import Path
 from common import cli
 from common.cli import setting
 from common.layers.stack import CELLS
-from common.optimizer import OPTIMIZERS
+from common.optimizer import ASGD, OPTIMIZERS
 from common.training.schedules import SCHEDULES
 from dataset.corpus import SPLIT, UNITS
 
+RUN_OPTIMIZERS = OPTIMIZERS | {"asgd": ASGD}  # for a run evaluates the averages
 MOST_EPOCHS = 50_000  # of which a checkpoint can hold the history
 number_of_epochs = cli.Number(int, lambda value: 1 <= value <= MOST_EPOCHS, f"a whole number from 1 to {MOST_EPOCHS}")
 beam_width = cli.Number(int, lambda value: 1 <= value <= 1000, "a whole number from 1 to 1000")
@@ -43,15 +44,28 @@ class TrainSettings(cli.Settings):
     accumulate: int = setting(
         1, "compute each batch in this number of parts and add up their gradients, in less memory", cli.positive_int)
     time_size: int = setting(35, "T, number of steps that the gradient goes back", cli.positive_int)
+    random_lengths: bool = setting(
+        False, "read strips a random number of steps at a time, T on average, each with a learning rate in proportion")
     cell: str | None = setting(None, "kind of the recurrent layers, for a model of your own", choices=CELLS)
     layers: int = setting(1, "L, number of recurrent layers of a model of your own", cli.positive_int)
     tied: bool = setting(False, "share the weights of embedding and output layer, in a model of your own")
     wordvec_size: int = setting(100, "D", cli.positive_int)
     hidden_size: int = setting(100, "H", cli.positive_int)
     dropout: float | None = setting(
-        None, "dropout ratio, for models that use dropout (default: 0, for the model better 0.5)", cli.ratio)
-    optimizer: str = setting("sgd", "what updates the parameters", choices=OPTIMIZERS)
-    weight_decay: float | None = setting(None, "of adamw (default: 0.01) or sgd (default: 0)", cli.not_negative)
+        None, "dropout ratio, for models that use dropout (default: 0, for better 0.5, for awd 0.4)", cli.ratio)
+    input_dropout: float | None = setting(
+        None, "of the embedded input, for the model awd (default: 0.4)", cli.ratio)
+    hidden_dropout: float | None = setting(None, "between two LSTM layers of awd (default: 0.25)", cli.ratio)
+    embedding_dropout: float | None = setting(None, "of whole words, for awd (default: 0.1)", cli.ratio)
+    weight_drop: float | None = setting(None, "of recurrent weights, for awd (default: 0.5)", cli.ratio)
+    alpha: float | None = setting(
+        None, "weight of the activation regularisation of awd (default: 2)", cli.not_negative)
+    beta: float | None = setting(
+        None, "weight of the temporal activation regularisation of awd (default: 1)", cli.not_negative)
+    optimizer: str = setting(
+        "sgd", "what updates the parameters; asgd is sgd that averages them, once validation has not got better for a "
+        "while", choices=RUN_OPTIMIZERS)
+    weight_decay: float | None = setting(None, "of adamw (default: 0.01), sgd or asgd (default: 0)", cli.not_negative)
     schedule: str | None = setting(
         None, "how the learning rate changes; plateau divides it by --lr-decay if validation gets worse, linear and "
         "cosine let it fall to 0 over all epochs (default: constant, with --lr-decay plateau)", choices=SCHEDULES)

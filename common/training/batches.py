@@ -18,7 +18,46 @@ from common.np import Array, ArrayLike, np
 
 FULL_LENGTH, LEAST_STEPS, LENGTH_STD = 0.95, 5, 5  # of random strips: share, steps, steps
 
-class StripBatches:
+
+class CorpusBatches:
+    """What a training run asks of the batches of a corpus, besides the batches themselves.
+
+    Attributes
+    ----------
+    position : int
+        How far the corpus has been read.
+    lr_factor : float
+        What the learning rate of an update on the last batch is to be multiplied by.
+    least_targets, most_targets : int
+        Bounds of the number of targets in a batch.
+    """
+
+    position = 0
+    lr_factor = 1.0
+    least_targets: int
+    most_targets: int
+
+    __len__: Callable[[], int]
+    next_batch: Callable[[], tuple[Array | Ids, Array | Ids]]
+
+    def left(self, done: int) -> int:
+        """Return the number of batches that are left of an epoch of which `done` are behind `position`."""
+        return len(self) - done
+
+    def of_epochs(self, epochs: int) -> int:
+        """Return the number of batches in the first epochs."""
+        return epochs * len(self)
+
+    def position_after(self, batches: int) -> int:
+        """Return the position after the first batches."""
+        return batches
+
+    def targets_between(self, first: int, stop: int) -> int:
+        """Return the number of targets in batches number first, ..., stop - 1; the first of all is number 0."""
+        return (stop - first) * self.most_targets
+
+
+class StripBatches(CorpusBatches):
     """Walk N strips of a corpus side by side, T steps at a time.
 
     The N strips start n // N ids apart. Each batch goes on where the one before it ended, so
@@ -68,7 +107,7 @@ class StripBatches:
                 f"the corpus is too short: {n} ids do not fill one batch of {batch_size} x {time_size}; "
                 f"give a longer text, or {fits}")
         self.batch_size, self.time_size = batch_size, time_size
-        self.position = 0
+        self.least_targets = self.most_targets = batch_size * time_size
         self._n, self._strip = n, n // batch_size  # ids, and ids from the start of a strip to that of the next
         self._xs, self._ts = _twice(known_ids(xs)), _twice(known_ids(ts))  # (2n,): no strip has to go over the end
         self._orders: dict[int, Array] = {}  # from positions of an epoch to rows of (batches, N * T)
@@ -76,6 +115,9 @@ class StripBatches:
     def __len__(self) -> int:
         """The number of batches in an epoch, n // (N * T)."""
         return self._n // (self.batch_size * self.time_size)
+
+    def position_after(self, batches: int) -> int:
+        return batches * self.time_size % self._n
 
     def __iter__(self) -> Iterator[tuple[Array | Ids, Array | Ids]]:
         """Deal an epoch, as many batches as `len` says, from where the last one ended."""
@@ -156,7 +198,7 @@ class RandomStripBatches(StripBatches):
                  seed: int | None = None) -> None:
         super().__init__(xs, ts, batch_size, time_size)
         self.seed = numpy.random.SeedSequence().entropy if seed is None else seed
-        self.lr_factor = 1.0
+        self.least_targets, self.most_targets = batch_size, batch_size * self._strip
         self._ahead: dict[int, tuple[int, Any]] = {}  # from positions to steps, and on a GPU what sorts them
 
     def lengths(self, epoch: int) -> numpy.ndarray:
@@ -166,6 +208,25 @@ class RandomStripBatches(StripBatches):
     def __len__(self) -> int:
         """The number of batches in the epoch that the next batch belongs to."""
         return len(self.lengths(self.position // self._strip))
+
+    def left(self, done: int) -> int:
+        epoch, steps = divmod(self.position, self._strip)
+        if done and not steps:  # all, the last of which has led into the next epoch
+            return 0
+        return int((numpy.cumsum(self.lengths(epoch)) > steps).sum())
+
+    def of_epochs(self, epochs: int) -> int:
+        return sum(len(self.lengths(epoch)) for epoch in range(epochs))
+
+    def position_after(self, batches: int) -> int:
+        epoch = 0
+        while batches > len(self.lengths(epoch)):
+            batches -= len(self.lengths(epoch))
+            epoch += 1
+        return epoch * self._strip + int(self.lengths(epoch)[:batches].sum())
+
+    def targets_between(self, first: int, stop: int) -> int:
+        return self.batch_size * (self.position_after(stop) - self.position_after(first))
 
     def __iter__(self) -> Iterator[tuple[Array | Ids, Array | Ids]]:
         """Deal what is left of the epoch, all of it at first."""
@@ -268,7 +329,7 @@ class WindowPairs:
         return self.xs[i], self.ts[i]
 
 
-class WindowBatches:
+class WindowBatches(CorpusBatches):
     """The pairs of `WindowPairs` in batches; iterating over it once is one epoch.
 
     Parameters
@@ -305,7 +366,8 @@ class WindowBatches:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = numpy.random.SeedSequence().entropy if seed is None else seed
-        self.position = 0
+        self.most_targets = batch_size * window
+        self.least_targets = self.most_targets - self._missing * window
         self._steps = np.arange(window)  # (W,)
         self._epoch: int | None = None
         self._starts: Array  # set by _begin
@@ -314,6 +376,15 @@ class WindowBatches:
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         return -(-self.pairs // self.batch_size)
+
+    @property
+    def _missing(self):
+        """Pairs that the last batch of an epoch lacks to be full."""
+        return len(self) * self.batch_size - self.pairs
+
+    def targets_between(self, first: int, stop: int) -> int:
+        last_batches = stop // len(self) - first // len(self)
+        return super().targets_between(first, stop) - last_batches * (self.most_targets - self.least_targets)
 
     def __iter__(self) -> Iterator[tuple[Array | Ids, Array | Ids]]:
         """Deal what is left of the epoch, all of it at first."""

@@ -50,7 +50,7 @@ HEADER_SCHEMA = Record({
         "tokens": Maybe(Whole()),  # older runs did not count tokens, or batches
         "random_state": _RANDOM_STATE,
         "singular_value_epochs": Items(Whole()),  # of the arrays "singular_values_0" (E, H) and so on, one a layer
-    }, optional={"sampled": Whole()}),
+    }, optional={"sampled": Whole(), "averaging_from": Maybe(Whole())}),
     "times": Record({
         "seconds": Real(0), "spent": Real(0), "evaluation_seconds": Real(0), "timing": Items(_TIMES),
         "starts": Items(_START)}),

@@ -22,11 +22,13 @@ import ch_rnn.evaluate
 import ch_rnn.generate
 import ch_rnn.models
 import ch_rnn.train
+from ch_lstm.awd_lstm import AwdLstm
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
 from common.device.ids import ids_on_host
 from common.errors import InputError
+from common.fast.forms import FastTimeWeightDropLSTM
 from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
@@ -39,10 +41,11 @@ from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
 from common.layers.time import TimeDropout
+from common.layers.weight_drop import TimeWeightDropLSTM
 from common.np import np
-from common.optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
+from common.optimizer import ASGD, SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop
 from common.text.vocabulary import Vocabulary
-from common.training.batches import StripBatches, WindowBatches
+from common.training.batches import RandomStripBatches, StripBatches, WindowBatches
 from dataset.corpus import Corpus
 
 CHAPTERS = {"ch_rnn": ch_rnn, "ch_lstm": ch_lstm}
@@ -111,7 +114,8 @@ BY_DEFAULT = {
     "valid": None, "test": None, "split": "80/10/10", "encoding": "utf-8", "keep_case": False, "keep_form": False,
     "patience": None, "accumulate": 1, "cell": "lstm", "layers": 1, "tied": False, "weight_decay": None,
     "schedule": "constant", "warmup": 0, "save_every": 60.0, "skip_nonfinite": False, "minutes": None,
-    "sampled_softmax": None, "full_softmax": None}
+    "sampled_softmax": None, "full_softmax": None, "random_lengths": False, "input_dropout": None,
+    "hidden_dropout": None, "embedding_dropout": None, "weight_drop": None, "alpha": None, "beta": None}
 PLATEAU = {"schedule": "plateau", "lr_decay": 4.0}
 LSTM = BY_DEFAULT | PLATEAU | {"model": "rnnlm", "epochs": 8}
 RNN = BY_DEFAULT | PLATEAU | {"model": "simple", "epochs": 8, "lr": 1.0, "cell": "rnn"}
@@ -121,6 +125,8 @@ CHARACTERS = {
     "unit": "char", "model": "cell", "epochs": 8, "batch_size": 32, "time_size": 64, "wordvec_size": 64,
     "hidden_size": 256, "dropout": 0.1, "optimizer": "adam", "lr": 0.004, "lr_decay": 1.0, "schedule": "cosine",
     "warmup": 100, "max_grad": 1.0}
+AWD = {"input_dropout": 0.4, "hidden_dropout": 0.25, "embedding_dropout": 0.1, "weight_drop": 0.5, "alpha": 2.0,
+       "beta": 1.0}
 RECIPES = {
     ("ch_rnn", "quick"): RNN,
     ("ch_rnn", "chapter5"): OF_CHAPTER_5 | {
@@ -133,11 +139,15 @@ RECIPES = {
     ("ch_lstm", "better"): BY_DEFAULT | PLATEAU | {
         "model": "better", "corpus": "ptb", "epochs": 40, "wordvec_size": 650, "hidden_size": 650, "dropout": 0.5,
         "layers": 2, "tied": True},
+    ("ch_lstm", "awd"): BY_DEFAULT | {
+        "model": "awd", "corpus": "ptb", "epochs": 750, "layers": 3, "tied": True, "wordvec_size": 400,
+        "hidden_size": 1150, "dropout": 0.4, "batch_size": 40, "time_size": 70, "random_lengths": True,
+        "optimizer": "asgd", "lr": 30.0, "weight_decay": 1.2e-6} | AWD,
     ("ch_lstm", "characters"): BY_DEFAULT | CHARACTERS,
 }
 OPTIMIZERS = {
-    "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop, "adam": Adam,
-    "adamw": AdamW}
+    "sgd": SGD, "asgd": ASGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop,
+    "adam": Adam, "adamw": AdamW}
 
 
 def check_parts(run, config, corpora, fast=True):
@@ -150,6 +160,14 @@ def check_parts(run, config, corpora, fast=True):
     if config["model"] == "cell":
         model = CellRnnlm(config["cell"], *sizes, config["layers"], config["tied"], config["dropout"] or 0,
                           seed=config["seed"])
+    elif config["model"] == "awd":
+        options = {name: config[name] for name in AWD if config[name] is not None}
+        model = AwdLstm(*sizes, config["layers"], config["tied"], seed=config["seed"], **options)
+        assert [layer.weight_drop for layer in run.model.recurrent_layers] == (
+            [options.get("weight_drop", 0.5)] * config["layers"])
+        assert run.model.layers[0].dropout_ratio == options.get("embedding_dropout", 0.1)
+        assert run.model.small_term.alpha == options.get("alpha", 2.0)
+        assert run.model.slow_term.beta == options.get("beta", 1.0)
     else:
         model = {"simple": SimpleRnnlm, "rnnlm": Rnnlm, "better": BetterRnnlm}[config["model"]](
             *sizes, seed=config["seed"])
@@ -157,16 +175,20 @@ def check_parts(run, config, corpora, fast=True):
     for param, expected in zip(run.model.params, model.params, strict=True):
         numpy.testing.assert_array_equal(np.to_cpu(param), np.to_cpu(expected))
     dropouts = [layer.dropout_ratio for layer in run.model.layers if isinstance(layer, TimeDropout)]
-    assert dropouts == {"better": [config["dropout"] or 0.5] * 3,
+    assert dropouts == {"better": [config["dropout"] or 0.5] * 3, "awd": [
+        config["input_dropout"] or 0.4, *[config["hidden_dropout"] or 0.25] * (config["layers"] - 1),
+        config["dropout"] or 0.4],
                         "cell": [config["dropout"]] * (config["layers"] + 1) if config["dropout"] else []}.get(
                             config["model"], [])
     plain, quick = {"rnn": (TimeRNN, FastTimeRNN), "lstm": (TimeLSTM, FastTimeLSTM), "gru": (TimeGRU, TimeGRU)}[
-        config["cell"]]
+        config["cell"]] if config["model"] != "awd" else (TimeWeightDropLSTM, FastTimeWeightDropLSTM)
     fast = fast and not config["plain"]
     assert {type(layer) for layer in run.model.recurrent_layers} == {quick if fast else plain}
     assert type(run.model.head) is (TimeAffineSoftmaxWithLoss if fast else OutputWithLoss)
-    assert type(run.batches) is (WindowBatches if config["windows"] else StripBatches)
-    assert run.batches.next_batch()[0].shape == (config["batch_size"], config["time_size"])
+    assert type(run.batches) is (WindowBatches if config["windows"] else
+                                 RandomStripBatches if config["random_lengths"] else StripBatches)
+    assert run.batches.next_batch()[0].shape == (
+        config["batch_size"], run.batches.lengths(0)[0] if config["random_lengths"] else config["time_size"])
     if config["windows"]:
         assert run.batches.shuffle == config["shuffle"] and run.batches.seed == config["seed"]
 
@@ -199,8 +221,8 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
     (["--hidden-size", 13], {"hidden_size": 13}),
     (["--model", "better", "--dropout", 0.25], {"model": "better", "dropout": 0.25}),
     *[(["--optimizer", name], {"optimizer": name, "lr": rate}) for name, rate in (
-        ("sgd", 20.0), ("momentum", 2.0), ("nesterov", 2.0), ("adagrad", 0.1), ("rmsprop", 0.002), ("adam", 0.003),
-        ("adamw", 0.003))],
+        ("sgd", 20.0), ("asgd", 20.0), ("momentum", 2.0), ("nesterov", 2.0), ("adagrad", 0.1), ("rmsprop", 0.002),
+        ("adam", 0.003), ("adamw", 0.003))],
     (["--optimizer", "adam", "--lr", 0.5], {"optimizer": "adam", "lr": 0.5}),
     (["--recipe", "characters", "--optimizer", "adam"], CHARACTERS),
     (["--recipe", "characters", "--optimizer", "sgd"], CHARACTERS | {"optimizer": "sgd", "lr": 20.0}),
@@ -231,6 +253,15 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
     (["--warmup", 20], {"warmup": 20}),
     (["--optimizer", "adamw", "--weight-decay", 0.5], {"optimizer": "adamw", "weight_decay": 0.5, "lr": 0.003}),
     (["--weight-decay", 1e-6], {"weight_decay": 1e-6}),
+    (["--random-lengths"], {"random_lengths": True}),
+    (["--model", "awd"], {"model": "awd"}),
+    *[(["--model", "awd", "--" + name.replace("_", "-"), 0.3], {"model": "awd", name: 0.3}) for name in AWD],
+    (["--model", "awd", "--layers", 2, "--tied", "--wordvec-size", 7], {
+        "model": "awd", "layers": 2, "tied": True, "wordvec_size": 7}),
+    (["--recipe", "awd", "--layers", 2, "--wordvec-size", 8, "--hidden-size", 9], {
+        "model": "awd", "corpus": "ptb", "epochs": 750, "layers": 2, "tied": True, "wordvec_size": 8, "hidden_size": 9,
+        "dropout": 0.4, "batch_size": 40, "time_size": 70, "random_lengths": True, "optimizer": "asgd", "lr": 30.0,
+        "weight_decay": 1.2e-6, "schedule": "constant", "lr_decay": 1.0} | AWD),
     (["--sampled-softmax", 50, "--full-softmax", 0.0], {"sampled_softmax": 50, "full_softmax": 0.0}),
     (["--schedule", "cosine"], {"schedule": "cosine", "lr_decay": 1.0}),
     (["--schedule", "linear"], {"schedule": "linear", "lr_decay": 1.0}),
@@ -268,8 +299,8 @@ def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, c
                 "global norm (default: 0.25 for quick, none for chapter5 and windows and strips)",
                 "from the beginning of the text (default: none for quick and windows and strips, 1000 for chapter5)",
                 "rarer words become <unk> --max-tokens"]),
-    ("ch_lstm", ["suits it (default: 20.0 for quick and chapter6 and better, 0.004 for characters)",
-                 "which network (default: rnnlm for quick and chapter6, better for better, cell for char"]),
+    ("ch_lstm", ["suits it (default: 20.0 for quick and chapter6 and better, 30.0 for awd, 0.004 for characters)",
+                 "which network (default: rnnlm for quick and chapter6, better for better, awd for awd, cell for"]),
 ])
 def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
     with pytest.raises(SystemExit, match="0"):
@@ -283,6 +314,8 @@ def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
 
 @pytest.mark.parametrize("chapter, flags", [
     ("ch_rnn", []), ("ch_lstm", []), ("ch_lstm", ["--model", "better"]), ("ch_lstm", ["--plain"]),
+    ("ch_lstm", ["--recipe", "awd", "--corpus", "pydoc", "--weight-drop", "0.2"]),
+    ("ch_lstm", ["--sampled-softmax", "5"]),
     ("ch_lstm", ["--unit", "char", "--optimizer", "adam", "--lr", "0.01"]),
 ])
 def test_smoke_run_then_evaluate_then_generate(chapter, flags, device, capsys, tmp_path):
@@ -607,7 +640,7 @@ def read_config(run):
 def test_which_settings_of_a_run_may_be_none(run, name):
     edit_config(run, **{name: None})
     if name in ("min_freq", "max_tokens", "max_grad", "valid", "test", "patience", "cell", "dropout", "weight_decay",
-                "schedule", "minutes", "sampled_softmax", "full_softmax"):
+                "schedule", "minutes", "sampled_softmax", "full_softmax", *AWD):
         assert getattr(read_config(run), name) is None
     else:
         with pytest.raises(InputError, match=rf"config.json is damaged: {name} is None, wanted "):
@@ -723,7 +756,8 @@ OTHERS = {
     "optimizer": "adam", "lr_decay": 2.0, "seed": 1, "plain": True,
     "split": "50/25/25", "encoding": "utf-16", "keep_case": True, "keep_form": True, "accumulate": 2, "cell": "gru",
     "layers": 2, "tied": True, "weight_decay": 0.5, "schedule": "cosine", "warmup": 3,
-    "sampled_softmax": 3, "full_softmax": 0.5}
+    "sampled_softmax": 3, "full_softmax": 0.5, "random_lengths": True, "input_dropout": 0.3, "hidden_dropout": 0.3,
+    "embedding_dropout": 0.3, "weight_drop": 0.3, "alpha": 0.3, "beta": 0.3}
 
 
 def test_which_settings_may_change_on_resume(run):

@@ -193,13 +193,15 @@ def test_the_general_model_trains_to_the_same_bits(book, general):
 
 
 @pytest.mark.parametrize("flags, words", [
-    (["--dropout", "0.3"], "the model rnnlm has no --dropout: leave it out, or choose --model better or --cell lstm"),
+    (["--dropout", "0.3"], "has no --dropout: leave it out, or choose --model better or --model awd or --cell lstm"),
     (["--model", "rnnlm", "--cell", "gru"], "the model rnnlm has no --cell: leave it out"),
     (["--model", "better", "--layers", "3"], "the model better has no --layers: leave it out"),
     (["--model", "better", "--tied"], "the model better has no --tied: leave it out"),
     (["--tied", "--wordvec-size", "7"], "--tied needs equal sizes: --wordvec-size is 7, --hidden-size 6"),
-    (["--weight-decay", "0.1", "--optimizer", "adam"], "--weight-decay goes with --optimizer adamw or sgd, not with"),
+    (["--weight-decay", "0.1", "--optimizer", "adam"], "--weight-decay goes with --optimizer adamw, sgd or asgd, not"),
     (["--full-softmax", "0.1"], "--full-softmax goes with --sampled-softmax: without that the whole run takes all"),
+    (["--random-lengths", "--windows"], "--random-lengths goes with strips: all windows are of --time-size tokens"),
+    (["--model", "better", "--weight-drop", "0"], "has no --weight-drop: leave it out, or choose --model awd\n"),
     (["--sampled-softmax", "0"], "argument --sampled-softmax: '0' is not a whole number from 1"),
     (["--schedule", "cosine", "--lr-decay", "4"], "--lr-decay goes with --schedule plateau, not with cosine"),
     (["--schedule", "plateau", "--lr-decay", "1"], "--schedule plateau divides by --lr-decay: give one above 1"),

@@ -28,9 +28,9 @@ from common.language_model.progress import Progress, write_csv
 from common.language_model.run import TrainingRun
 from common.language_model.settings import TrainSettings
 from common.layers.sampled_softmax import UnigramSampler
-from common.optimizer import SGD
+from common.optimizer import ASGD, SGD
 from common.text.vocabulary import Vocabulary
-from common.training.batches import StripBatches, WindowBatches
+from common.training.batches import RandomStripBatches, StripBatches, WindowBatches
 from common.training.checkpoint import read_checkpoint
 from common.training.finite import NotFinite
 from dataset.corpus import Corpus
@@ -57,7 +57,7 @@ def drawn(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_run_without_end(monkeypatch):
     """Fail after 500 batches: no run here has as many."""
-    for kind in (StripBatches, WindowBatches):
+    for kind in (StripBatches, RandomStripBatches, WindowBatches):
         monkeypatch.setattr(kind, "next_batch", at_most(500, kind.next_batch))
 
 
@@ -238,6 +238,129 @@ def test_sampled_softmax_goes_on_where_it_stopped(stop, tmp_path, monkeypatch):
     assert again.history == whole.history
     for param, expected in zip(again.model.params, whole.model.params):
         np.testing.assert_array_equal(param, expected)
+
+
+# Random lengths, and averages
+
+RANDOM = {"random_lengths": True, "epochs": 3, "time_size": 8}
+
+
+def test_batches_of_random_lengths_have_learning_rates_in_proportion(tmp_path):
+    model, optimizer = tiny_model(), SGD(2.0)
+    batches = RandomStripBatches(np.to_device(TRAIN[:-1]), np.to_device(TRAIN[1:]), N, 8, seed=3)
+    nats = tokens = 0
+    for _ in range(3):
+        in_epoch = len(batches)
+        for _ in range(in_epoch):
+            xs, ts = batches.next_batch()
+            optimizer.lr = 2.0 * xs.shape[1] / 8
+            nats += float(training_run.training_step(model, optimizer, xs, ts, 0.25)) * math.prod(xs.shape)
+            tokens += math.prod(xs.shape)
+    assert tokens == 3 * 62
+    run = run_in(tmp_path / "run", **RANDOM)
+    run.begin()
+    assert run.train() is True
+    for param, expected in zip(run.model.params, model.params):
+        np.testing.assert_array_equal(param, expected)
+    assert [row["lr"] for row in run.history] == [2.0] * 3
+    assert sum(math.log(row["train_perplexity"]) for row in run.history) == pytest.approx(nats / 62, rel=1e-12)
+
+
+def lengths_of(run):
+    return [len(run.batches.lengths(epoch)) for epoch in range(3)]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("where", ["first", "middle", "end of epoch", "second epoch", "last"])
+def test_random_lengths_go_on_where_they_stopped(where, schedule, tmp_path, monkeypatch):
+    changes = RANDOM | {"schedule": schedule}
+    whole = run_in(tmp_path / "whole", **changes)
+    whole.begin()
+    whole.train()
+    first, second, third = lengths_of(whole)
+    stop = {"first": 1, "middle": 2, "end of epoch": first, "second epoch": first + 1,
+            "last": first + second + third}[where]
+    run = run_in(tmp_path / "run", **changes)
+    run.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "training_step", interrupted_at(stop))
+        assert run.train() is False
+    again = run_in(tmp_path / "run", model=tiny_model(seed=5), lr=77.0, **changes)
+    again.resume()
+    assert again.step == stop and again.of_epoch == (first if stop <= first else second if where[0] == "s" else third)
+    assert again.train() is True
+    assert again.history == whole.history
+    for param, expected in zip(again.model.params, whole.model.params):
+        np.testing.assert_array_equal(param, expected)
+
+
+def averaging_run(folder, lr=2.0, model=None, **changes):
+    return TrainingRun(folder, TrainSettings(**CONFIG | {"optimizer": "asgd"} | changes), "ch_rnn.train",
+                       model or tiny_model(), ASGD(lr, start=None), corpus_of())
+
+
+PERPLEXITIES = [6, 5, 4, 4.5, 4.6, 4.7, 4.8, 4.9, 4.95, 3, 2]  # the ninth is larger than the third
+
+
+def seen_by(evaluations, perplexities):
+    """An evaluation that notes the parameters and returns what is given."""
+    given = iter(perplexities)
+
+    def perplexity(model, ids):
+        evaluations.append([np.to_cpu(param).copy() for param in model.params])
+        return next(given)
+
+    return perplexity
+
+
+def test_parameters_are_averaged_once_validation_has_not_fallen_for_a_while(tmp_path, monkeypatch, capsys):
+    model, evaluations, values = tiny_model(), [], []
+    optimizer = SGD(2.0)
+    for xs, ts in itertools.islice(batches_by_hand(CONFIG), 11 * BATCHES):
+        training_run.training_step(model, optimizer, np.to_device(xs), np.to_device(ts), 0.25)
+        values.append([np.to_cpu(param).copy() for param in model.params])
+    monkeypatch.setattr(training_run, "perplexity", seen_by(evaluations, PERPLEXITIES))
+    run = averaging_run(tmp_path / "run", epochs=11)
+    run.begin()
+    assert run.train() is True
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert ["averaging begins" in line for line in lines] == [False] * 8 + [True] + [False] * 2
+    for epoch, params in enumerate(evaluations, start=1):
+        done = values[epoch * BATCHES - 1:epoch * BATCHES] if epoch <= 9 else values[9 * BATCHES + 1:epoch * BATCHES]
+        for i, param in enumerate(params):
+            numpy.testing.assert_allclose(param, numpy.mean([of_step[i] for of_step in done], axis=0), rtol=1e-9)
+    best = last_of(run, "best")[0]
+    last = last_of(run)[0]
+    for i, param in enumerate(run.model.params):
+        numpy.testing.assert_array_equal(best[f"param_{i}"], evaluations[-1][i])
+        numpy.testing.assert_allclose(last[f"param_{i}"], values[-1][i], rtol=1e-9)
+        numpy.testing.assert_array_equal(np.to_cpu(param), last[f"param_{i}"])
+
+
+@pytest.mark.parametrize("stop", [8, 9, 9.5, 10])
+def test_averaging_goes_on_where_it_stopped(stop, tmp_path, monkeypatch):
+    folders = []
+    for name in "whole", "run":
+        run = averaging_run(tmp_path / name, epochs=11)
+        run.begin()
+        with monkeypatch.context() as patch:
+            patch.setattr(training_run, "perplexity", seen_by([], PERPLEXITIES))
+            if name == "run":
+                patch.setattr(training_run, "training_step", interrupted_at(int(stop * BATCHES)))
+            run.train()
+        folders.append(run)
+    whole, stopped = folders
+    again = averaging_run(tmp_path / "run", lr=77.0, model=tiny_model(seed=5), epochs=11)
+    again.resume()
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "perplexity", seen_by([], PERPLEXITIES[stopped.epoch:]))
+        assert again.train() is True
+    assert again.history == whole.history
+    for name in "last", "best":
+        ours, theirs = last_of(again, name)[0], last_of(whole, name)[0]
+        assert ours.keys() == theirs.keys()
+        for array in ours:
+            numpy.testing.assert_array_equal(ours[array], theirs[array])
 
 
 # Signals, and going on

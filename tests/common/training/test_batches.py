@@ -379,3 +379,32 @@ def test_a_pass_over_strips_is_an_epoch_and_the_next_goes_on_where_it_ended():
             for got, wanted in zip(pair, one_by_one.next_batch(), strict=True):
                 np.testing.assert_array_equal(ids_array(got), ids_array(wanted))
     assert batches.position == one_by_one.position == 3 * 2 * 3 % 13
+
+
+# --- what a training run asks
+
+
+def windows_of(n, batch_size, window):
+    return WindowBatches(numpy.arange(n + window), window, batch_size)
+
+
+@pytest.mark.parametrize("make", [strips_of, random_strips, windows_of])
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 30))
+def test_batches_say_beforehand_what_walking_them_shows(make, batch_size, time_size, more):
+    batches = make(batch_size * time_size + more, batch_size, time_size)
+    dealt, targets, epochs = 0, [0], 3
+    for epoch in range(epochs):
+        assert batches.of_epochs(epoch) == dealt
+        done, of_epoch = 0, len(batches)
+        while batches.left(done):
+            assert batches.left(done) == of_epoch - done
+            _, ts = batches.next_batch()
+            assert batches.least_targets <= numpy.prod(ts.shape) <= batches.most_targets
+            targets.append(targets[-1] + int(numpy.prod(ts.shape)))
+            done, dealt = done + 1, dealt + 1
+            assert batches.position_after(dealt) == batches.position
+        assert done == of_epoch
+    assert batches.of_epochs(epochs) == dealt
+    for first in range(dealt + 1):
+        for stop in range(first, dealt + 1):
+            assert batches.targets_between(first, stop) == targets[stop] - targets[first]
