@@ -549,6 +549,33 @@ def save_history(path, history, title):
     }, "epoch", "perplexity", title, yscale="log")
 
 
+def save_health(path, history, title):
+    """Save a picture of how healthy the steps of a language model's training were; what was not seen has no panel.
+
+    Parameters
+    ----------
+    path : str or Path
+        PNG; where nothing was seen, none is written.
+    history : list of dict
+        With "epoch", "max_grad" and what `common.training.health.HealthLog.row` returns, which rows may lack.
+    title : str
+    """
+    panels = {
+        "gradient": ("norm", None, {"before clipping (mean of the epoch)": "gradient_norm", "clipped to": "max_grad"}),
+        "clipped steps": ("share of the steps", 1, {"clipped": "clipped"}),
+        "saturated gates": ("share of the gates", 1, {"below 0.1 or above 0.9": "saturated"}),
+        "update": ("ratio", None, {"norm of the update / norm of the weights": "update_ratio"})}
+    seen = {}
+    for name, (ylabel, top, columns) in panels.items():
+        points = {curve: [(row["epoch"], row[column]) for row in history if row.get(column) is not None]
+                  for curve, column in columns.items()}
+        if next(iter(points.values())):
+            curves = {curve: tuple(zip(*those)) for curve, those in points.items() if those}
+            seen[name] = dict(curves=curves, xlabel="epoch", ylabel=ylabel, ylim=(0, top))
+    if seen:
+        save(panels_figure(seen, title), path)
+
+
 def save_curves(path, curves, xlabel, ylabel, title, yscale="linear", ylim=None):
     """Save what `curves_figure` draws."""
     save(curves_figure(curves, xlabel, ylabel, title, yscale, ylim), path)

@@ -31,6 +31,7 @@ from common.training.batches import CorpusBatches, RandomStripBatches, StripBatc
 from common.training.clip import global_norm, unique_params
 from common.training.epochs import training_step
 from common.training.finite import NotFinite
+from common.training.health import HealthLog
 from common.training.metrics import format_perplexity, safe_exp, singular_values
 from common.training.schedules import learning_rate
 from dataset.corpus import SPLITS, Corpus
@@ -39,7 +40,8 @@ REPORT_EVERY = 20  # batches between two readings of the loss
 FULL_SOFTMAX = 0.2  # share of a run with sampled softmax that takes all words
 MOST_SKIPPED = 20  # batches in a row: then the parameters are at fault, not the batches
 BEFORE_THE_FIRST_CHECKPOINT = {"config.json", "vocabulary.json"}
-FILES = {*BEFORE_THE_FIRST_CHECKPOINT, "last.npz", "best.npz", "history.csv", "timing.csv", "starts.csv", "loss.png"}
+FILES = {*BEFORE_THE_FIRST_CHECKPOINT, "last.npz", "best.npz", "history.csv", "timing.csv", "starts.csv", "loss.png",
+         "health.png"}
 MAY_CHANGE_ON_RESUME = {"epochs", "minutes", "patience", "lr", "max_grad", "save_every", "skip_nonfinite"}
 CHANGE_NO_RESULT = {"save_every"}
 PLACES = ("corpus", "valid", "test")  # settings that name a text, which may lie elsewhere when a run goes on
@@ -49,7 +51,8 @@ class TrainingRun:
     """Trains a language model along a corpus and keeps all that it needs to go on in a folder.
 
     The folder holds config.json, vocabulary.json, last.npz and best.npz, and what is written anew from last.npz:
-    history.csv (no times in it, so that two equal runs leave equal files), timing.csv, starts.csv and loss.png.
+    history.csv (no times in it, so that two equal runs leave equal files), timing.csv, starts.csv, loss.png and
+    health.png.
 
     Parameters
     ----------
@@ -96,6 +99,7 @@ class TrainingRun:
         self.skipped_in_a_row = 0
         self.tokens = 0  # that the others predicted
         self.nats: Any = 0.0  # sum of the losses of these tokens
+        self.health = HealthLog()  # of the current epoch
         self.seconds = 0.0  # that they took
         self.spent = 0.0  # seconds of training and evaluation in all
         self.evaluation_seconds = 0.0  # of the last one
@@ -215,6 +219,7 @@ class TrainingRun:
         self.batch, self.skipped, self.tokens = progress["batch"], progress["skipped"], progress["tokens"]
         self.batches_before, self.sampled = progress["batches_before"], progress.get("sampled", 0)
         self.nats, self.seconds = progress["nats"], times["seconds"]
+        self.health = HealthLog(progress.get("health"))
         self.spent, self.evaluation_seconds = times["spent"], times["evaluation_seconds"]
         self.batches.position = progress["position"]
         self.skipped_in_a_row = progress["skipped_in_a_row"]
@@ -259,6 +264,7 @@ class TrainingRun:
                 and progress["position"] == batches.position_after(step)
                 and batches.least_targets * skipped
                 <= batches.targets_between(before, step) - progress["tokens"] <= batches.most_targets * skipped
+                and HealthLog(progress.get("health")).is_possible(batch - skipped)
                 and [row["epoch"] for row in header["history"]] == list(range(1, epochs + 1))):
             raise InputError(f"{path} is damaged: the progress that it records is impossible")
 
@@ -375,7 +381,7 @@ class TrainingRun:
         self.optimizer.lr = lr * self.batches.lr_factor
         try:
             loss = training_step(self.model, self.optimizer, xs, ts, self.settings.max_grad, self._before_update,
-                                 self.settings.accumulate)
+                                 self.settings.accumulate, self.health.at(self.batch))
         except _BatchNotFinite as error:
             self.model.set_state(state)
             self.skipped += 1
@@ -438,6 +444,7 @@ class TrainingRun:
             "train_perplexity": safe_exp(float(self.nats) / self.tokens),
             "valid_perplexity": valid_perplexity,
             "skipped": self.skipped,
+            **self.health.row(clips=self.settings.max_grad is not None),
         } | ({} if self.sampler is None else {"sampled": self.sampled}))
         self.timing.append({
             "epoch": self.epoch, "seconds": round(self.seconds, 3),
@@ -460,6 +467,7 @@ class TrainingRun:
             words += f"; no better epoch in {self.settings.patience}, so training ends"
         self.batches_before += self.batch
         self.batch, self.sampled, self.skipped, self.tokens, self.nats, self.seconds = 0, 0, 0, 0, 0.0, 0.0
+        self.health = HealthLog()
         if self.time_is_over:
             words += f"; the {self.settings.minutes:g} minutes are over"
         self._note_singular_values()
@@ -533,7 +541,7 @@ class TrainingRun:
             "largest_lr": self.lr, "batches_before": self.batches_before, "batch": self.batch,
             "tokens": self.tokens, "nats": nats, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row,
             "position": self.batches.position, "random_state": np.random_state(),
-            "singular_value_epochs": self.singular_value_epochs}
+            "singular_value_epochs": self.singular_value_epochs, "health": self._health_sums()}
         if self.sampler is not None:
             header["progress"]["sampled"] = self.sampled
         if isinstance(self.optimizer, ASGD):
@@ -549,6 +557,12 @@ class TrainingRun:
             raise self._not_finite(error.what) from None
         self._saved = self.epoch, self.step
 
+    def _health_sums(self):
+        sums = self.health.sums()
+        for name in "norm", "update", "weight":
+            self._expect_finite(sums[name], f"the sum of each {name} in the health log")
+        return sums
+
     def _save_best(self):
         with self._averaged():
             checkpoint.save_checkpoint(self.folder / "best.npz", self.model, self._header())
@@ -562,8 +576,9 @@ class TrainingRun:
 
     def _draw_history(self):
         if self.history:
-            name = Path(self.corpus.name).name
-            plots.save_history(self.folder / "loss.png", self.history, f"{self.settings.model} on {name}")
+            title = f"{self.settings.model} on {Path(self.corpus.name).name}"
+            plots.save_history(self.folder / "loss.png", self.history, title)
+            plots.save_health(self.folder / "health.png", self.history, title)
 
     def finish(self) -> float:
         """Put the best parameters into the model and return their perplexity on the test text."""

@@ -143,8 +143,8 @@ class Layer:
         if ids.size and (ids.min() < 0 or ids.max() >= size):
             raise ValueError(f"{self._name}: {name} go from {ids.min()} to {ids.max()}, wanted 0 to {size - 1}")
 
-    def recall(self) -> Any:
-        """Return what forward kept.
+    def recall(self, what: str = "backward") -> Any:
+        """Return what forward kept, for a method that is called `what`.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class Layer:
             There was no forward yet.
         """
         if self.cache is None:
-            raise ValueError(f"{self._name}: backward needs a forward in training mode before it")
+            raise ValueError(f"{self._name}: {what} needs a forward in training mode before it")
         return self.cache
 
 

@@ -299,5 +299,9 @@ class TimeGRU(RecurrentLayer):
         np.sum(da, axis=0, out=db[:da.shape[1]])
         return da @ self.params[0].T  # (P, D)
 
+    def gate_activations(self) -> list[Array]:
+        """Return the gates z and r of the last forward, (P, 2H)."""
+        return [self.recall("gate_activations")[3][:, :2 * self.hidden_size]]
+
     def _options(self):
         return [*super()._options(), *(["reset_after"] if self.reset_after else [])]

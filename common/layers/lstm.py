@@ -199,3 +199,8 @@ class TimeLSTM(RecurrentLayer):
                                 out=(daf[t], dag[t], dai[t], dao[t], dc[prev]))  # (4) (3) (2)
             add_product(da[t], Wh_T, out=dh[prev])  # (1)
         return self._end_backward(packing, xs, h, da, dh, dc)  # (N, T, D)
+
+    def gate_activations(self) -> list[Array]:
+        """Return the gates f (P, H), and i and o (P, 2H), of the last forward."""
+        gates, H = self.recall("gate_activations")[4], self.hidden_size  # (P, 4H)
+        return [gates[:, :H], gates[:, 2 * H:]]

@@ -69,6 +69,21 @@ class RecurrentLayer(Layer):
         for name in self.state_names:
             setattr(self, name, None)
 
+    def gate_activations(self) -> list[Array]:
+        """Return the gates of the last forward, for `common.training.health`: none, where a layer does not say them.
+
+        Returns
+        -------
+        list of ndarray (P, ...)
+            Numbers from 0 to 1, a row for each real step of each sequence; only to be read, and before the backward.
+
+        Raises
+        ------
+        ValueError
+            There was no forward, or the backward of a fast layer has used up what it kept.
+        """
+        return []
+
     def _checked_state(self, name, state):
         if state is None:
             return None

@@ -180,5 +180,14 @@ class TimeRNN(RecurrentLayer):
             add_product(da[t], Wh_T, out=dh[prev])  # (1)
         return self._end_backward(packing, xs, h, da, dh)  # (N, T, D)
 
+    def gate_activations(self) -> list[Array]:
+        """Return the states of the last forward as gates (P, H): h of a sigmoid, (1 + h) / 2 of tanh, none of relu.
+
+        Since tanh(a) = 2 sigmoid(2a) - 1, the second is a gate, too: below 0.1 or above 0.9 where |h| is above 0.8.
+        """
+        packing, _, h = self.recall("gate_activations")
+        h = h[packing.N:]  # (P, H)
+        return {"tanh": [(1 + h) / 2], "sigmoid": [h], "relu": []}[self.activation_name]
+
     def _options(self):
         return [self.activation_name, *super()._options()]

@@ -1,12 +1,14 @@
 """A batch in parts, whose gradients are added up."""
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from common.device.ids import Ids
 from common.np import Array, np
 
 
-def forward_backward_in_parts(model: Any, xs: Array | Ids, ts: Array | Ids, parts: int) -> Array:
+def forward_backward_in_parts(model: Any, xs: Array | Ids, ts: Array | Ids, parts: int,
+                              after_forward: Callable[[Any], None] | None = None) -> Array:
     """Compute the loss and the gradients of a batch a few of its rows at a time.
 
     What comes out equals, to rounding, `forward` and `backward` on the whole batch, dropout apart, whose masks are
@@ -20,6 +22,8 @@ def forward_backward_in_parts(model: Any, xs: Array | Ids, ts: Array | Ids, part
     xs, ts : ndarray or Ids (N, ...)
     parts : int
         At least 1; no more than N are made.
+    after_forward : callable, optional
+        Called as `after_forward(model)` between the forward of each part and its backward.
 
     Returns
     -------
@@ -39,6 +43,8 @@ def forward_backward_in_parts(model: Any, xs: Array | Ids, ts: Array | Ids, part
                              for state in states])
         share = (stop - start) / N
         loss = loss + model.forward(xs[start:stop], ts[start:stop]) * share
+        if after_forward is not None:
+            after_forward(model)
         model.backward(share)
         for total, grad in zip(totals, model.grads):
             total += grad

@@ -31,7 +31,10 @@ _RANDOM_STATE = Record({
     "device": Maybe(Items(_WORD, 2))})
 _EPOCH = Record({
     "epoch": Whole(1), "lr": Real(0), "train_perplexity": Real(0, float("inf")), "valid_perplexity": Real(0)},
-    optional={"max_grad": Maybe(Real(0)), "skipped": Whole(), "sampled": Whole()})
+    optional={"max_grad": Maybe(Real(0)), "skipped": Whole(), "sampled": Whole(), "gradient_norm": Maybe(Real(0)),
+              "clipped": Maybe(Real(0, 1)), "saturated": Maybe(Real(0, 1)), "update_ratio": Maybe(Real(0))})
+_HEALTH = Record({"steps": Whole(), "norms": Whole(), "norm": Real(0), "clipped": Whole(), "gates": Whole(),
+                  "saturated": Whole(), "update": Real(0), "weight": Real(0)})
 _TIMES = Record({"epoch": Whole(1), "seconds": Real(0), "tokens_per_second": Whole()})
 _SINGULAR_VALUES = Items(Record({"epoch": Whole(), "layers": Items(Items(Real(0)), 1000)}))  # in format 1
 _START = Record({
@@ -50,7 +53,7 @@ HEADER_SCHEMA = Record({
         "tokens": Maybe(Whole()),  # older runs did not count tokens, or batches
         "random_state": _RANDOM_STATE,
         "singular_value_epochs": Items(Whole()),  # of the arrays "singular_values_0" (E, H) and so on, one a layer
-    }, optional={"sampled": Whole(), "averaging_from": Maybe(Whole())}),
+    }, optional={"sampled": Whole(), "averaging_from": Maybe(Whole()), "health": _HEALTH}),  # older runs lack these
     "times": Record({
         "seconds": Real(0), "spent": Real(0), "evaluation_seconds": Real(0), "timing": Items(_TIMES),
         "starts": Items(_START)}),

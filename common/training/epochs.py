@@ -9,12 +9,14 @@ from common.optimizer import Optimizer
 from common.training.accumulate import forward_backward_in_parts
 from common.training.clip import clip_grads, gradients_of, remove_duplicate
 from common.training.finite import NotFinite, expect_finite
+from common.training.health import HealthLog
 
 CHECK_EVERY = 20  # batches between two looks at the loss
 
 
 def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array | Ids, max_grad: float | None = None,
-                  before_update: Callable[..., None] | None = None, parts: int = 1, **options: Any) -> Array:
+                  before_update: Callable[..., None] | None = None, parts: int = 1, health: HealthLog | None = None,
+                  **options: Any) -> Array:
     """Forward, backward and one update on one batch.
 
     Parameters
@@ -29,6 +31,8 @@ def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array |
         As for `train_epochs`.
     parts : int
         Parts in which the batch is computed one after the other, in less memory (`forward_backward_in_parts`).
+    health : HealthLog, optional
+        Where the step is noted, if nothing prevents its update.
     **options
         What else the model's `forward` takes, such as `lengths`; not with parts.
 
@@ -37,17 +41,22 @@ def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array |
     0-d array or NumPy scalar
         The loss before the update.
     """
+    after_forward = None if health is None else health.after_forward
     if parts > 1:
-        loss = forward_backward_in_parts(model, xs, ts, parts)
+        loss = forward_backward_in_parts(model, xs, ts, parts, after_forward)
     else:
         loss = model.forward(xs, ts, **options)
+        if after_forward is not None:
+            after_forward(model)
         model.backward()
     params, grads = remove_duplicate(model.params, gradients_of(model) if parts == 1 else model.grads)
     if before_update is not None:
         before_update(loss, math.prod(ts.shape))
-    if max_grad is not None:
-        clip_grads(grads, max_grad)
-    optimizer.update(params, grads)
+    norm = None if max_grad is None else clip_grads(grads, max_grad)
+    if health is None:
+        optimizer.update(params, grads)
+    else:
+        health.update(optimizer, params, grads, norm, max_grad)
     return loss
 
 

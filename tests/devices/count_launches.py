@@ -24,12 +24,12 @@ N, T, V = 20, 35, 10_000
 MODELS = {"SimpleRnnlm": (SimpleRnnlm, 100), "Rnnlm": (Rnnlm, 100), "BetterRnnlm": (BetterRnnlm, 650)}
 
 
-def count_training_step(model, batches, optimizer):
+def count_training_step(model, batches, optimizer, max_grad=0.25, health=None):
     """Take two training steps and return the counts of the second, in which nothing is compiled or sorted."""
     nats = np.zeros((), dtype=np.float64)
     for _ in range(2):
         with strict_cupy.counting() as counts:
-            nats += training_step(model, optimizer, *batches.next_batch(), max_grad=0.25)
+            nats += training_step(model, optimizer, *batches.next_batch(), max_grad, health=health)
     return counts
 
 

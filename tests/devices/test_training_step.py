@@ -22,11 +22,12 @@ from common.layers.losses import SoftmaxWithLoss
 from common.layers.lstm import TimeLSTM
 from common.layers.recurrent import RecurrentLayer
 from common.layers.rnn import TimeRNN
-from common.optimizer import OPTIMIZERS, SGD
+from common.optimizer import OPTIMIZERS, SGD, Adam
 from common.trainer import RnnlmTrainer, training_step
 from common.training import clip, epochs
 from common.training.batches import StripBatches, WindowBatches
 from common.training.clip import unique_params
+from common.training.health import HealthLog
 
 N, T, V, H = 4, 6, 11, 5
 MODELS = [SimpleRnnlm, Rnnlm, BetterRnnlm]
@@ -91,6 +92,20 @@ def assert_device_alone(counts):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_training_step_waits_for_nothing_and_moves_nothing(model, optimizer):
     assert_device_alone(count_training_step(model(V, H, H, seed=0), strips(), OPTIMIZERS[optimizer](0.1)))
+
+
+@every_model
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+@pytest.mark.parametrize("max_grad", [None, 0.25])
+def test_nor_does_one_with_a_health_log(model, optimizer, max_grad):
+    def counted(health):
+        counts = count_training_step(model(V, H, H, seed=0), strips(), optimizer(0.1), max_grad, health)
+        assert_device_alone(counts)
+        return counts.launches
+
+    without, noted, looked = (counted(health) for health in (None, HealthLog().at(1), HealthLog().at(0)))
+    assert noted - without == (max_grad is not None)
+    assert noted < looked < without + 150  # once in 20 steps
 
 
 @every_model

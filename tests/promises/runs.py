@@ -15,7 +15,7 @@ import numpy
 ROOT = Path(__file__).parents[2]
 SAVE_OFTEN = ("--save-every", "0.05")  # seconds: a checkpoint every few steps
 SMALL = ("--hidden-size", "12", "--wordvec-size", "12", "--batch-size", "4", "--time-size", "6", "--epochs", "4")
-FILES = ("history.csv", "best.npz", "loss.png", "config.json", "vocabulary.json")  # equal byte for byte
+FILES = ("history.csv", "best.npz", "loss.png", "health.png", "config.json", "vocabulary.json")  # equal byte for byte
 MAY_DIFFER = ("times",)  # and facts of machines, in the header of last.npz
 
 

@@ -30,12 +30,13 @@ def run(*argv):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Wait for no disk, and draw a picture that takes no time: it is written as the others are."""
+    """Wait for no disk, and draw pictures that take no time: they are written as the others are."""
     def save(path, history, title):
         with replacing(path, "wb") as file:
             file.write(f"{title}: {history}".encode())
 
-    monkeypatch.setattr(plots, "save_history", save)
+    for name in "save_history", "save_health":
+        monkeypatch.setattr(plots, name, save)
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 

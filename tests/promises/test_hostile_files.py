@@ -53,7 +53,8 @@ class Outcome(NamedTuple):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Draw no picture and wait for no disk: neither is what is tested here."""
-    monkeypatch.setattr(plots, "save_history", lambda *_: None)
+    for name in "save_history", "save_health":
+        monkeypatch.setattr(plots, name, lambda *_: None)
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 

@@ -325,9 +325,10 @@ def test_smoke_run_then_evaluate_then_generate(chapter, flags, device, capsys, t
     assert "validation perplexity" in out and "sample:" in out
     reported = out.split("test perplexity ")[1].split()[0]
     assert {path.name for path in run.iterdir()} == {
-        "config.json", "vocabulary.json", "history.csv", "timing.csv", "starts.csv", "loss.png", "last.npz", "best.npz",
-        ".lock"}
-    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+        "config.json", "vocabulary.json", "history.csv", "timing.csv", "starts.csv", "loss.png", "health.png",
+        "last.npz", "best.npz", ".lock"}
+    for picture in "loss.png", "health.png":
+        assert (run / picture).read_bytes().startswith(b"\x89PNG")
 
     assert modules.evaluate.main([str(run), *device]) == 0
     assert f"perplexity {reported} " in capsys.readouterr().out

@@ -348,7 +348,8 @@ READERS = {
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 def test_whoever_reads_a_corpus_gives_each_id_the_next_one_as_its_target(read, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(plots, "save_history", lambda *args: None)
+    for name in "save_history", "save_health":
+        monkeypatch.setattr(plots, name, lambda *args: None)
     model = Follower(V, D, H, seed=0)
     read(model, tmp_path)
     assert model.seen >= 20
