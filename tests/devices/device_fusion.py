@@ -46,7 +46,6 @@ class FusionArray(FusionScalar):
     __slots__ = ()
 
 
-_OPERANDS = (FusionScalar, *device.SCALARS)
 device.give_operators(FusionScalar, reflected=device.BINARY, in_place={})
 device.give_operators(FusionArray, reflected=device.BINARY, in_place=device.BINARY)
 del FusionScalar.__rpow__, FusionArray.__rpow__
@@ -73,12 +72,21 @@ class Trace:
         """Take an elementwise function's call in its place."""
         if dtype is not None:
             raise TypeError(f"{function.__name__} in a fused function takes no dtype")
+        values, constants, is_array = [], [], False
         for arg in args:
-            if not isinstance(arg, _OPERANDS):
-                raise TypeError(f"Unsupported type {type(arg)} in a fused function")
-        self.operations.append((function.__name__, [None if isinstance(arg, FusionScalar) else arg for arg in args]))
-        is_array = FusionArray in [type(arg) for arg in args]
-        values = [arg.value if isinstance(arg, FusionScalar) else arg if is_array else _typed(arg) for arg in args]
+            kind = type(arg)
+            if kind is FusionArray or kind is FusionScalar:
+                is_array = is_array or kind is FusionArray
+                values.append(arg.value)
+                constants.append(None)
+            elif isinstance(arg, device.SCALARS):
+                values.append(arg)
+                constants.append(arg)
+            else:
+                raise TypeError(f"Unsupported type {kind} in a fused function")
+        self.operations.append((function.__name__, constants))
+        if not is_array:
+            values = [value if constant is None else _typed(value) for value, constant in zip(values, constants)]
         computed = function.on_host(*values)
         if out is not None:
             self._write(out, computed)
@@ -92,8 +100,9 @@ class Trace:
         if not target.flags.writeable:
             raise ValueError("a fused function writes to an argument that is broadcast")
         for other in self.arguments:
-            if numpy.may_share_memory(other, target) and not device.same_place(other, target) \
-                    and numpy.shares_memory(other, target):
+            # What is quick to tell comes first: this is asked for each argument and each result of every time step.
+            if other is not target and numpy.may_share_memory(other, target) \
+                    and numpy.shares_memory(other, target) and not device.same_place(other, target):
                 raise ValueError("a fused function writes where another argument reads")
         numpy.copyto(target, computed, casting="same_kind")
 
@@ -122,7 +131,8 @@ class Fusion:
             if not (arg is None or type(arg) is device.ndarray or isinstance(arg, device.SCALARS)):
                 raise TypeError(f"Invalid argument type for {self._name}: {type(arg)}")
         memory = [device.host(arg) for arg in args if type(arg) is device.ndarray]
-        shape = numpy.broadcast_shapes(*(array.shape for array in memory))
+        shapes = {array.shape for array in memory}
+        shape = shapes.pop() if len(shapes) == 1 else numpy.broadcast_shapes(*shapes)
         device.trace = trace = Trace(memory)
         try:
             returned = self._function(*(_variable(arg, shape) for arg in args))
