@@ -26,6 +26,7 @@ from ch_lstm.awd_lstm import AwdLstm
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
+from common import plots
 from common.device.ids import ids_on_host
 from common.errors import InputError
 from common.fast.forms import FastTimeWeightDropLSTM
@@ -50,11 +51,18 @@ from dataset.corpus import Corpus
 
 CHAPTERS = {"ch_rnn": ch_rnn, "ch_lstm": ch_lstm}
 SMALL = ["--batch-size", "4", "--time-size", "5", "--wordvec-size", "6", "--hidden-size", "6", "--max-tokens", "600"]
+FEW = ["--max-tokens", "200"]  # 9 batches an epoch
 
 
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """For tests of many runs: a picture takes as long as an epoch or two."""
+    monkeypatch.setattr(plots, "save_history", lambda *_: None)
 
 
 def train(*flags, chapter=ch_lstm):
@@ -383,12 +391,14 @@ def test_plain_and_fast_layers_train_alike(tmp_path):
 
 
 @pytest.mark.parametrize("flags", [
-    ["--model", "better"], ["--optimizer", "adam", "--lr", "0.01"], ["--lr-decay", "4", "--lr", "30"],
+    ["--model", "better"], ["--optimizer", "adam", "--lr", "0.01"],
+    ["--lr-decay", "4", "--lr", "30", "--max-tokens", "600"],  # of so many the second epoch gets worse
     ["--windows", "--shuffle", "--batch-size", "7"]])
+@pytest.mark.usefixtures("no_pictures")
 def test_resumed_run_equals_one_that_ran_through(flags, device, tmp_path, capsys):
     device = ["--device", device]
-    assert train("--epochs", 4, "--out", "through", *flags, *device) == 0
-    assert train("--epochs", 2, "--out", "halves", *flags, *device) == 0
+    assert train("--epochs", 4, "--out", "through", *FEW, *flags, *device) == 0
+    assert train("--epochs", 2, "--out", "halves", *FEW, *flags, *device) == 0
     assert ch_lstm.train.main(["--out", "halves", "--resume", "--epochs", "4", *device]) == 0
     through, halves = contents(tmp_path / "through"), contents(tmp_path / "halves")
     assert through["history.csv"] == halves["history.csv"]
@@ -400,13 +410,28 @@ def test_resumed_run_equals_one_that_ran_through(flags, device, tmp_path, capsys
             numpy.testing.assert_array_equal(ours[name], theirs[name])
 
 
+@pytest.fixture(scope="module")
+def ran_through(tmp_path_factory):
+    """Returns the folder of a run with these flags that nothing stopped; each is made once."""
+    folders = {}
+
+    def folder(flags):
+        if tuple(flags) not in folders:
+            folders[tuple(flags)] = tmp_path_factory.mktemp("through")
+            assert train(*flags, "--out", folders[tuple(flags)] / "run") == 0
+        return folders[tuple(flags)] / "run"
+
+    return folder
+
+
 @pytest.mark.parametrize("interrupt_at, flags", [
-    (3, []), (31, []), (58, []), (31, ["--windows", "--shuffle", "--batch-size", "21"])])
+    (3, []), (11, []), (18, []), (11, ["--windows", "--shuffle", "--batch-size", "23"])])
 @pytest.mark.parametrize("by, name, exit_code", [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
+@pytest.mark.usefixtures("no_pictures")
 def test_a_signal_saves_says_so_and_the_run_can_be_resumed(
-        interrupt_at, flags, by, name, exit_code, device, tmp_path, monkeypatch, capsys):
-    flags = ["--epochs", 3, "--model", "better", "--device", device, *flags]
-    assert train(*flags, "--out", "through") == 0  # 29 batches an epoch, also of 595 windows
+        interrupt_at, flags, by, name, exit_code, device, ran_through, tmp_path, monkeypatch, capsys):
+    flags = [*FEW, "--epochs", 3, "--model", "better", "--device", device, *flags]
+    through = ran_through(flags)  # 9 batches an epoch, also of 195 windows
     step, done = training_run.training_step, []
 
     def interrupted_step(*args):
@@ -421,19 +446,19 @@ def test_a_signal_saves_says_so_and_the_run_can_be_resumed(
     assert train(*flags, "--out", "stopped") == exit_code
     assert len(done) == interrupt_at
     out = capsys.readouterr().out
-    epoch, batch = divmod(interrupt_at - 1, 29)
-    assert out.endswith(f"stopped by {name} in epoch {epoch + 1} after {batch + 1} of 29 batches, saved: "
+    epoch, batch = divmod(interrupt_at - 1, 9)
+    assert out.endswith(f"stopped by {name} in epoch {epoch + 1} after {batch + 1} of 9 batches, saved: "
                         "go on with --out stopped --resume\n")
     assert signal.getsignal(by) is usual
 
     assert ch_lstm.train.main(["--out", "stopped", "--resume", "--device", device]) == 0
     assert "test perplexity" in capsys.readouterr().out
     for checkpoint in ("last.npz", "best.npz"):
-        ours, theirs = arrays(f"through/{checkpoint}"), arrays(f"stopped/{checkpoint}")
+        ours, theirs = arrays(through / checkpoint), arrays(f"stopped/{checkpoint}")
         for name in ours:
             numpy.testing.assert_array_equal(ours[name], theirs[name])
     for file in ("history.csv", "best.npz"):
-        assert (tmp_path / "through" / file).read_bytes() == (tmp_path / "stopped" / file).read_bytes()
+        assert (through / file).read_bytes() == (tmp_path / "stopped" / file).read_bytes()
 
 
 @pytest.mark.training
