@@ -26,7 +26,6 @@ from ch_lstm.awd_lstm import AwdLstm
 from ch_lstm.better_rnnlm import BetterRnnlm
 from ch_lstm.rnnlm import Rnnlm
 from ch_rnn.simple_rnnlm import SimpleRnnlm
-from common import plots
 from common.device.ids import ids_on_host
 from common.errors import InputError
 from common.fast.forms import FastTimeWeightDropLSTM
@@ -57,12 +56,6 @@ FEW = ["--max-tokens", "200"]  # 9 batches an epoch
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """For tests of many runs: a picture takes as long as an epoch or two."""
-    monkeypatch.setattr(plots, "save_history", lambda *_: None)
 
 
 def train(*flags, chapter=ch_lstm):
@@ -326,6 +319,7 @@ def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
     ("ch_lstm", ["--sampled-softmax", "5"]),
     ("ch_lstm", ["--unit", "char", "--optimizer", "adam", "--lr", "0.01"]),
 ])
+@pytest.mark.usefixtures("pictures")
 def test_smoke_run_then_evaluate_then_generate(chapter, flags, device, capsys, tmp_path):
     modules, run, device = CHAPTERS[chapter], tmp_path / "run", ["--device", device]
     assert modules.train.main(["--smoke", "--out", str(run), *flags, *device]) == 0
@@ -394,7 +388,6 @@ def test_plain_and_fast_layers_train_alike(tmp_path):
     ["--model", "better"], ["--optimizer", "adam", "--lr", "0.01"],
     ["--lr-decay", "4", "--lr", "30", "--max-tokens", "600"],  # of so many the second epoch gets worse
     ["--windows", "--shuffle", "--batch-size", "7"]])
-@pytest.mark.usefixtures("no_pictures")
 def test_resumed_run_equals_one_that_ran_through(flags, device, tmp_path, capsys):
     device = ["--device", device]
     assert train("--epochs", 4, "--out", "through", *FEW, *flags, *device) == 0
@@ -427,7 +420,6 @@ def ran_through(tmp_path_factory):
 @pytest.mark.parametrize("interrupt_at, flags", [
     (3, []), (11, []), (18, []), (11, ["--windows", "--shuffle", "--batch-size", "23"])])
 @pytest.mark.parametrize("by, name, exit_code", [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
-@pytest.mark.usefixtures("no_pictures")
 def test_a_signal_saves_says_so_and_the_run_can_be_resumed(
         interrupt_at, flags, by, name, exit_code, device, ran_through, tmp_path, monkeypatch, capsys):
     flags = [*FEW, "--epochs", 3, "--model", "better", "--device", device, *flags]
@@ -883,6 +875,7 @@ def test_a_perplexity_too_large_for_a_number_is_said(capsys):
     refused(capsys, train("--lr", 1e4, "--max-grad", 1e4, "--out", "run"), "not finite")
 
 
+@pytest.mark.usefixtures("pictures")
 def test_names_that_matplotlib_or_the_terminal_cannot_show(tmp_path, capsys):
     (tmp_path / "a$^$三.txt").write_text("one two three four\n" * 300)
     assert train("--corpus", "a$^$三.txt", "--epochs", 1, "--out", "run") == 0
@@ -1227,6 +1220,7 @@ def test_a_resumed_run_takes_another_learning_rate_norm_and_interval(monkeypatch
     assert (config["lr"], config["max_grad"], config["save_every"], config["skip_nonfinite"]) == (3.0, 0.5, 7.0, True)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_text_whose_name_is_no_unicode_can_be_trained_on(tmp_path, capsys):
     name = os.fsdecode(b"caf\xe9.txt")
     (tmp_path / name).write_text("one two three four\n" * 300)
