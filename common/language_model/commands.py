@@ -154,6 +154,8 @@ def _new(given, parser, models):
     """Return the settings of a new run, and its folder where one is given."""
     if "minutes" in given:
         given = {"epochs": MOST_EPOCHS} | given  # as many as fit into the time
+    elif "epochs" in given:
+        given = {"minutes": None} | given  # of the recipe
     preset = parser.preset(given)
     of_own = {"cell", "layers", "tied"} & given.keys()
     if "model" not in given and not all(_takes(models[preset["model"]], name) for name in of_own):

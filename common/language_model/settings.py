@@ -47,8 +47,8 @@ class TrainSettings(cli.Settings):
     random_lengths: bool = setting(
         False, "read strips a random number of steps at a time, T on average, each with a learning rate in proportion")
     cell: str | None = setting(None, "kind of the recurrent layers, for a model of your own", choices=CELLS)
-    layers: int = setting(1, "L, number of recurrent layers of a model of your own", cli.positive_int)
-    tied: bool = setting(False, "share the weights of embedding and output layer, in a model of your own")
+    layers: int = setting(1, "L, number of recurrent layers, of awd or a model of your own", cli.positive_int)
+    tied: bool = setting(False, "share the weights of embedding and output layer, in awd or a model of your own")
     wordvec_size: int = setting(100, "D", cli.positive_int)
     hidden_size: int = setting(100, "H", cli.positive_int)
     dropout: float | None = setting(

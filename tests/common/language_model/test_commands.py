@@ -128,6 +128,9 @@ CHARACTERS = {
     "warmup": 100, "max_grad": 1.0}
 AWD = {"input_dropout": 0.4, "hidden_dropout": 0.25, "embedding_dropout": 0.1, "weight_drop": 0.5, "alpha": 2.0,
        "beta": 1.0}
+LAPTOP = {
+    "model": "cell", "corpus": "ptb", "minutes": 30.0, "epochs": 50_000, "layers": 2, "tied": True, "wordvec_size": 320,
+    "hidden_size": 320, "dropout": 0.4, "sampled_softmax": 400, "schedule": "cosine"}
 RECIPES = {
     ("ch_rnn", "quick"): RNN,
     ("ch_rnn", "chapter5"): OF_CHAPTER_5 | {
@@ -144,6 +147,7 @@ RECIPES = {
         "model": "awd", "corpus": "ptb", "epochs": 750, "layers": 3, "tied": True, "wordvec_size": 400,
         "hidden_size": 1150, "dropout": 0.4, "batch_size": 40, "time_size": 70, "random_lengths": True,
         "optimizer": "asgd", "lr": 30.0, "weight_decay": 1.2e-6} | AWD,
+    ("ch_lstm", "laptop"): BY_DEFAULT | LAPTOP,
     ("ch_lstm", "characters"): BY_DEFAULT | CHARACTERS,
 }
 OPTIMIZERS = {
@@ -231,6 +235,8 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
      {"optimizer": "momentum", "lr": 0.1, "model": "cell", "cell": "rnn"}),
     (["--minutes", 3], {"minutes": 3.0, "epochs": 50_000}),
     (["--minutes", 0.5, "--epochs", 7], {"minutes": 0.5, "epochs": 7}),
+    (["--recipe", "laptop", "--minutes", 3], LAPTOP | {"minutes": 3.0, "lr_decay": 1.0}),
+    (["--recipe", "laptop", "--epochs", 7], LAPTOP | {"minutes": None, "epochs": 7, "lr_decay": 1.0}),
     (["--lr", 0.5], {"lr": 0.5}),
     (["--lr-decay", 2], {"lr_decay": 2.0}),
     (["--max-grad", 0.75], {"max_grad": 0.75}),
@@ -300,8 +306,8 @@ def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, c
                 "global norm (default: 0.25 for quick, none for chapter5 and windows and strips)",
                 "from the beginning of the text (default: none for quick and windows and strips, 1000 for chapter5)",
                 "rarer words become <unk> --max-tokens"]),
-    ("ch_lstm", ["suits it (default: 20.0 for quick and chapter6 and better, 30.0 for awd, 0.004 for characters)",
-                 "which network (default: rnnlm for quick and chapter6, better for better, awd for awd, cell for"]),
+    ("ch_lstm", ["suits it (default: 20.0 for quick and chapter6 and better and laptop, 30.0 for awd",
+                 "which network (default: rnnlm for quick and chapter6, better for better, cell for laptop"]),
 ])
 def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
     with pytest.raises(SystemExit, match="0"):

@@ -121,7 +121,7 @@ def test_what_is_known_of_the_gradients_is_true(device):
 
 
 def test_an_ignored_target_is_no_candidate_and_its_input_may_be_anything():
-    layer, (xs,) = head(1, frequencies=[1000] + [1] * (V - 1)), normal((N, T, D), seed=1)
+    layer, (xs,) = head(1, frequencies=[1] * (V - 1) + [1000]), normal((N, T, D), seed=1)
     ts = targets(4, -1, 4, -1, 4, 4)
     drawn = drawn_after(0, layer)
     counted = float(layer.forward(xs, ts))
