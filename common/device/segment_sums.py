@@ -3,7 +3,7 @@ from common.device.elementwise import elementwise
 from common.np import Array, np
 
 
-def sum_rows_by_id(ids: Array, rows: Array, order: Array, out: Array) -> Array | None:
+def sum_rows_by_id(ids: Array, rows: Array, order: Array, out: Array) -> None:
     """Set row k of `out` to the sum of the rows whose id is k, added up in the same order every time.
 
     Parameters
@@ -14,24 +14,17 @@ def sum_rows_by_id(ids: Array, rows: Array, order: Array, out: Array) -> Array |
         Sorts the ids.
     out : ndarray (V, D)
         Zeros for an id that does not come up.
-
-    Returns
-    -------
-    ndarray of int or None
-        The ids that come up, each once; None on a GPU, where their number would have to be waited for.
     """
     out[...] = 0
     if not ids.size:
-        return ids
+        return
     ids, rows = ids[order], rows[order]  # (n,), (n, D): each id's rows are a segment now
     if np.backend == "numpy":
         is_first = np.concatenate((np.ones_like(ids[:1], dtype=bool), ids[1:] != ids[:-1]))  # (n,)
         starts = np.flatnonzero(is_first)  # (distinct ids,)
-        ids = ids[starts]  # (distinct ids,)
-        out[ids] = np.add.reduceat(rows, starts, axis=0)
-        return ids
-    out[ids] = segment_totals(ids, rows)  # where an id comes up again, the same numbers are written again
-    return None
+        out[ids[starts]] = np.add.reduceat(rows, starts, axis=0)
+    else:
+        out[ids] = segment_totals(ids, rows)  # where an id comes up again, the same numbers are written again
 
 
 def segment_totals(ids: Array, rows: Array) -> Array:

@@ -120,8 +120,9 @@ class Embedding(Layer):
         ids = ids.reshape(-1)  # (n,)
         if order is None:
             order = np.argsort(ids, kind="stable")  # (n,)
-        used = sum_rows_by_id(ids, dout.reshape(-1, D), order, out=dW)  # (distinct ids,)
-        self.sparse = [] if used is None else [SparseGradient(dW, used)]
+        sum_rows_by_id(ids, dout.reshape(-1, D), order, out=dW)
+        if np.backend == "numpy":  # a GPU would have to be waited for to know how many ids there are
+            self.sparse = [SparseGradient(dW, np.unique(ids))]
 
 
 class Dropout(Layer):

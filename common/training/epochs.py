@@ -49,7 +49,8 @@ def training_step(model: Any, optimizer: Optimizer, xs: Array | Ids, ts: Array |
         if after_forward is not None:
             after_forward(model)
         model.backward()
-    params, grads = remove_duplicate(model.params, gradients_of(model) if parts == 1 else model.grads)
+    takes_sparse = getattr(type(optimizer), "update", None) is Optimizer.update and parts == 1
+    params, grads = remove_duplicate(model.params, gradients_of(model) if takes_sparse else model.grads)
     if before_update is not None:
         before_update(loss, math.prod(ts.shape))
     norm = None if max_grad is None else clip_grads(grads, max_grad)

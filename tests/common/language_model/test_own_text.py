@@ -230,13 +230,13 @@ def rates_of(*flags):
     """The learning rate of each update of a run."""
     rates = []
 
-    class Spy(commands.OPTIMIZERS["sgd"]):
+    class Spy(commands.RUN_OPTIMIZERS["sgd"]):
         def update(self, params, grads):
             rates.append(self.lr)
             super().update(params, grads)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(commands.OPTIMIZERS, "sgd", Spy)
+        patch.setitem(commands.RUN_OPTIMIZERS, "sgd", Spy)
         assert train(*flags) == 0
     return rates
 

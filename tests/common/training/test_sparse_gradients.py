@@ -154,3 +154,27 @@ def test_no_gradient_of_an_earlier_head_is_taken_for_that_of_the_last():
     output = trained.layers[-1]
     assert not any(isinstance(grad, SparseGradient) for grad in gradients_of(trained)[-2:])
     assert all(grad is own for grad, own in zip(gradients_of(trained)[-2:], output.grads))
+
+
+class ByHand:
+    """An optimizer of a reader, who knows arrays only."""
+
+    def update(self, params, grads):
+        for param, grad in zip(params, grads):
+            param -= 0.1 * grad
+
+
+class Overridden(SGD):
+    def update(self, params, grads):
+        ByHand().update(params, grads)
+
+
+@pytest.mark.parametrize("make", [ByHand, lambda: Overridden(0.1)])
+def test_an_optimizer_with_an_update_of_its_own_gets_whole_arrays(make):
+    ours, theirs = model(True, False, True), model(True, False, True)
+    for trained, optimizer in (ours, make()), (theirs, SGD(0.1)):
+        xs, ts = batch(0)
+        np.seed(0)
+        training_step(trained, optimizer, xs, ts, max_grad=0.2)
+    for param, expected in zip(ours.params, theirs.params):
+        np.testing.assert_allclose(param, expected, rtol=1e-12)
