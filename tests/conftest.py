@@ -1,6 +1,7 @@
 import collections
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -16,6 +17,10 @@ hypothesis.settings.register_profile(
     "devices", deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 hypothesis.settings.load_profile("devices")
 
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and the tests send themselves some.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["promised"]  # of tests/promises
 STARTED = time.monotonic()
