@@ -107,8 +107,8 @@ test-oldest:
 test-mutations: .venv/installed-dev
 	$(BIN)/python tests/mutations/run.py $(FLAGS)
 
-test-parity: .venv/installed-dev,parity,safetensors
-	$(BIN)/python -m pytest tests/parity tests/common/files/test_torch_weights.py
+test-parity: .venv/installed-dev,parity
+	$(BIN)/python -m pytest tests/parity tests/common/files/test_safetensors.py
 
 # What hypothesis and others in tests/ promise is among the quick tests already.
 test-promises: .venv/installed-dev

@@ -2,7 +2,7 @@
 
 A .npz file is a zip archive of .npy files. Here nothing in it is compressed, so that no file can claim more than it
 holds, and no array is read before all names, shapes and sizes have been found in order. NumPy can read it without this
-project; .safetensors has the same virtues, but would be one more package on every machine.
+project.
 """
 import contextlib
 import hashlib

@@ -1,7 +1,8 @@
-"""Weights to and from PyTorch: dicts of NumPy arrays under the names of its state dicts, and `.safetensors` files.
+"""Weights to and from PyTorch: dicts of NumPy arrays under the names of its state dicts.
 
 PyTorch is not needed: a state dict is any dict from names to arrays (or to what `numpy.asarray`
-turns into one, which a tensor in main memory is).
+turns into one, which a tensor in main memory is). `read_safetensors` and `write_safetensors` are
+those of `common.files.safetensors`.
 
 PyTorch keeps a weight matrix as (outputs, inputs), ours are (inputs, outputs), and the gate blocks
 stand in another order:
@@ -29,13 +30,12 @@ Training is another matter: PyTorch updates both of its biases, so that with SGD
 as far as our one, and both count in the norm that gradients are clipped by. To get the same training, keep
 PyTorch's bias_hh fixed (requires_grad_(False)); for a GRU this applies to the rows of r and z.
 """
-from pathlib import Path
 from typing import Any
 
 import numpy
 
 from common.errors import InputError
-from common.files.atomic import replacing
+from common.files.safetensors import read_safetensors, write_safetensors
 from common.np import Array, np
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
 ]
 
 BLOCKS = {"rnn": ("h", "h"), "lstm": ("ifgo", "fgio"), "gru": ("rzh", "zrh")}  # in PyTorch, here
-ADDED_BY_A_PACKAGE = 2  # numpy.dtype.isbuiltin of bfloat16, which CuPy 14 brings by way of ml_dtypes
 WEIGHTS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
 
@@ -240,69 +239,6 @@ def torch_state_of_stack(stack: Any, prefix: str = "") -> dict[str, numpy.ndarra
         A GRU without reset_after, or an RNN with a sigmoid.
     """
     return recurrent_to_torch(_cell(stack), stack.params, stack.bidirectional, prefix=prefix)
-
-
-def read_safetensors(path: str | Path) -> dict[str, numpy.ndarray]:
-    """Read all arrays of a `.safetensors` file; nothing in it is run.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-
-    Raises
-    ------
-    InputError
-        The package safetensors is missing, or the file is missing, damaged, or has a dtype that NumPy
-        does not know (bfloat16).
-    """
-    library = _safetensors()
-    try:
-        arrays = library.load_file(path)
-        for array in arrays.values():
-            if array.dtype.isbuiltin == ADDED_BY_A_PACKAGE:
-                raise TypeError(f"data type {array.dtype.name!r} is not one of NumPy")
-        return arrays
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except Exception as error:  # damage and unknown dtypes each raise something else, by version of the package
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} cannot be read, it is damaged or no .safetensors file ({reason})") from None
-
-
-def write_safetensors(path: str | Path, arrays: dict[str, Array]) -> None:
-    """Write arrays to a `.safetensors` file, which safetensors.torch.load_file reads too.
-
-    Parameters
-    ----------
-    path : str or Path
-    arrays : dict of str to ndarray
-
-    Raises
-    ------
-    InputError
-        The package safetensors is missing, or the file cannot be written. An old file then stays.
-    """
-    library = _safetensors()
-    # The package writes memory as it lies: without order="C" a transposed view would come back scrambled.
-    data = library.save({name: numpy.asarray(np.to_cpu(array), order="C") for name, array in arrays.items()})
-    with replacing(path, "wb") as file:
-        file.write(data)
-
-
-def _safetensors():
-    try:
-        import safetensors.numpy
-    except ModuleNotFoundError as error:
-        if str(error.name).split(".")[0] != "safetensors":
-            raise
-        raise InputError(
-            "a .safetensors file needs the package safetensors, which is not installed: "
-            "pip install -e '.[safetensors]'") from None
-    return safetensors.numpy
 
 
 def _blocks(cell):

@@ -1,8 +1,4 @@
 """Weights to and from PyTorch, compared with its documented formulas, and in tests/parity with PyTorch itself."""
-import builtins
-import json
-import struct
-
 import numpy
 import pytest
 from any_device import np
@@ -14,11 +10,9 @@ from common.files.torch_weights import (
     linear_from_torch,
     linear_to_torch,
     load_torch_stack,
-    read_safetensors,
     recurrent_from_torch,
     recurrent_to_torch,
     torch_state_of_stack,
-    write_safetensors,
 )
 from common.layers.dense import Affine, Embedding, MatMul
 from common.layers.gru import GRU
@@ -294,71 +288,3 @@ def test_wrong_arguments():
     ):
         with pytest.raises(InputError, match=f"^torch weights: {message}"):
             call()
-
-
-@pytest.fixture
-def safetensors():
-    return pytest.importorskip(
-        "safetensors.numpy", reason="needs the package safetensors: pip install -e '.[safetensors]'")
-
-
-def test_safetensors_files_keep_every_bit(tmp_path, safetensors):
-    stack = TimeStack("gru", D, H, 2, True, reset_after=True)
-    arrays = torch_state_of_stack(stack, "rnn.") | {
-        "transposed": np.arange(6.0).reshape(2, 3).T, "every other": np.arange(8)[::2], "number": np.array(3.0),
-        "big-endian": numpy.arange(3, dtype=">f8")}
-    path = tmp_path / "new folder" / "weights.safetensors"
-    write_safetensors(path, arrays)
-    found = read_safetensors(path)
-    assert found.keys() == arrays.keys()
-    for name, array in arrays.items():
-        assert found[name].shape == array.shape and numpy.array_equal(found[name], np.to_cpu(array)), name
-    same(dict(sorted(found.items())), dict(sorted(safetensors.load_file(path).items())))
-    found = {name: array for name, array in found.items() if name.startswith("rnn.")}
-    for param, loaded in zip(stack.params, recurrent_from_torch("gru", found, "rnn."), strict=True):
-        assert bits(loaded) == bits(param)
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-
-
-def test_safetensors_files_that_cannot_be_read(tmp_path, safetensors):
-    with pytest.raises(InputError, match=r"^there is no file .*nothing\.safetensors$"):
-        read_safetensors(tmp_path / "nothing.safetensors")
-    path = tmp_path / "weights.safetensors"
-    write_safetensors(path, {"a": numpy.ones(9)})
-    whole = path.read_bytes()
-    header = json.dumps({"a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
-    for data in (b"", b"no tensors here", whole[:-1], whole[:20], whole + b"x",
-                 struct.pack("<Q", len(header)) + header + bytes(4)):
-        path.write_bytes(data)
-        with pytest.raises(InputError) as raised:
-            read_safetensors(path)
-        message = str(raised.value)
-        assert message.startswith(f"{path} cannot be read, it is damaged or no .safetensors file (")
-        assert "\n" not in message
-    with pytest.raises(InputError, match="cannot be read"):
-        read_safetensors(tmp_path)
-    with pytest.raises(InputError, match=r"^cannot write "):
-        write_safetensors(path / "in a file" / "weights.safetensors", {"a": numpy.ones(9)})
-
-
-def test_bfloat16_is_refused_where_a_package_has_taught_it_to_numpy_too(tmp_path, safetensors):
-    ml_dtypes = pytest.importorskip("ml_dtypes")  # which CuPy 14 imports
-    path = tmp_path / "weights.safetensors"
-    safetensors.save_file({"a": numpy.ones(2, ml_dtypes.bfloat16)}, path)
-    with pytest.raises(InputError, match=r"cannot be read, it is .* \(data type 'bfloat16' is not one of NumPy\)$"):
-        read_safetensors(path)
-
-
-def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
-    def missing(name, *args, **kwargs):
-        if name.startswith("safetensors"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name="safetensors")
-        return real(name, *args, **kwargs)
-
-    real = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", missing)
-    for call in (lambda: read_safetensors(tmp_path / "a.safetensors"),
-                 lambda: write_safetensors(tmp_path / "a.safetensors", {})):
-        with pytest.raises(InputError, match=r"needs the package safetensors, .*: pip install -e '\.\[safetensors\]'$"):
-            call()
-    assert list(tmp_path.iterdir()) == []
