@@ -4,9 +4,9 @@ BIN := .venv/bin
 # As many processes as there are cores: pytest-xdist.
 ALL_CORES := -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help step train train-ptb train-better microscope test lint check-gradients notebooks test-notebooks \
-	test-browser test-fuzz docs test-oldest test-kernels test-mutations test-parity test-promises promises bench growth \
-	count-launches test-cupy test-gpu bench-gpu gpu-check clean
+.PHONY: help step train train-ptb train-better microscope small-model test lint check-gradients notebooks test-notebooks \
+	test-browser test-fuzz docs test-oldest test-kernels test-mutations test-parity test-promises test-small-model \
+	promises bench growth count-launches test-cupy test-gpu bench-gpu gpu-check clean
 
 help:
 	@echo 'make step             a tiny LSTM, one line of arithmetic a key'
@@ -14,6 +14,7 @@ help:
 	@echo 'make train-ptb        the LSTM of chapter 6 on the Penn Treebank, 4 epochs'
 	@echo 'make train-better     the improved LSTM of chapter 6, 40 epochs'
 	@echo 'make microscope       one page that shows a trained LSTM at work: TEXT="a sentence"'
+	@echo 'make small-model      train the small model that comes with the project, three minutes'
 	@echo 'make test             lint and all quick tests'
 	@echo 'make check-gradients  every layer against numerical derivatives'
 	@echo 'make notebooks        run all notebooks and their solutions, and store the outputs'
@@ -26,6 +27,7 @@ help:
 	@echo 'make test-mutations   break the code one edit at a time and see the tests notice'
 	@echo 'make test-promises    kills, signals, full disks, damaged files, memory: some cases of each'
 	@echo 'make promises         all cases, and the page docs/promises.md from their results'
+	@echo 'make test-small-model train the small model again, and compare'
 	@echo 'make test-parity      every layer and optimizer against PyTorch'
 	@echo 'make count-launches   what a training step makes a GPU do, counted without one'
 	@echo 'make test-cupy        the names and fused functions used, against CuPy 14 (CUPY=13), without a GPU'
@@ -53,6 +55,10 @@ step: .venv/installed-download
 override export TEXT := $(value TEXT)
 microscope: .venv/installed-download
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m ch_lstm.microscope $${TEXT:+--text="$$TEXT"}
+
+# One thread, as above, and so that it rounds alike.
+small-model: .venv/installed-download
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m ch_lstm.small_model
 
 train: .venv/installed-download
 	$(BIN)/python -m ch_lstm.train
@@ -113,6 +119,10 @@ test-parity: .venv/installed-dev,parity
 # What hypothesis and others in tests/ promise is among the quick tests already.
 test-promises: .venv/installed-dev
 	$(BIN)/python -m pytest $(ALL_CORES) tests/promises
+
+# What make small-model writes is what comes with the project; skipped where Python's documentation is another text.
+test-small-model: .venv/installed-dev
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/small_model
 
 # Every test with a promise, wherever it is. The page is written where tests fail too, and says so.
 promises: .venv/installed-dev

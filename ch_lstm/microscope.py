@@ -1,10 +1,11 @@
 """One page that shows an LSTM at work, forwards and backwards: `python -m ch_lstm.microscope --help`.
 
-An LSTM and a simple RNN of the same size learn to predict the characters of a text. Their weights go into one HTML
-file that needs no network. There both read a sentence, which the reader may change: at each character the page shows
-the gates, the cell, the state and the most likely next characters; and for the loss of each character, chosen by the
-reader, the norm of its gradient at every step before. Each quantity comes with its formula and the line of source that
-computes it, as `common.watch` finds them.
+An LSTM and a simple RNN of the same size have learned to predict the characters of a text: those of the small model
+that comes with the project, or others, which are trained first where a flag of a training is given. Their weights go
+into one HTML file that needs no network. There both read a sentence, which the reader may change: at each character the
+page shows the gates, the cell, the state and the most likely next characters; and for the loss of each character,
+chosen by the reader, the norm of its gradient at every step before. Each quantity comes with its formula and the line
+of source that computes it, as `common.watch` finds them.
 
 The page computes all numbers itself, by the same formulas, since the sentence may be another at any time. A test types
 sentences into it and compares every number with the layers of this project.
@@ -27,8 +28,10 @@ from common.fast import speed_up
 from common.files.atomic import expect_replaceable, replacing
 from common.functions import softmax
 from common.language_model.cell_rnnlm import CellRnnlm
-from common.language_model.commands import corpus_of_run, load_run
+from common.language_model.commands import corpus_of_run, load_model_file, load_run
 from common.language_model.evaluate import perplexity
+from common.language_model.model_file import read_model_file
+from common.language_model.run import PLACES
 from common.language_model.settings import PlaceSettings
 from common.layers.dense import Affine
 from common.layers.losses import SoftmaxWithLoss
@@ -49,7 +52,10 @@ BATCH_SIZE, TIME_SIZE, MAX_GRAD = 20, 50, 1.0
 LONGEST = 60  # characters of the sentence: the page computes a gradient for each two of them
 LARGEST = 100  # units: each is a row of the page
 
+OF_A_TRAINING = "epochs", "wordvec_size", "hidden_size", "lr", "seed", "smoke"
+
 TEMPLATE = Path(__file__).with_name("microscope.html")
+SMALL = Path(__file__).with_name("small.safetensors")
 
 # What the page says of each quantity: its name in words, what it means, and the names of the lines that compute it.
 _SHARED = {
@@ -109,7 +115,8 @@ class Settings(PlaceSettings):
                                      "and train only an RNN of its size, on its corpus", Path)
     checkpoint: str = setting("best", "of --run", choices=("best", "last"))
     max_tokens: int | None = setting(None, "characters to train on", cli.positive_int, flag=False)
-    epochs: int = setting(25, "times through the corpus", cli.positive_int)
+    epochs: int = setting(25, "times through the corpus; given one of these flags, both are trained, and the small "
+                              "model that comes with the project is left alone", cli.positive_int)
     wordvec_size: int = setting(16, "D, size of a character's vector", cli.positive_int)
     hidden_size: int = setting(32, f"H, units, at most {LARGEST}", cli.positive_int)
     lr: float = setting(0.01, "learning rate of the first epoch, from which it falls evenly", cli.positive_float)
@@ -128,10 +135,35 @@ def _microscope(argv):
         Settings, SMOKE)
     given = parser.given(argv)
     settings = parser.fill(given)
-    for name in ("wordvec_size", "hidden_size") if "run" in given else ("checkpoint",):
+    for name in ("wordvec_size", "hidden_size") if "run" in given else ("checkpoint", *PLACES):
         if name in given:
             raise InputError(f"--{name.replace('_', '-')} {'does not go' if 'run' in given else 'goes'} with --run")
     expect_replaceable(settings.out)
+    if "run" in given or any(name in given for name in OF_A_TRAINING):
+        ids, vocabulary, models, facts, corpus = _trained(settings)
+    else:
+        ids, vocabulary, models, facts, corpus = _small(settings)
+    data = page_data(ids, vocabulary, models)
+    for cell in models:
+        data["models"][cell] |= facts[cell]
+    html = page(data | {"corpus": "the documentation of Python" if corpus == "pydoc" else Path(corpus).name})
+    with replacing(settings.out) as file:
+        file.write(html)
+    print(f"{settings.out}: {len(html.encode()) / 1000:,.0f} kB, open it in a browser")
+
+
+def _small(settings):
+    """Return what `_trained` does, of the small model that comes with the project: nothing is trained or read again."""
+    texts, vocabulary, _ = read_model_file(SMALL)
+    ids = sentence_ids(settings.text, vocabulary)
+    models = {cell: load_model_file(SMALL, MODELS, cell).model for cell in QUANTITIES}
+    facts = {cell: {"source": f"trained for {texts['models'][cell]['configuration']['epochs']} epochs",
+                    "perplexity": round(texts["models"][cell]["valid_perplexity"], 2)} for cell in models}
+    return ids, vocabulary, models, facts, "pydoc"
+
+
+def _trained(settings):
+    """Return the ids (T,) of the sentence, its vocabulary, models, what the page says of each, and their corpus."""
     models, sources = {}, {}
     if settings.run is None:
         corpus = load_corpus("pydoc", "char")
@@ -148,13 +180,7 @@ def _microscope(argv):
             sources[cell] = f"trained for {settings.epochs} epoch{'s' * (settings.epochs > 1)}"
     facts = {cell: {"source": sources[cell], "perplexity": _perplexity(cell, model, corpus, settings)}
              for cell, model in models.items()}
-    data = page_data(ids, corpus.vocabulary, models)
-    for cell in models:
-        data["models"][cell] |= facts[cell]
-    html = page(data | {"corpus": "the documentation of Python" if corpus.name == "pydoc" else Path(corpus.name).name})
-    with replacing(settings.out) as file:
-        file.write(html)
-    print(f"{settings.out}: {len(html.encode()) / 1000:,.0f} kB, open it in a browser")
+    return ids, corpus.vocabulary, models, facts, corpus.name
 
 
 def sentence_ids(text, vocabulary):

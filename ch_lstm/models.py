@@ -28,4 +28,8 @@ RECIPES = {
     "characters": {"corpus": "pydoc", "unit": "char", "model": "cell", "cell": "lstm", "epochs": 8, "batch_size": 32,
                    "time_size": 64, "wordvec_size": 64, "hidden_size": 256, "dropout": 0.1, "optimizer": "adam",
                    "lr": 0.004, "schedule": "cosine", "warmup": 100, "max_grad": 1.0},
+    # The small model that comes with this package (ch_lstm/small_model.py).
+    "small": {"corpus": "pydoc", "unit": "char", "model": "rnnlm", "epochs": 28, "batch_size": 20, "time_size": 50,
+              "wordvec_size": 32, "hidden_size": 96, "optimizer": "adamw", "weight_decay": 0.1, "lr": 0.01,
+              "schedule": "cosine", "warmup": 100, "max_grad": 1.0},
 }

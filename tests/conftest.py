@@ -25,8 +25,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pytest_plugins = ["promised"]  # of tests/promises
 STARTED = time.monotonic()
 TESTS = pathlib.Path(__file__).parent
-# Each takes a minute or more: make test-notebooks, make test-browser, make test-fuzz, make test-promises.
-ON_REQUEST = [TESTS / name for name in ("notebooks", "browser", "fuzz", "promises")]
+# Each takes a minute or more: make test-notebooks, make test-browser, make test-fuzz, make test-promises,
+# make test-small-model.
+ON_REQUEST = [TESTS / name for name in ("notebooks", "browser", "fuzz", "promises", "small_model")]
 
 
 def pytest_ignore_collect(collection_path, config):

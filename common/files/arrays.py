@@ -53,7 +53,7 @@ def write_arrays(path: str | Path, arrays: dict[str, Any], header: dict[str, Any
     arrays = {name: _in_native_order(numpy.asarray(array, order="C")) for name, array in arrays.items()}
     with replacing(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         if header is not None:
-            described = {name: _description(array) for name, array in arrays.items()}
+            described = {name: description(array) for name, array in arrays.items()}
             text = json.dumps(header | {"arrays": described}).encode()
             if len(text) > LONGEST_HEADER:  # which nobody could read
                 raise InputError(f"{path} is not written: its header would have more than {LONGEST_HEADER:,} bytes")
@@ -67,7 +67,14 @@ def _in_native_order(array):
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _description(array):
+def description(array: numpy.ndarray) -> dict[str, Any]:
+    """Return shape, dtype and SHA-256 of the numbers of an array, as a header has them.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Its numbers lie in the order of its axes.
+    """
     return {"shape": list(array.shape), "dtype": array.dtype.str, "sha256": hashlib.sha256(array.data).hexdigest()}
 
 
@@ -135,7 +142,7 @@ class ArrayFile:
         arrays = {name: self.read(name) for name in self.described}
         described = self.header["arrays"] if isinstance(self.header, dict) else {}
         for name, wanted in described.items():
-            if name not in arrays or _description(arrays[name]) != wanted:
+            if name not in arrays or description(arrays[name]) != wanted:
                 raise ValueError(f"{brief_text(name, 40)} is not what was written")
         return arrays
 

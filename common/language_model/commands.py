@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from common import cli
 from common.errors import InputError
 from common.fast import speed_up
-from common.files.json_text import brief_text
+from common.files.json_text import brief, brief_text
 from common.language_model.adaptation import adapted_perplexity, expect_consistent, is_wanted, needs_corpus
 from common.language_model.beam import beam_search
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate, generate_tokens
 from common.language_model.model import LanguageModel
+from common.language_model.model_file import read_model_file
 from common.language_model.report import PerplexityInWords, advice, table_of_parts, unit_name
 from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun, expect_same_configuration
 from common.language_model.settings import (
@@ -32,10 +33,11 @@ from common.language_model.settings import (
 )
 from common.layers.stack import CELLS
 from common.np import np
+from common.optimizer import Optimizer
 from common.text.reading import clean_text, read_text_file
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
-from common.training.checkpoint import read_checkpoint, read_header, restore_params
+from common.training.checkpoint import expect_arrays, param_arrays, read_checkpoint, read_header, restore_params
 from dataset.corpus import BUILT_IN, Corpus, load_corpus, tokenizer_of, unknown_share
 
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8,
@@ -52,6 +54,7 @@ SAMPLE_CHARACTERS = 40  # that are to be seen in a sample, so that it shows some
 LONGEST_SAMPLE = 2000  # tokens, though they be white space
 PLATEAU_DECAY = 4.0  # the book's
 DRAWING = "greedy", "samples", "stream", "temperature", "top_k", "top_p", "seed"  # settings that --beam has no use for
+SMALL = Path("small")  # instead of the folder of a run: the small model that comes with a chapter
 BOOK_BATCH = 10 * 35  # tokens, as eval_perplexity reads them by default
 
 
@@ -92,7 +95,7 @@ def _train(prog, models, recipes, argv):
     corpus = corpus_of(settings, was_there=resuming)
     run = TrainingRun(folder, settings, script_of(models),
                       build_model(models, settings, corpus.vocabulary.size, seed=settings.seed),
-                      _optimizer(settings), corpus)
+                      optimizer_of(settings), corpus)
     if resuming:
         run.resume(given.get("lr"))
     else:
@@ -124,9 +127,9 @@ def _train(prog, models, recipes, argv):
     return 0
 
 
-def _optimizer(settings):
+def optimizer_of(settings: TrainSettings) -> Optimizer:
     """Return the optimizer that settings describe; one that averages is to begin when validation says so."""
-    options = {} if settings.weight_decay is None else {"weight_decay": settings.weight_decay}
+    options: dict[str, Any] = {} if settings.weight_decay is None else {"weight_decay": settings.weight_decay}
     if settings.optimizer == "asgd":
         options["start"] = None
     return RUN_OPTIMIZERS[settings.optimizer](settings.lr, **options)
@@ -341,10 +344,12 @@ def load_run(folder: Path | None, models: dict[str, Any], checkpoint: str = "bes
     Parameters
     ----------
     folder : Path or None
-        Of the run; None takes the newest under runs/.
+        Of the run. None takes the newest under runs/, or says that there is none and takes the small model that comes
+        with the chapter; where no folder has that name, Path("small") is the small model too.
     models : dict of str to class
         The models of the chapter.
     checkpoint : {"best", "last"}
+        Of a run; the small model has the best only.
 
     Returns
     -------
@@ -355,8 +360,13 @@ def load_run(folder: Path | None, models: dict[str, Any], checkpoint: str = "bes
     InputError
         There is no such run, it is damaged, or of another chapter.
     """
+    small = small_model_of(models)
     if folder is None:
-        folder = cli.newest_run(script_of(models))
+        folder = _newest_run_or(small, models)
+    if small is not None and (folder == small or folder == SMALL and not folder.exists()):
+        if checkpoint != "best":
+            raise InputError(f"the small model has no {checkpoint} checkpoint: leave it out, or give a run")
+        return load_model_file(small, models)
     settings = read_run_settings(folder, models)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     path = folder / f"{checkpoint}.npz"
@@ -365,6 +375,63 @@ def load_run(folder: Path | None, models: dict[str, Any], checkpoint: str = "bes
     arrays, facts = read_checkpoint(path, settings.model, vocabulary)
     restore_params(path, arrays, model)
     return TrainedRun(settings, vocabulary, model, facts.get("corpus", ""))
+
+
+def small_model_of(models: dict[str, Any]) -> Path | None:
+    """Return the file of the small model that comes with a chapter; None where none does.
+
+    Parameters
+    ----------
+    models : dict of str to class
+        The models of the chapter.
+    """
+    chapter, _, _ = script_of(models).partition(".")
+    path = Path(str(sys.modules[chapter].__file__)).with_name("small.safetensors")
+    return path if path.exists() else None
+
+
+def _newest_run_or(small, models):
+    """Return the newest run under runs/; where there is none, say so and return the small model."""
+    try:
+        return cli.newest_run(script_of(models))
+    except InputError:
+        if small is None:
+            raise
+    print("there is no run under runs/: this is the small model that comes with the project, of the characters of "
+          "Python's documentation", file=sys.stderr)
+    return small
+
+
+def load_model_file(path: Path, models: dict[str, Any], name: str | None = None) -> TrainedRun:
+    """Load a trained model from a file that `write_model_file` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    models : dict of str to class
+        The models of the chapter.
+    name : str, optional
+        Which of the models in the file, by default the first.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, of another chapter, or it has no such model.
+    """
+    texts, vocabulary, arrays = read_model_file(path)
+    name = next(iter(texts["models"])) if name is None else name
+    if name not in texts["models"]:
+        raise InputError(f"{path} has no model {brief(name)}, but {', '.join(map(brief_text, texts['models']))}")
+    try:
+        settings = TrainSettings(**texts["models"][name]["configuration"])
+    except (InputError, TypeError) as error:  # a value that no setting takes; a name of none, or one that is missing
+        raise InputError(f"{path} is damaged: its configuration of {name}: {brief_text(str(error))}") from None
+    if settings.model not in models:
+        raise InputError(f"{path} is of the model {settings.model!r}, wanted one of {', '.join(models)}")
+    model = build_model(models, settings, vocabulary.size)
+    expect_arrays(path, arrays[name], param_arrays(model))
+    restore_params(path, arrays[name], model)
+    return TrainedRun(settings, vocabulary, model, texts["corpus"])
 
 
 def evaluate(prog: str, models: dict[str, Any], argv: list[str] | None = None) -> int:
@@ -412,6 +479,9 @@ def corpus_of_run(run: TrainedRun, places: PlaceSettings) -> Corpus:
     moved = {place: _lasting_name(getattr(places, place)) for place in PLACES if getattr(places, place) is not None}
     corpus = corpus_of(dataclasses.replace(run.settings, **moved), was_there=True)
     if corpus.vocabulary != run.vocabulary or corpus.fingerprint != run.fingerprint:
+        if corpus.name == "pydoc":
+            raise InputError("pydoc is not the text that the model was trained on: that is the documentation of "
+                             "another version of Python")
         raise InputError(f"{corpus.name} is not the text of the run, or has changed since: give the place of that text "
                          "by --corpus")
     return corpus

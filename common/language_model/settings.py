@@ -93,7 +93,8 @@ class TrainedSettings(cli.Settings):
     """Settings that name a trained model."""
 
     run: Path | None = setting(
-        None, "folder of a training run (default: the newest under runs/)", Path, positional=True)
+        None, "folder of a training run, or small: the small model that comes with ch_lstm (default: the newest run "
+        "under runs/, or where there is none the small model)", Path, positional=True)
     checkpoint: str = setting("best", "best by validation, or last", choices=("best", "last"))
 
 

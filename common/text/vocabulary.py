@@ -7,6 +7,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy
 
@@ -231,14 +232,18 @@ class Vocabulary:
         InputError
             The file cannot be written.
         """
+        with replacing(path) as file:
+            json.dump(self.content, file, ensure_ascii=False)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What JSON holds of the vocabulary: "words" in the order of their ids, "frequencies" and "unknown"."""
         words = list(self.word_to_id)
-        content = {
+        return {
             "words": words,
             "frequencies": [self.frequencies.get(word, 0) for word in words],
             "unknown": self.unknown,
         }
-        with replacing(path) as file:
-            json.dump(content, file, ensure_ascii=False)
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> Vocabulary:
@@ -261,8 +266,19 @@ class Vocabulary:
             content = read_json(pathlib.Path(path))
         except OSError as error:
             raise InputError(f"cannot read the vocabulary {path}: {error.strerror}") from None
+        return cls.of_content(content, path)
+
+    @classmethod
+    def of_content(cls, content: Any, source: str | pathlib.Path) -> Vocabulary:
+        """Return the vocabulary that `content` describes, which was read from `source`.
+
+        Raises
+        ------
+        InputError
+            It describes none.
+        """
         if not _describes_a_vocabulary(content):
-            raise InputError(f"{path} holds no vocabulary: give a file that Vocabulary.save wrote")
+            raise InputError(f"{source} holds no vocabulary: give a file that Vocabulary.save wrote")
         frequencies = dict(zip(content["words"], content["frequencies"]))
         return cls(content["words"], frequencies, content["unknown"])
 

@@ -52,6 +52,8 @@ TARGETS = {
     "common/training/epochs.py": (None, [
         "common/training/test_epochs.py", "common/training/test_finite.py", "common/training/test_clip.py"]),
     "common/training/schedules.py": (None, ["common/training/test_schedules.py"]),
+    "common/files/safetensors.py": (None, ["common/files/test_safetensors.py"]),
+    "common/language_model/model_file.py": (None, ["ch_lstm/test_small_model.py"]),
     "common/training/accumulate.py": (None, ["common/training/test_accumulate.py"]),
     "common/training/batches.py": (None, [
         "common/training/test_batches.py", "common/training/test_epochs.py", "common/test_trainer.py"]),

@@ -149,6 +149,10 @@ RECIPES = {
         "optimizer": "asgd", "lr": 30.0, "weight_decay": 1.2e-6} | AWD,
     ("ch_lstm", "laptop"): BY_DEFAULT | LAPTOP,
     ("ch_lstm", "characters"): BY_DEFAULT | CHARACTERS,
+    ("ch_lstm", "small"): BY_DEFAULT | {
+        "unit": "char", "model": "rnnlm", "epochs": 28, "batch_size": 20, "time_size": 50, "wordvec_size": 32,
+        "hidden_size": 96, "optimizer": "adamw", "weight_decay": 0.1, "lr": 0.01, "schedule": "cosine", "warmup": 100,
+        "max_grad": 1.0},
 }
 OPTIMIZERS = {
     "sgd": SGD, "asgd": ASGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad, "rmsprop": RMSprop,
@@ -307,7 +311,7 @@ def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, c
                 "from the beginning of the text (default: none for quick and windows and strips, 1000 for chapter5)",
                 "rarer words become <unk> --max-tokens"]),
     ("ch_lstm", ["suits it (default: 20.0 for quick and chapter6 and better and laptop, 30.0 for awd",
-                 "which network (default: rnnlm for quick and chapter6, better for better, cell for laptop"]),
+                 "which network (default: rnnlm for quick and chapter6 and small, better for better, cell for laptop"]),
 ])
 def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
     with pytest.raises(SystemExit, match="0"):
@@ -723,6 +727,11 @@ def test_a_run_whose_model_this_version_has_not(run):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "generate"])
+def test_without_a_run_and_without_a_small_model_of_the_chapter(command, capsys):
+    refused(capsys, getattr(ch_rnn, command).main([]), "there is no run of ch_rnn.train under runs/: train one first")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate"])
 def test_the_newest_run_of_the_chapter_is_taken_by_default(command, finished, tmp_path, capsys):
     for age, name in enumerate(("newest", "other", "damaged", "older")):
         folder = tmp_path / "runs" / name
@@ -735,7 +744,11 @@ def test_the_newest_run_of_the_chapter_is_taken_by_default(command, finished, tm
     shutil.rmtree(tmp_path / "runs" / "newest")
     refused(capsys, getattr(ch_lstm, command).main([]), "older")
     shutil.rmtree(tmp_path / "runs" / "older")
-    refused(capsys, getattr(ch_lstm, command).main([]), "there is no run of ch_lstm.train under runs/: train one first")
+    (tmp_path / "text.txt").write_text("The value of an object.\n")
+    of_command = ["--text", "text.txt"] if command == "evaluate" else ["--length", "20"]
+    assert getattr(ch_lstm, command).main(of_command) == 0
+    assert capsys.readouterr().err == ("there is no run under runs/: this is the small model that comes with the "
+                                       "project, of the characters of Python's documentation\n")
 
 
 def test_a_config_that_is_no_file(tmp_path):
