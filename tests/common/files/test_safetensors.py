@@ -113,6 +113,7 @@ def test_weights_of_a_stack_come_back_bit_for_bit(tmp_path):
 ])
 @pytest.mark.promise("A file from a stranger runs no code, and takes neither all time nor all memory")
 def test_damage_is_one_line(header, message, tmp_path):
+    """A .safetensors file whose header has one fault."""
     path = tmp_path / "x.safetensors"
     write_parts(path, header, bytes(7) + b"\2")
     with pytest.raises(InputError) as raised:
@@ -124,6 +125,7 @@ def test_damage_is_one_line(header, message, tmp_path):
 
 @pytest.mark.promise("A file from a stranger runs no code, and takes neither all time nor all memory")
 def test_a_file_that_is_cut_or_longer_is_refused(tmp_path):
+    """A .safetensors file cut at each byte, a byte too long, and with a header of 2^63 bytes."""
     path = tmp_path / "x.safetensors"
     write_safetensors(path, {"a": numpy.ones(9)}, TEXTS)
     whole = path.read_bytes()
