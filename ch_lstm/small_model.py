@@ -18,7 +18,6 @@ from ch_lstm.models import MODELS
 from common import cli
 from common.cli import setting
 from common.device.ids import known_ids
-from common.errors import InputError
 from common.files.atomic import expect_replaceable
 from common.language_model.commands import build_model, corpus_of_run, load_run, optimizer_of
 from common.language_model.evaluate import perplexity
@@ -60,8 +59,8 @@ def _small_model(argv):
         models, facts = {}, {}
         for name, flags in FLAGS.items():
             run = Path(folder) / name
-            if train.main([*flags, "--out", str(run)]):
-                raise InputError(f"the training of the {name} did not come to its end: {out} stays as it was")
+            if code := _train(flags, run):
+                return code  # the training has said why
             trained = load_run(run, MODELS)
             corpus = corpus_of_run(trained, PlaceSettings())
             models[name] = trained.model
@@ -71,6 +70,12 @@ def _small_model(argv):
         "corpus": corpus.fingerprint, "models": facts})
     bits = ", ".join(f"{name.upper()} {of['test_bits']:.3f}" for name, of in facts.items())
     print(f"{out}: {out.stat().st_size / 1000:,.0f} kB, {bits} bits a character on the test text")
+    return 0
+
+
+def _train(flags, folder):
+    """Train a model in a folder; returns the exit code."""
+    return train.main([*flags, "--out", str(folder)])
 
 
 def _facts(name, trained, corpus):

@@ -46,8 +46,8 @@ def begin(*args, **kwargs):
 WORK = [
     "common.language_model.run.training_step", "common.training.epochs.training_step", "ch_rnn.hello.train",
     "ch_rnn.char_rnnlm.MikolovRnnlm", "dataset.weather.generate", "ch_lstm.grammar.Grammar", "ch_lstm.seq2seq._load",
-    "ch_lstm.memory.build", "ch_lstm.microscope._train", "ch_lstm.classify._train_and_save",
-    "ch_lstm.classify._expect_scikit_learn", "common.gradient_check.check",
+    "ch_lstm.memory.build", "ch_lstm.microscope._train", "ch_lstm.small_model._train",
+    "ch_lstm.classify._train_and_save", "ch_lstm.classify._expect_scikit_learn", "common.gradient_check.check",
     "common.watch.step.UnrolledNetwork.forward",
     *(f"common.plots.{name}" for name in ("curves_figure", "panels_figure", "singular_values_figure", "matrix_figure",
                                           "gates_figure", "coloured_text_figure", "states_figure",
@@ -248,6 +248,7 @@ def test_every_script_is_among_them():
     *((script, "--corpus text.txt --smoke") for script in ("ch_lstm.train", "ch_rnn.train", "ch_rnn.char_rnnlm")),
     ("ch_rnn.hello", ""), ("ch_rnn.weather", ""), ("ch_lstm.grammar", ""), ("ch_lstm.seq2seq", ""),
     ("ch_lstm.memory", ""), ("ch_lstm.microscope", "--text the --epochs 1"), ("ch_lstm.classify", ""),
+    ("ch_lstm.small_model", ""),
     ("common.gradient_check", ""), ("ch_rnn.step", "--all"), ("ch_lstm.step", "--all"), (NOTEBOOKS, "--dry-run 01"),
     *(("ch_lstm.pictures", line) for line in (
         "gradients", "lstm-cell", "unrolled", "curves runs/words", "gates runs/words --text cat",
