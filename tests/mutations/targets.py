@@ -8,6 +8,7 @@ CHECKER = "common/gradients/test_checker.py::test_every_layer[numpy-"
 SCRIPTS = "common/language_model/test_commands.py"
 OWN_TEXT = "common/language_model/test_own_text.py"
 BOTH_DEVICES = "devices/test_training_step.py"
+GATES = "common/layers/test_gate_activations.py"
 
 TARGETS = {
     "common/functions.py": (None, ["common/test_functions.py", "common/device/test_elementwise.py", CHECKER]),
@@ -23,11 +24,14 @@ TARGETS = {
         "common/layers/test_rnn.py", "common/layers/test_lstm.py", "common/layers/test_base.py",
         "common/fast/test_lstm.py", CHECKER]),
     "common/layers/packing.py": (None, ["common/layers/test_packing.py", CHECKER]),
-    "common/layers/rnn.py": (None, ["common/layers/test_rnn.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/rnn.py": (None, [
+        "common/layers/test_rnn.py", "common/layers/test_base.py", GATES, CHECKER]),
     "common/fast/rnn.py": (None, ["common/fast/test_rnn.py", CHECKER]),
-    "common/layers/lstm.py": (None, ["common/layers/test_lstm.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/lstm.py": (None, [
+        "common/layers/test_lstm.py", "common/layers/test_base.py", GATES, CHECKER]),
     "common/fast/lstm.py": (None, ["common/fast/test_lstm.py", "common/layers/test_base.py", CHECKER]),
-    "common/layers/gru.py": (None, ["common/layers/test_gru.py", "common/layers/test_base.py", CHECKER]),
+    "common/layers/gru.py": (None, [
+        "common/layers/test_gru.py", "common/layers/test_base.py", GATES, CHECKER]),
     "common/layers/bidirectional.py": (None, [
         "common/layers/test_bidirectional.py", "common/layers/test_base.py", CHECKER]),
     "common/layers/stack.py": (None, ["common/layers/test_stack.py", "common/layers/test_base.py", CHECKER]),
@@ -36,6 +40,8 @@ TARGETS = {
         "common/layers/test_dense.py::test_a_number_equal_to_the_dropout_ratio", CHECKER]),
     "common/layers/regularization.py": (None, ["common/layers/test_regularization.py"]),
     "common/layers/weight_drop.py": (None, ["common/layers/test_weight_drop.py"]),
+    "common/layers/sampled_softmax.py": (None, ["common/layers/test_sampled_softmax.py", CHECKER]),
+    "common/layers/sparse.py": (None, ["common/training/test_sparse_gradients.py"]),
     "common/fast/loss.py": (None, ["common/fast/test_loss.py", "common/layers/test_base.py", CHECKER]),
     "common/layers/base.py": (None, ["common/layers/test_base.py", "common/layers/test_dense.py", CHECKER]),
     "common/layers/attention.py": (None, ["common/layers/test_attention.py", "common/layers/test_base.py", CHECKER]),

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.usefixtures("device")
 N, T, D, H = 2, 3, 4, 5
 
 
-def layer_of(kind, gates, **options):
-    rng = np.random.default_rng(0)
-    return kind(*(rng.standard_normal(shape) for shape in ((D, gates * H), (H, gates * H), (gates * H,))), **options)
+def layer_of(kind, gates, biases=None, **options):
+    shapes, rng = ((D, gates * H), (H, gates * H), ((biases or gates) * H,)), np.random.default_rng(0)
+    return kind(*map(rng.standard_normal, shapes), **options)
 
 
 def states_of(layer):
@@ -26,12 +26,14 @@ def states_of(layer):
     return [array.swapaxes(0, 1).reshape(N * T, -1) for array in (xs, before, hs)]
 
 
-@pytest.mark.parametrize("kind, gates, shown", [(TimeGRU, 3, [(0, 2)]), (TimeLSTM, 4, [(0, 1), (2, 4)])])
-def test_gates_are_sigmoids_of_their_blocks(kind, gates, shown):
-    layer = layer_of(kind, gates)
+@pytest.mark.parametrize("kind, gates, shown, options", [
+    (TimeGRU, 3, [(0, 2)], {}), (TimeGRU, 3, [(0, 2)], {"biases": 4, "reset_after": True}),
+    (TimeLSTM, 4, [(0, 1), (2, 4)], {})])
+def test_gates_are_sigmoids_of_their_blocks(kind, gates, shown, options):
+    layer = layer_of(kind, gates, **options)
     xs, before, _ = states_of(layer)
     Wx, Wh, b = layer.params
-    expected = sigmoid(xs @ Wx + before @ Wh + b)  # (N T, gates H)
+    expected = sigmoid(xs @ Wx + before @ Wh + b[:gates * H])  # (N T, gates H)
     found = layer.gate_activations()
     assert len(found) == len(shown)
     for gate, (first, stop) in zip(found, shown):
