@@ -110,6 +110,8 @@ TARGETS = {
 
 # Files that have changed since all of their edits were made: in these an edit may survive without an explanation.
 CHANGED = {
+    "common/files/safetensors.py", "common/language_model/model_file.py", "common/layers/sampled_softmax.py",
+    "common/layers/sparse.py",
     "common/base_model.py", "common/cli/signals.py", "common/files/arrays.py", "common/files/atomic.py",
     "common/files/json_text.py", "common/files/lock.py", "common/files/pickles.py",
     "common/language_model/machine.py", "common/language_model/progress.py", "common/text/vocabulary.py",

@@ -174,3 +174,9 @@ def test_float32_stays():
     W, b, xs = (array.astype(np.float32) for array in normal((D, V), (V,), (N, T, D)))
     layer = OutputWithSampledLoss(TimeAffine(W, b), UnigramSampler(FREQUENCIES, 3))
     assert layer.forward(xs, targets(0, 1, 2, 3, 4, 5)).dtype == layer.backward().dtype == np.float32
+
+
+def test_the_upstream_gradient_is_one_where_none_is_given():
+    layer, (xs,) = head(3), normal((N, T, D), seed=1)
+    layer.forward(xs, targets(4, 0, 4, 7, 2, 0))
+    np.testing.assert_array_equal(layer.backward(), layer.backward(1.0))
