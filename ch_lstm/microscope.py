@@ -28,7 +28,7 @@ from common.fast import speed_up
 from common.files.atomic import expect_replaceable, replacing
 from common.functions import softmax
 from common.language_model.cell_rnnlm import CellRnnlm
-from common.language_model.commands import corpus_of_run, load_model_file, load_run
+from common.language_model.commands import corpus_of_run, load_run, model_in_file, small_model_of
 from common.language_model.evaluate import perplexity
 from common.language_model.model_file import read_model_file
 from common.language_model.run import PLACES
@@ -55,7 +55,6 @@ LARGEST = 100  # units: each is a row of the page
 OF_A_TRAINING = "epochs", "wordvec_size", "hidden_size", "lr", "seed", "smoke"
 
 TEMPLATE = Path(__file__).with_name("microscope.html")
-SMALL = Path(__file__).with_name("small.safetensors")
 
 # What the page says of each quantity: its name in words, what it means, and the names of the lines that compute it.
 _SHARED = {
@@ -154,12 +153,13 @@ def _microscope(argv):
 
 def _small(settings):
     """Return what `_trained` does, of the small model that comes with the project: nothing is trained or read again."""
-    texts, vocabulary, _ = read_model_file(SMALL)
-    ids = sentence_ids(settings.text, vocabulary)
-    models = {cell: load_model_file(SMALL, MODELS, cell).model for cell in QUANTITIES}
-    facts = {cell: {"source": f"trained for {texts['models'][cell]['configuration']['epochs']} epochs",
-                    "perplexity": round(texts["models"][cell]["valid_perplexity"], 2)} for cell in models}
-    return ids, vocabulary, models, facts, "pydoc"
+    file = read_model_file(small_model_of(MODELS))
+    ids = sentence_ids(settings.text, file.vocabulary)
+    runs = {cell: model_in_file(file, MODELS, cell) for cell in QUANTITIES}
+    facts = {cell: {"source": f"trained for {run.settings.epochs} epochs",
+                    "perplexity": round(file.texts["models"][cell]["valid_perplexity"], 2)}
+             for cell, run in runs.items()}
+    return ids, file.vocabulary, {cell: run.model for cell, run in runs.items()}, facts, "pydoc"
 
 
 def _trained(settings):

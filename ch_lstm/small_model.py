@@ -19,17 +19,22 @@ from common import cli
 from common.cli import setting
 from common.device.ids import known_ids
 from common.files.atomic import expect_replaceable
-from common.language_model.commands import build_model, corpus_of_run, load_run, optimizer_of
+from common.language_model.commands import (
+    build_model,
+    corpus_of_run,
+    load_run,
+    optimizer_of,
+    script_of,
+    small_model_of,
+)
 from common.language_model.evaluate import perplexity
 from common.language_model.model_file import write_model_file
+from common.language_model.run import TrainingRun
 from common.language_model.settings import PlaceSettings
 from common.np import np
-from common.training.batches import StripBatches
 from common.training.checkpoint import param_arrays
-from common.training.epochs import training_step
-from common.training.schedules import scheduled
 
-FILE = Path(__file__).with_name("small.safetensors")
+FILE = small_model_of(MODELS)
 FLAGS = {"lstm": ["--recipe", "small"], "rnn": ["--recipe", "small", "--cell", "rnn", "--lr", "0.004"]}
 STEPS = 20  # the first of each training, after which the norms of its parameters are noted
 ABOUT = ("Two language models of characters, an LSTM and a simple RNN: embedding, recurrent layer, affine. Their "
@@ -103,13 +108,10 @@ def first_norms(settings, corpus):
     -------
     list of float
     """
-    train_ids = known_ids(corpus.train)
     model = build_model(MODELS, settings, corpus.vocabulary.size, seed=settings.seed)
-    batches = StripBatches(train_ids[:-1], train_ids[1:], settings.batch_size, settings.time_size)
-    optimizer = optimizer_of(settings)
-    before_update = scheduled(optimizer, settings.schedule, batches.of_epochs(settings.epochs), settings.warmup)
+    run = TrainingRun(None, settings, script_of(MODELS), model, optimizer_of(settings), corpus)
     for _ in range(STEPS):
-        training_step(model, optimizer, *batches.next_batch(), settings.max_grad, before_update)
+        run.train_batch()
     return norms(model)
 
 

@@ -23,10 +23,9 @@ def speed_up(model: Model) -> Model:
     """Put the fast forms of a model's layers in their places, over the same weights, gradients and states.
 
     `FastTimeLSTM` takes the place of each `TimeLSTM`, also where it drops weights, `FastTimeRNN` that of each
-    `TimeRNN` with tanh, and
-    `TimeAffineSoftmaxWithLoss` that of an output layer with its loss. The results are equal but for rounding, and
-    one backward can follow a forward. The plain layers are those to step through. On a GPU they are fast, and
-    nothing is changed.
+    `TimeRNN` with tanh, and `TimeAffineSoftmaxWithLoss` that of an output layer with its loss. The results are equal
+    but for rounding, and one backward can follow a forward. The plain layers are those to step through. On a GPU they
+    are fast, and nothing is changed.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from common.language_model.beam import beam_search
 from common.language_model.evaluate import eval_perplexity, perplexity
 from common.language_model.generate import generate, generate_tokens
 from common.language_model.model import LanguageModel
-from common.language_model.model_file import read_model_file
+from common.language_model.model_file import ModelFile, read_model_file
 from common.language_model.report import PerplexityInWords, advice, table_of_parts, unit_name
 from common.language_model.run import MAY_CHANGE_ON_RESUME, PLACES, TrainingRun, expect_same_configuration
 from common.language_model.settings import (
@@ -38,6 +38,7 @@ from common.text.reading import clean_text, read_text_file
 from common.text.tokenizers import TOKENIZERS, join_tokens
 from common.text.vocabulary import Vocabulary
 from common.training.checkpoint import expect_arrays, param_arrays, read_checkpoint, read_header, restore_params
+from common.training.schedules import FALLING
 from dataset.corpus import BUILT_IN, Corpus, load_corpus, tokenizer_of, unknown_share
 
 SMOKE = {"max_tokens": 2000, "epochs": 1, "batch_size": 4, "time_size": 8, "wordvec_size": 8, "hidden_size": 8,
@@ -103,7 +104,7 @@ def _train(prog, models, recipes, argv):
     print(f"{_model_name(settings)} ({run.model.count_params():,} parameters) on {corpus.name}: "
           f"{corpus.vocabulary.size:,} {unit_name(corpus.tokenizer)}; run in {run.folder}", flush=True)
     print("\n".join([table_of_parts(corpus), *advice(corpus)]), flush=True)
-    if resuming and settings.schedule in ("linear", "cosine") and "epochs" in given:
+    if resuming and settings.schedule in FALLING and "epochs" in given:
         print(f"note: --schedule {settings.schedule} now spans {settings.epochs} epochs, so the learning rate goes on "
               "from another value", flush=True)
     if run.changes:
@@ -363,10 +364,10 @@ def load_run(folder: Path | None, models: dict[str, Any], checkpoint: str = "bes
     small = small_model_of(models)
     if folder is None:
         folder = _newest_run_or(small, models)
-    if small is not None and (folder == small or folder == SMALL and not folder.exists()):
+    if small.exists() and (folder == small or folder == SMALL and not folder.exists()):
         if checkpoint != "best":
             raise InputError(f"the small model has no {checkpoint} checkpoint: leave it out, or give a run")
-        return load_model_file(small, models)
+        return model_in_file(read_model_file(small), models)
     settings = read_run_settings(folder, models)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     path = folder / f"{checkpoint}.npz"
@@ -377,8 +378,8 @@ def load_run(folder: Path | None, models: dict[str, Any], checkpoint: str = "bes
     return TrainedRun(settings, vocabulary, model, facts.get("corpus", ""))
 
 
-def small_model_of(models: dict[str, Any]) -> Path | None:
-    """Return the file of the small model that comes with a chapter; None where none does.
+def small_model_of(models: dict[str, Any]) -> Path:
+    """Return the file of the small model that comes with a chapter, or would.
 
     Parameters
     ----------
@@ -386,8 +387,7 @@ def small_model_of(models: dict[str, Any]) -> Path | None:
         The models of the chapter.
     """
     chapter, _, _ = script_of(models).partition(".")
-    path = Path(str(sys.modules[chapter].__file__)).with_name("small.safetensors")
-    return path if path.exists() else None
+    return Path(str(sys.modules[chapter].__file__)).with_name("small.safetensors")
 
 
 def _newest_run_or(small, models):
@@ -395,19 +395,19 @@ def _newest_run_or(small, models):
     try:
         return cli.newest_run(script_of(models))
     except InputError:
-        if small is None:
+        if not small.exists():
             raise
     print("there is no run under runs/: this is the small model that comes with the project, of the characters of "
           "Python's documentation", file=sys.stderr)
     return small
 
 
-def load_model_file(path: Path, models: dict[str, Any], name: str | None = None) -> TrainedRun:
-    """Load a trained model from a file that `write_model_file` wrote.
+def model_in_file(file: ModelFile, models: dict[str, Any], name: str | None = None) -> TrainedRun:
+    """Make a trained model of what a file holds.
 
     Parameters
     ----------
-    path : Path
+    file : ModelFile
     models : dict of str to class
         The models of the chapter.
     name : str, optional
@@ -416,9 +416,9 @@ def load_model_file(path: Path, models: dict[str, Any], name: str | None = None)
     Raises
     ------
     InputError
-        The file is missing, damaged, of another chapter, or it has no such model.
+        The file is damaged, of another chapter, or it has no such model.
     """
-    texts, vocabulary, arrays = read_model_file(path)
+    path, texts, vocabulary, arrays = file
     name = next(iter(texts["models"])) if name is None else name
     if name not in texts["models"]:
         raise InputError(f"{path} has no model {brief(name)}, but {', '.join(map(brief_text, texts['models']))}")

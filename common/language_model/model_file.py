@@ -46,6 +46,7 @@ class ModelFile(NamedTuple):
 
     Attributes
     ----------
+    path : str or Path
     texts : dict of str to object
         As `TEXTS` says.
     vocabulary : Vocabulary
@@ -53,6 +54,7 @@ class ModelFile(NamedTuple):
         Of each model, its parameters by the names that they have in a checkpoint.
     """
 
+    path: str | Path
     texts: dict[str, Any]
     vocabulary: Vocabulary
     arrays: dict[str, dict[str, numpy.ndarray]]
@@ -110,7 +112,8 @@ def read_model_file(path: str | Path) -> ModelFile:
         expect_finite_arrays(arrays)
     except NotFinite as error:
         raise InputError(f"{path} is damaged: {error.what} is not finite") from None
-    return ModelFile(texts, Vocabulary.of_content(texts["vocabulary"], path), _by_model(arrays, texts["models"], path))
+    vocabulary = Vocabulary.of_content(texts["vocabulary"], path)
+    return ModelFile(path, texts, vocabulary, _by_model(arrays, texts["models"], path))
 
 
 def _expect_texts(texts, place):

@@ -1,6 +1,7 @@
 """A training run of a language model in a folder: epochs, evaluation, checkpoints, pictures."""
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -33,7 +34,7 @@ from common.training.epochs import training_step
 from common.training.finite import NotFinite
 from common.training.health import HealthLog
 from common.training.metrics import format_perplexity, safe_exp, singular_values
-from common.training.schedules import learning_rate
+from common.training.schedules import FALLING, learning_rate
 from dataset.corpus import SPLITS, Corpus
 
 REPORT_EVERY = 20  # batches between two readings of the loss
@@ -73,7 +74,6 @@ class TrainingRun:
         train = known_ids(corpus.train)
         self.valid = known_ids(corpus.valid)
         self.batches = _batches(train, settings)
-        self.all_batches = self.batches.of_epochs(settings.epochs) if settings.minutes is None else None
         if settings.accumulate > settings.batch_size:
             raise InputError(f"--accumulate {settings.accumulate} is more parts than the --batch-size "
                              f"{settings.batch_size} has rows")
@@ -82,8 +82,8 @@ class TrainingRun:
         if settings.sampled_softmax is not None:
             frequencies = numpy.bincount(corpus.train, minlength=corpus.vocabulary.size)  # (V,)
             self.sampler = UnigramSampler(frequencies, settings.sampled_softmax)
-        if self.all_batches is not None and settings.warmup >= self.all_batches:
-            raise InputError(f"--warmup {settings.warmup} takes all {self.all_batches} updates of the run: give a "
+        if settings.warmup and settings.minutes is None and settings.warmup >= self._all_batches:
+            raise InputError(f"--warmup {settings.warmup} takes all {self._all_batches} updates of the run: give a "
                              "smaller one")
         self.say = {part: perplexity_in_words(corpus, part) for part in SPLITS}
         self.lr = optimizer.lr  # the largest of a schedule; a plateau divides it
@@ -342,7 +342,7 @@ class TrainingRun:
         of_epoch = self.of_epoch
         with Progress(self.epoch + 1, epochs, of_epoch, self.batch, self._say_training) as progress:
             while self.batch < of_epoch and self.stop.signum is None and not self.time_is_over:
-                self._train_batch()
+                self.train_batch()
                 now = time.perf_counter()
                 self.seconds, self.spent = before + now - start, spent_before + now - start
                 if now >= next_save:
@@ -369,7 +369,8 @@ class TrainingRun:
             print(f"{error}; training goes on, and saving is tried again after {self.settings.save_every:g} s",
                   file=sys.stderr, flush=True)
 
-    def _train_batch(self):
+    def train_batch(self) -> None:
+        """Train on the next batch."""
         xs, ts = self.batches.next_batch()
         state = self.model.get_state()
         tokens = math.prod(ts.shape)
@@ -407,13 +408,19 @@ class TrainingRun:
 
     def _learning_rate(self):
         """Return the learning rate of the next update, for a batch of the usual length."""
-        return learning_rate(self.lr, self.settings.schedule or "constant", self.optimizer.steps, self._updates(),
-                             self.settings.warmup)
+        schedule = self.settings.schedule or "constant"
+        updates = self._updates() if schedule in FALLING else math.inf
+        return learning_rate(self.lr, schedule, self.optimizer.steps, updates, self.settings.warmup)
+
+    @functools.cached_property
+    def _all_batches(self):
+        """The number of batches in all epochs; to count those of random lengths takes time."""
+        return self.batches.of_epochs(self.settings.epochs)
 
     def _updates(self):
         """Return how many updates there are in all, where the time ends the run by the speed so far."""
         if self.settings.minutes is None:
-            return self.all_batches
+            return self._all_batches
         if not self.spent:
             return math.inf
         return max(self.optimizer.steps + 1, self.optimizer.steps * 60 * self.settings.minutes / self.spent)

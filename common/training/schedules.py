@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from common.optimizer import Optimizer
 
-SCHEDULES = ("constant", "plateau", "linear", "cosine")
+FALLING = ("linear", "cosine")  # to 0 over all updates
+SCHEDULES = ("constant", "plateau", *FALLING)
 
 
 def learning_rate(lr: float, schedule: str, step: int, steps: float, warmup: int = 0) -> float:
@@ -44,7 +45,7 @@ def learning_rate(lr: float, schedule: str, step: int, steps: float, warmup: int
         raise ValueError(f"schedule is {schedule!r}, wanted one of {', '.join(SCHEDULES)}")
     if step < warmup:
         return lr * (step + 1) / warmup
-    if schedule in ("constant", "plateau"):
+    if schedule not in FALLING:
         return lr
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     return lr * (1 - progress if schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2)

@@ -43,7 +43,7 @@ def main():
             run.begin()
             seconds = []
             for _ in range(TIMES):
-                run._train_batch()
+                run.train_batch()
                 start = time.perf_counter()
                 run._save_last()
                 seconds.append(time.perf_counter() - start)

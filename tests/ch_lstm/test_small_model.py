@@ -12,7 +12,7 @@ from ch_lstm.models import MODELS
 from common.errors import InputError
 from common.files.arrays import description
 from common.files.safetensors import read_with_metadata, write_safetensors
-from common.language_model.commands import corpus_of_run, load_model_file, load_run
+from common.language_model.commands import corpus_of_run, load_run, model_in_file
 from common.language_model.evaluate import perplexity
 from common.language_model.model_file import read_model_file
 from common.language_model.settings import PlaceSettings
@@ -40,7 +40,7 @@ def content():
 
 
 def test_the_file_says_what_it_is():
-    texts, vocabulary, arrays = read_model_file(small_model.FILE)
+    _, texts, vocabulary, arrays = read_model_file(small_model.FILE)
     assert os.path.getsize(small_model.FILE) < 500_000
     assert texts["command"] == "make small-model" and "PSF" in texts["licence"] and "MIT" in texts["licence"]
     assert list(texts["models"]) == list(microscope.QUANTITIES) == list(arrays)
@@ -59,7 +59,7 @@ def test_the_file_says_what_it_is():
 @pytest.mark.usefixtures("same_documentation")
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
 def test_the_model_is_as_good_as_the_file_says(cell):
-    run = load_model_file(small_model.FILE, MODELS, cell)
+    run = model_in_file(read_model_file(small_model.FILE), MODELS, cell)
     corpus = corpus_of_run(run, PlaceSettings())
     recorded = read_model_file(small_model.FILE).texts["models"][cell]
     assert math.isclose(perplexity(run.model, corpus.test), recorded["test_perplexity"], rel_tol=1e-3)
@@ -161,7 +161,7 @@ def test_damage_is_one_line(change, message, content, tmp_path, capsys):
     path = tmp_path / "x.safetensors"
     write_safetensors(path, *change(arrays, texts))
     with pytest.raises(InputError) as raised:
-        load_model_file(path, MODELS)
+        model_in_file(read_model_file(path), MODELS)
     line = str(raised.value)
     assert message in line and str(path) in line and "\n" not in line
 
@@ -185,7 +185,7 @@ def test_a_changed_byte_is_noticed_by_the_commands(tmp_path, capsys, monkeypatch
     path = tmp_path / "small.safetensors"
     path.write_bytes(whole)
     monkeypatch.setattr("common.language_model.commands.small_model_of", lambda models: path)
-    monkeypatch.setattr(microscope, "SMALL", path)
+    monkeypatch.setattr(microscope, "small_model_of", lambda models: path)
     for command in generate, evaluate, microscope:
         assert command.main([]) == 2
         assert "its arrays are not those that were saved" in capsys.readouterr().err
@@ -193,5 +193,5 @@ def test_a_changed_byte_is_noticed_by_the_commands(tmp_path, capsys, monkeypatch
 
 def test_a_model_that_is_not_there():
     with pytest.raises(InputError, match="has no model 'gru', but lstm, rnn"):
-        load_model_file(small_model.FILE, MODELS, "gru")
+        model_in_file(read_model_file(small_model.FILE), MODELS, "gru")
     assert load_run(None, MODELS).settings.model == "rnnlm"

@@ -31,4 +31,5 @@ def pictures():
 def no_pictures(request, monkeypatch):
     """Elsewhere they draw none: a picture takes as long as some epochs of these small models."""
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr(plots, "save_history", lambda *_: None)
+        for name in "save_history", "save_health":
+            monkeypatch.setattr(plots, name, lambda *_: None)

@@ -737,7 +737,7 @@ def test_batches_that_were_skipped_in_a_row_are_counted_over_a_stop(tmp_path, mo
     monkeypatch.setattr(training_run, "training_step", step)
     run.begin()
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "_train_batch", interrupted_at(15, TrainingRun._train_batch))
+        patch.setattr(TrainingRun, "train_batch", interrupted_at(15, TrainingRun.train_batch))
         assert run.train() is False and run.skipped_in_a_row == 15
     again = run_in(tmp_path / "run", corpus=LONG, skip_nonfinite=True)
     again.resume()
