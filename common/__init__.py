@@ -7,7 +7,7 @@ import sys
 # Read by OpenBLAS once, when NumPy is first imported, so it stands before any import of NumPy.
 # Idle BLAS threads spin for 2^19 clock ticks, some 0.2 ms: from one small product of a time step
 # to the next. By default they spin for some 30 ms, on the very cores where the threads of
-# common.fast.threads work, and a training step takes 5 to 25 percent longer.
+# common.device.threads work, and a training step takes 5 to 25 percent longer.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "19")
 
 # "ch_lstm.train" while `python -m ch_lstm.train` is being found, which imports this first. Everywhere else there is no

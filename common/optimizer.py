@@ -9,10 +9,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from common.device.threads import run_parallel, slices, worker_count
 from common.layers.sparse import SparseGradient, dense
 from common.np import Array, np
 
 BLOCK = 32_768  # elements of a parameter that are updated at once on a CPU, so that what it takes stays in the cache
+BLOCKS_OF_THREAD = 4  # at least: with fewer, starting it takes longer than it saves
 
 
 class Setting:
@@ -103,9 +105,14 @@ class Optimizer:
         return False
 
     def _update_dense(self, grad, param, *memories):
-        """Update a parameter and its memories, a block of rows after the other."""
-        for rows in _blocks(param.shape):
-            self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
+        """Update a parameter and its memories, a block of rows after the other; all cores have some of the blocks."""
+        def update(blocks):
+            for rows in blocks:
+                self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
+
+        blocks = _blocks(param.shape)
+        threads = max(1, min(worker_count(), len(blocks) // BLOCKS_OF_THREAD))
+        run_parallel(update, *((blocks[some],) for some in slices(len(blocks), threads)))
 
     def _update_sparse(self, grad, *arrays):
         """Update the rows, or columns, of a parameter and its memories that the gradient uses."""

@@ -4,6 +4,7 @@ from typing import TypeVar
 from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
+from common.fast.sampled_softmax import FastOutputWithSampledLoss
 from common.layers.base import Layer
 from common.layers.losses import OutputWithLoss
 from common.layers.lstm import TimeLSTM
@@ -23,9 +24,9 @@ def speed_up(model: Model) -> Model:
     """Put the fast forms of a model's layers in their places, over the same weights, gradients and states.
 
     `FastTimeLSTM` takes the place of each `TimeLSTM`, also where it drops weights, `FastTimeRNN` that of each
-    `TimeRNN` with tanh, and `TimeAffineSoftmaxWithLoss` that of an output layer with its loss. The results are equal
-    but for rounding, and one backward can follow a forward. The plain layers are those to step through. On a GPU they
-    are fast, and nothing is changed.
+    `TimeRNN` with tanh, `TimeAffineSoftmaxWithLoss` that of an output layer with its loss, and
+    `FastOutputWithSampledLoss` that of a sampled softmax. The results are equal but for rounding, and one backward can
+    follow a forward. The plain layers are those to step through. On a GPU they are fast, and nothing is changed.
 
     Parameters
     ----------
@@ -44,6 +45,8 @@ def speed_up(model: Model) -> Model:
 
 def _replace_layers(owner, forms):
     """Replace the layers of a model or of a layer made of layers; `forms` holds by id what was looked at already."""
+    if hasattr(owner, "sampled_form"):
+        owner.sampled_form = FastOutputWithSampledLoss
     def form_of(value):
         if isinstance(value, list):
             value[:] = map(form_of, value)

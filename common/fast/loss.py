@@ -1,9 +1,7 @@
 """The output layer and the loss of a language model as one layer, a block of rows at a time."""
-import itertools
-
 from common.device.ids import Ids
+from common.device.threads import one_blas_thread, product, run_parallel, slices, worker_count
 from common.fast.buffers import Buffers
-from common.fast.threads import run_parallel, worker_count
 from common.layers.base import Layer
 from common.layers.losses import scaled, targets_and_weights, where_counted
 from common.np import Array, np
@@ -41,6 +39,7 @@ class TimeAffineSoftmaxWithLoss(Layer):
         self.sizes = dict(zip("HV", W.shape))
         self.buffers = Buffers()
 
+    @one_blas_thread
     def forward(self, xs: Array, ts: Array | Ids, gradients: bool = True) -> Array:
         """Compute the mean cross entropy of the scores xs W + b against targets.
 
@@ -72,17 +71,17 @@ class TimeAffineSoftmaxWithLoss(Layer):
             block = slice(start, start + step)
             x = rows[block]  # (m, H)
             scores = self.buffers.take("scores", (len(x), V), W.dtype)  # (m, V)
-            np.matmul(x, W, out=scores)
+            product(x, W, out=scores)
             self._block_loss(scores, targets[block], weights[block], losses[block], gradients)
             if not gradients:
                 continue
-            np.matmul(scores, W.T, out=dxs[block])
+            product(scores, W.T, out=dxs[block])
             ones = np.ones(len(x), dtype=x.dtype)  # (m,)
             if start == 0:
-                np.matmul(x.T, scores, out=dW)
+                product(x.T, scores, out=dW)
                 np.matmul(ones, scores, out=db)
             else:
-                np.matmul(x.T, scores, out=block_dW)
+                product(x.T, scores, out=block_dW)
                 dW += block_dW
                 db += ones @ scores
         self.cache = dxs.reshape(xs.shape) if gradients else None
@@ -100,10 +99,9 @@ class TimeAffineSoftmaxWithLoss(Layer):
         if np.backend != "numpy":  # a GPU takes the block as a whole
             return self._tile_loss(scores, targets, weights, losses, gradients)
         n = len(scores)
-        workers = min(worker_count(), n)
-        cuts = [n * k // workers for k in range(workers + 1)]
         return run_parallel(self._rows_loss, *(
-            (scores[i:j], targets[i:j], weights[i:j], losses[i:j], gradients) for i, j in itertools.pairwise(cuts)))
+            (scores[rows], targets[rows], weights[rows], losses[rows], gradients)
+            for rows in slices(n, min(worker_count(), n))))
 
     def _rows_loss(self, scores, targets, weights, losses, gradients):
         """Walk rows tile by tile; parameters as in `_tile_loss`."""

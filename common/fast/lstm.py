@@ -14,20 +14,22 @@ allocated inside the loops, what is allocated outside is kept for the next call 
   The slopes overwrite the gates, and then the gradients da overwrite the slopes, so a sequence
   of P rows needs one (P, 4H) array for both directions. That destroys what forward kept: a second backward raises.
 
-Two cores divide the batch of a large layer: the sequences of one half do not depend on the other, so each thread
-takes its own through all steps, and the two join at the end. For that the products with Wh must not use threads of
-BLAS; so Wh is cut into blocks of columns, in products so small that OpenBLAS runs them in the calling thread, and
-spends no time on packing Wh anew at every step.
+The products with Wh are cut into blocks of columns, so small that OpenBLAS takes each without packing Wh anew at
+every step, where it can (with AVX-512).
+
+The cores divide the batch of a large layer: its sequences do not depend on each other, so each thread takes some of
+them through all steps, and the threads join at the end.
 """
+from common.device.threads import one_blas_thread, product, run_parallel, slices, worker_count
 from common.fast.buffers import Buffers
-from common.fast.threads import run_parallel, worker_count
 from common.layers.lstm import TimeLSTM, split_gates
 from common.np import Array, ArrayLike, np
 
 TILE = 65_536  # gates that are turned into slopes at once: 256 kB
 SHARED_PRODUCT = 4_000_000  # smallest number of multiplications in h Wh for which two threads save time
-SHARED_STEPS = 8  # smallest number of steps for which copying Wh block by block saves time
-SINGLE_THREADED = 524_288  # largest number of multiplications that OpenBLAS does in one thread
+LEAST_SEQUENCES = 4  # of a thread: with fewer, the products take hardly less time
+BLOCK_STEPS = 8  # smallest number of steps for which copying Wh block by block saves time
+UNPACKED = 1_000_000  # largest number of multiplications that OpenBLAS does without packing
 LEAST_COLUMNS = 32  # of a block: with fewer, the product takes longer
 
 
@@ -48,6 +50,7 @@ class FastTimeLSTM(TimeLSTM):
     def _take(self, name, *shape):
         return self.buffers.take(name, shape, self.params[0].dtype)
 
+    @one_blas_thread
     def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H), as `TimeLSTM.forward`."""
         packing, xs = self._start(xs, lengths)  # (P, D)
@@ -55,17 +58,17 @@ class FastTimeLSTM(TimeLSTM):
         N, P, H = packing.N, packing.P, self.hidden_size
         self.cache = None  # what follows writes over the memory of the last forward
         hs, cs = self._states(packing, self._take("states", 2, N + P, H))  # (N + P, H)
-        gates = np.matmul(xs, Wx, out=self._take("gates", P, 4 * H))  # (P, 4H)
+        gates = product(xs, Wx, out=self._take("gates", P, 4 * H))  # (P, 4H)
         tanh_cs = self._take("tanh c", P, H)  # (P, H)
         shares, width = self._share(packing, Wh)
         Wh = self._in_blocks("Wh", Wh, width)  # (4H / width, H, width)
-        product = self._take("product", N, 4 * H)  # (N, 4H)
+        h_Wh = self._take("h Wh", N, 4 * H)  # (N, 4H)
         run_parallel(self._walk_forward, *(
-            (packing, share, Wh, product[share], gates, hs, cs, tanh_cs) for share in shares))
+            (packing, share, Wh, h_Wh[share], gates, hs, cs, tanh_cs) for share in shares))
         self.cache = packing, xs, hs, cs, gates, tanh_cs
         return self._end(packing, hs, cs)  # (N, T, H)
 
-    def _walk_forward(self, packing, share, Wh, product, gates, hs, cs, tanh_cs):
+    def _walk_forward(self, packing, share, Wh, h_Wh, gates, hs, cs, tanh_cs):
         """Go through all steps with some of the sequences.
 
         Parameters
@@ -75,22 +78,22 @@ class FastTimeLSTM(TimeLSTM):
             The sequences, in the order of the packed rows.
         Wh : ndarray (B, H, 4H / B)
             In B blocks of columns.
-        product : ndarray (n, 4H)
-            Memory for h Wh of these sequences.
+        h_Wh : ndarray (n, 4H)
+            Memory for this product of these sequences.
         gates : ndarray (P, 4H)
             x Wx, which the gates overwrite.
         hs, cs, tanh_cs : ndarray (N + P, H), (N + P, H), (P, H)
             States, whose first N rows are the initial ones, and tanh of the cells after each step.
         """
         N, b, scale, shift = packing.N, self.params[2][None], self.scale, self.shift  # rows (1, 4H)
-        product_blocks, n = _blocks(product, len(Wh)), None  # (B, n, 4H / B)
+        all_h_Wh, all_blocks, n = h_Wh, _blocks(h_Wh, len(Wh)), None  # (n, 4H), (B, n, 4H / B)
         for a, f, g, i, o, h_prev, h, c_prev, c, tanh_c in _steps(
                 share, packing.by_step(gates), *map(packing.by_step, split_gates(gates)),
                 packing.by_step_before(hs), packing.by_step(hs[N:]),
                 packing.by_step_before(cs), packing.by_step(cs[N:]), packing.by_step(tanh_cs)):
             if len(a) != n:
                 n = len(a)
-                h_Wh, h_Wh_blocks = product[:n], product_blocks[:, :n]  # (n, 4H), (B, n, 4H / B)
+                h_Wh, h_Wh_blocks = all_h_Wh[:n], all_blocks[:, :n]  # (n, 4H), (B, n, 4H / B)
             np.matmul(h_prev, Wh, out=h_Wh_blocks)  # (1)
             np.add(a, h_Wh, out=a)
             np.add(a, b, out=a)
@@ -106,15 +109,12 @@ class FastTimeLSTM(TimeLSTM):
 
     def _share(self, packing, W):
         """Return a slice of the sequences for each thread, and the number of columns in a block of a matrix W."""
-        N, columns = packing.N, W.shape[1]
-        all_of_it = [slice(0, N)], columns
-        if N < 2 or packing.T < SHARED_STEPS or N * W.size < SHARED_PRODUCT:
-            return all_of_it
-        if np.backend != "numpy" or worker_count() < 2:
-            return all_of_it
-        widths = [width for width in range(LEAST_COLUMNS, columns)
-                  if columns % width == 0 and -(-N // 2) * len(W) * width <= SINGLE_THREADED]
-        return ([slice(0, N // 2), slice(N // 2, N)], widths[-1]) if widths else all_of_it
+        N, threads, width = packing.N, 1, W.shape[1]
+        if np.backend == "numpy" and packing.T >= BLOCK_STEPS:
+            if N * W.size >= SHARED_PRODUCT:
+                threads = max(1, min(worker_count(), N // LEAST_SEQUENCES))
+            width = _block_width(-(-N // threads), W)
+        return slices(N, threads), width
 
     def _in_blocks(self, name, W, width):
         """Return W (rows, columns) as blocks (columns / width, rows, width), copied if there are several."""
@@ -124,6 +124,7 @@ class FastTimeLSTM(TimeLSTM):
         blocks[...] = _blocks(W, len(blocks))
         return blocks
 
+    @one_blas_thread
     def backward(self, dhs: Array, dh: Array | None = None, dc: Array | None = None) -> Array:
         """Map the gradients of the states to those of the input, as `TimeLSTM.backward`; once after a forward."""
         packing, xs, hs, cs, gates, tanh_cs = self.recall()
@@ -141,6 +142,14 @@ class FastTimeLSTM(TimeLSTM):
             (packing, share, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh[share], dc[share]) for share in shares))
         self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
         return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
+
+    def _project_backward(self, xs, hs_prev, da):
+        """Set dWx, dWh and db, and return dxs (P, D), as `TimeLSTM._project_backward`."""
+        dWx, dWh, db = self.grads
+        product(xs.T, da, out=dWx)
+        product(hs_prev.T, da, out=dWh)
+        np.sum(da, axis=0, out=db)
+        return product(da, self.params[0].T)  # (P, D)
 
     def _walk_backward(self, packing, share, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh, dc):
         """Go back through all steps with some of the sequences.
@@ -174,6 +183,14 @@ class FastTimeLSTM(TimeLSTM):
             np.multiply(of_dh_t, dh_t, out=of_dh_t)  # (4) (2)
             np.multiply(dc_t, f, out=dc_t)  # (3)
             np.matmul(da_t, Wh_T, out=dh_t_blocks)  # (1)
+
+
+def _block_width(n, W):
+    """Return the most columns of a block of W that n rows are multiplied by without packing; all, if too few."""
+    rows, columns = W.shape
+    widths = [width for width in range(LEAST_COLUMNS, columns)
+              if columns % width == 0 and n * rows * width <= UNPACKED]
+    return widths[-1] if widths and n * W.size > UNPACKED else columns
 
 
 def _blocks(array, count):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy
 
-from common.fast.threads import worker_count
+from common.device.threads import worker_count
 from common.np import np
 
 

@@ -44,6 +44,7 @@ class LanguageModel(BaseModel):
         self.layers = layers
         self.head = OutputWithLoss(layers[-1], TimeSoftmaxWithLoss())
         self.sampled_head: OutputWithSampledLoss | None = None
+        self.sampled_form = OutputWithSampledLoss
         self._last_head: Layer = self.head
         self.collect_params()
 
@@ -58,7 +59,7 @@ class LanguageModel(BaseModel):
             None: take all words in training too.
         """
         output: Any = self.layers[-1]
-        self.sampled_head = None if sampler is None else OutputWithSampledLoss(output, sampler)
+        self.sampled_head = None if sampler is None else self.sampled_form(output, sampler)
 
     @property
     def sparse(self) -> list[SparseGradient]:

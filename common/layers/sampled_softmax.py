@@ -126,7 +126,7 @@ class OutputWithSampledLoss(Layer):
         candidates, is_first = _sorted_once(np.concatenate((targets, drawn)))  # (C,), (C,)
         W_c = W.T[candidates]  # (C, D)
         offset = b[candidates] - self.sampler.log_inclusion(len(ids))[candidates].astype(W.dtype)  # (C,)
-        scores = x @ W_c.T  # (1), (n, C)
+        scores = self._product(x, W_c.T)  # (1), (n, C)
         scores += np.where(is_first, offset, -np.inf)  # (2)
         columns = np.where(is_counted, np.searchsorted(candidates, targets), self.ignore_label)  # (n,)
         self.cache = x, xs.shape, W_c, candidates
@@ -140,10 +140,13 @@ class OutputWithSampledLoss(Layer):
         places = np.searchsorted(candidates, candidates)  # (C,), of each candidate's first
         dW[...], db[...] = 0, 0
         db[candidates] = dscores.sum(axis=0)[places]  # (2)
-        dW.T[candidates] = (dscores.T @ x)[places]  # (1)
+        dW.T[candidates] = self._product(dscores.T, x)[places]  # (1)
         if np.backend == "numpy":
             self.sparse = [SparseGradient(dW, candidates, axis=1), SparseGradient(db, candidates)]
-        return (dscores @ W_c).reshape(shape)  # (1), (N, T, D)
+        return self._product(dscores, W_c).reshape(shape)  # (1), (N, T, D)
+
+    def _product(self, a, b):
+        return a @ b
 
     def _options(self):
         return [f"samples={self.sampler.samples}"]

@@ -280,23 +280,25 @@ def test_every_optimizer_can_be_chosen_by_name():
 
 
 @pytest.mark.parametrize("kind", [*OPTIMIZERS.values(), ASGD])
-def test_updating_in_blocks_of_rows_changes_nothing(kind, monkeypatch):
+def test_updating_in_blocks_of_rows_by_several_threads_changes_nothing(kind, monkeypatch):
     def drawn():
         rng = np.random.default_rng(3)
         arrays = [rng.standard_normal(shape) for shape in [(7, 3), (5,), (2, 3, 4), (1, 9), ()]]
         return [*arrays, rng.standard_normal((4, 6)).T]
 
     arrays, results = drawn(), []
-    for block in (1, 7, 10**6):
+    monkeypatch.setattr(optimizer, "BLOCKS_OF_THREAD", 1)
+    for block, cores in ((1, 1), (7, 1), (1, 3), (7, 2), (10**6, 1)):
         monkeypatch.setattr(optimizer, "BLOCK", block)
+        monkeypatch.setattr(optimizer, "worker_count", lambda cores=cores: cores)
         params, chosen = drawn(), kind(lr=LR)
         for step in range(4):
             chosen.update(params, [np.asarray(np.sin(array + step)) for array in arrays])
         results.append((params, list(itertools.chain(*chosen.state))))
-    for params, memories in results[:2]:
-        for one, other, before in zip(params, results[2][0], arrays):
+    for params, memories in results[:-1]:
+        for one, other, before in zip(params, results[-1][0], arrays):
             assert np.array_equal(one, other) and not np.array_equal(one, before)
-        assert all(np.array_equal(one, other) for one, other in zip(memories, results[2][1], strict=True))
+        assert all(np.array_equal(one, other) for one, other in zip(memories, results[-1][1], strict=True))
 
 
 @pytest.mark.parametrize("shape, rows", [

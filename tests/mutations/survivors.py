@@ -143,7 +143,7 @@ EXPLAINED = {
     ("common/layers/base.py", "Layer.expect", _EXPECT.format(0), "if True:"):
         "_expect_array looks for the same two things and raises only where one is there",
     ("common/layers/base.py", "Layer.expect", _EXPECT.format(0), _EXPECT.format(-1)): _ONE_BACKEND,
-    ("common/fast/threads.py", "_pool",
+    ("common/device/threads.py", "_pool",
      'return ThreadPoolExecutor(worker_count(), thread_name_prefix="numpy-worker")',
      "return ThreadPoolExecutor(worker_count())"): _PROFILE,
     ("common/training/clip.py", "memory_bounds",

@@ -51,7 +51,7 @@ TARGETS = {
     "common/fast/forms.py": (None, ["common/fast/test_forms.py", "common/language_model/test_model.py"]),
     "common/fast/buffers.py": (None, [
         "common/fast/test_buffers.py", "common/fast/test_lstm.py", "common/fast/test_loss.py"]),
-    "common/fast/threads.py": (None, ["common/fast/test_threads.py", "common/fast/test_lstm.py"]),
+    "common/device/threads.py": (None, ["common/device/test_threads.py", "common/fast/test_lstm.py"]),
     "common/optimizer.py": (None, ["common/test_optimizer.py", BOTH_DEVICES]),
     "common/training/clip.py": (None, ["common/training/test_clip.py", "common/test_trainer.py", BOTH_DEVICES]),
     "common/layers/initial.py": (None, ["common/layers/test_initial.py"]),
@@ -120,7 +120,7 @@ CHANGED = {
     "ch_lstm/grammar.py", "ch_lstm/rnnlm.py", "ch_lstm/seq2seq.py", "ch_rnn/simple_rnnlm.py",
     "common/cli/command.py", "common/cli/settings.py", "common/device/elementwise.py", "common/device/ids.py",
     "common/device/segment_sums.py", "common/device_random.py", "common/fast/buffers.py", "common/fast/forms.py",
-    "common/fast/loss.py", "common/fast/lstm.py", "common/fast/rnn.py", "common/fast/threads.py",
+    "common/fast/loss.py", "common/fast/lstm.py", "common/fast/rnn.py", "common/device/threads.py",
     "common/functions.py", "common/language_model/cell_rnnlm.py", "common/language_model/commands.py",
     "common/language_model/evaluate.py", "common/language_model/generate.py", "common/language_model/model.py",
     "common/language_model/report.py", "common/language_model/run.py", "common/layers/attention.py",

@@ -44,16 +44,18 @@ def test_it_equals_the_plain_layer_to_rounding(data, dtype):
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-def let_two_threads_share(monkeypatch):
-    """Let layers far too small for it be walked by two threads, with Wh in several blocks."""
-    monkeypatch.setattr(fast_lstm, "worker_count", lambda: 2)
-    for name, value in (("SHARED_PRODUCT", 0), ("SHARED_STEPS", 1), ("LEAST_COLUMNS", 1), ("SINGLE_THREADED", 60)):
+def let_threads_share(monkeypatch, count):
+    """Let layers far too small for it be walked by one or two threads, with Wh in several blocks."""
+    monkeypatch.setattr(fast_lstm, "worker_count", lambda: count)
+    for name, value in (("SHARED_PRODUCT", 0), ("LEAST_SEQUENCES", 1), ("BLOCK_STEPS", 1), ("LEAST_COLUMNS", 1),
+                        ("UNPACKED", 40)):
         monkeypatch.setattr(fast_lstm, name, value)
 
 
 @pytest.mark.parametrize("N", [2, 3, 5])
 @pytest.mark.parametrize("lengths", [None, "equal", "falling", "one long"])
-def test_two_threads_change_nothing(N, lengths, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_and_blocks_change_nothing(N, lengths, threads, monkeypatch):
     T, D, H = 6, 3, 4
     lengths = {"equal": [T] * N, "falling": list(range(1, N + 1)), "one long": [1] * (N - 1) + [T]}.get(lengths)
     rng = np.random.default_rng(1)
@@ -61,34 +63,35 @@ def test_two_threads_change_nothing(N, lengths, monkeypatch):
     states, dstates = rng.standard_normal((2, N, H)), rng.standard_normal((2, N, H))
     layers = [FastTimeLSTM(*weights(D, H, np.float64), stateful=True) for _ in range(2)]
     expected = run(layers[0], xs, states, dhs, dstates, lengths)
-    let_two_threads_share(monkeypatch)
+    let_threads_share(monkeypatch, threads)
     for one, other in zip(run(layers[1], xs, states, dhs, dstates, lengths), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("N, T, rows, columns, expected", [
-    (20, 500, 256, 1024, ([slice(0, 10), slice(10, 20)], 128)),
-    (21, 8, 256, 1024, ([slice(0, 10), slice(10, 21)], 128)),
-    (32, 8, 256, 1024, ([slice(0, 16), slice(16, 32)], 128)),
-    (33, 8, 256, 1024, ([slice(0, 16), slice(16, 33)], 64)),  # the larger half has 17
-    (20, 35, 650, 2600, ([slice(0, 10), slice(10, 20)], 65)),
-    (20, 500, 1024, 256, ([slice(0, 10), slice(10, 20)], 32)),
-    (2, 8, 1024, 4096, ([slice(0, 1), slice(1, 2)], 512)),
-    (4, 8, 500, 2000, ([slice(0, 2), slice(2, 4)], 500)),  # just large enough
-    (20, 35, 2600, 650, ([slice(0, 20)], 650)),  # blocks would be too narrow
-    (20, 35, 251, 1004, ([slice(0, 20)], 1004)),  # no width divides 4H
-    (20, 7, 256, 1024, ([slice(0, 20)], 1024)),  # too few steps
-    (20, 35, 100, 400, ([slice(0, 20)], 400)),  # too small
-    (1, 500, 1100, 4400, ([slice(0, 1)], 4400)),  # one sequence
+@pytest.mark.parametrize("cores, N, T, rows, columns, shares, width", [
+    (2, 20, 500, 256, 1024, [slice(0, 10), slice(10, 20)], 256),
+    (2, 21, 8, 256, 1024, [slice(0, 10), slice(10, 21)], 256),
+    (2, 31, 8, 256, 1024, [slice(0, 15), slice(15, 31)], 128),  # the larger half has 16
+    (2, 20, 35, 650, 2600, [slice(0, 10), slice(10, 20)], 130),
+    (2, 20, 500, 1024, 256, [slice(0, 10), slice(10, 20)], 64),
+    (2, 20, 35, 2600, 650, [slice(0, 10), slice(10, 20)], 650),  # blocks would be too narrow
+    (2, 20, 35, 300, 1021, [slice(0, 10), slice(10, 20)], 1021),  # no width divides a prime number
+    (2, 20, 7, 256, 1024, [slice(0, 20)], 1024),  # too few steps
+    (2, 20, 35, 125, 500, [slice(0, 20)], 250),  # too small to be shared
+    (2, 20, 35, 100, 400, [slice(0, 20)], 400),  # and not cut, since all of it is just small enough
+    (2, 16, 8, 250, 1000, [slice(0, 8), slice(8, 16)], 500),  # just large enough
+    (2, 7, 8, 1024, 4096, [slice(0, 7)], 128),  # a thread would have too few sequences
+    (2, 8, 8, 1024, 4096, [slice(0, 4), slice(4, 8)], 128),
+    (1, 20, 35, 256, 1024, [slice(0, 20)], 128),
+    (8, 20, 35, 256, 1024, [slice(k, k + 4) for k in (0, 4, 8, 12, 16)], 512),
+    (3, 20, 35, 256, 1024, [slice(0, 6), slice(6, 13), slice(13, 20)], 512),
 ])
-def test_how_threads_share_a_layer(N, T, rows, columns, expected, monkeypatch):
+def test_how_threads_share_a_layer(cores, N, T, rows, columns, shares, width, monkeypatch):
     layer, W = FastTimeLSTM(*weights(3, 4, np.float64)), np.empty((rows, columns))
-    if np.backend != "numpy":  # threads are for a CPU
-        expected = [slice(0, N)], columns
-    monkeypatch.setattr(fast_lstm, "worker_count", lambda: 2)
-    assert layer._share(Packing(N, T), W) == expected
-    monkeypatch.setattr(fast_lstm, "worker_count", lambda: 1)
-    assert layer._share(Packing(N, T), W) == ([slice(0, N)], columns)
+    if np.backend != "numpy":  # threads and blocks are for a CPU
+        shares, width = [slice(0, N)], columns
+    monkeypatch.setattr(fast_lstm, "worker_count", lambda: cores)
+    assert layer._share(Packing(N, T), W) == (shares, width)
 
 
 @pytest.mark.parametrize("N, T", [(2, 5), (1, 5), (2, 1), (1, 1)])
