@@ -3,6 +3,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy
+
 from common.base_model import BaseModel
 from common.device.ids import Ids
 from common.layers.base import Layer
@@ -10,7 +12,7 @@ from common.layers.losses import OutputWithLoss
 from common.layers.sampled_softmax import OutputWithSampledLoss, UnigramSampler
 from common.layers.sparse import SparseGradient
 from common.layers.time import TimeSoftmaxWithLoss
-from common.np import Array
+from common.np import Array, ArrayLike, np
 
 STEPS_AT_ONCE = 500  # of a long text that is only read
 
@@ -60,6 +62,20 @@ class LanguageModel(BaseModel):
         """
         output: Any = self.layers[-1]
         self.sampled_head = None if sampler is None else self.sampled_form(output, sampler)
+
+    def start_from_frequencies(self, frequencies: ArrayLike) -> None:
+        """Set the output bias to the logarithms of the tokens' shares of a text.
+
+        Before it has learnt anything, the model then expects each token as often as it comes up there. Optimizers
+        whose steps do not grow with the gradient, as Adam's, take epochs to bring the biases there by themselves.
+
+        Parameters
+        ----------
+        frequencies : array_like of int (V,)
+            How often each token comes up; one that does not counts as if it came up once.
+        """
+        counts = numpy.maximum(numpy.asarray(frequencies), 1)  # (V,)
+        self.layers[-1].params[1][...] = np.to_device(numpy.log(counts / counts.sum()))
 
     @property
     def sparse(self) -> list[SparseGradient]:

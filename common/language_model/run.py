@@ -79,8 +79,10 @@ class TrainingRun:
                              f"{settings.batch_size} has rows")
         self.full_softmax = FULL_SOFTMAX if settings.full_softmax is None else settings.full_softmax
         self.sampler: UnigramSampler | None = None
+        frequencies = numpy.bincount(corpus.train, minlength=corpus.vocabulary.size)  # (V,)
+        if settings.unigram_bias:
+            model.start_from_frequencies(frequencies)
         if settings.sampled_softmax is not None:
-            frequencies = numpy.bincount(corpus.train, minlength=corpus.vocabulary.size)  # (V,)
             self.sampler = UnigramSampler(frequencies, settings.sampled_softmax)
         if settings.warmup and settings.minutes is None and settings.warmup >= self._all_batches:
             raise InputError(f"--warmup {settings.warmup} takes all {self._all_batches} updates of the run: give a "

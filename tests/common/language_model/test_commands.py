@@ -115,8 +115,9 @@ BY_DEFAULT = {
     "valid": None, "test": None, "split": "80/10/10", "encoding": "utf-8", "keep_case": False, "keep_form": False,
     "patience": None, "accumulate": 1, "cell": "lstm", "layers": 1, "tied": False, "weight_decay": None,
     "schedule": "constant", "warmup": 0, "save_every": 60.0, "skip_nonfinite": False, "minutes": None,
-    "sampled_softmax": None, "full_softmax": None, "random_lengths": False, "input_dropout": None,
-    "hidden_dropout": None, "embedding_dropout": None, "weight_drop": None, "alpha": None, "beta": None}
+    "sampled_softmax": None, "full_softmax": None, "unigram_bias": False, "random_lengths": False,
+    "input_dropout": None, "hidden_dropout": None, "embedding_dropout": None, "weight_drop": None, "alpha": None,
+    "beta": None}
 PLATEAU = {"schedule": "plateau", "lr_decay": 4.0}
 LSTM = BY_DEFAULT | PLATEAU | {"model": "rnnlm", "epochs": 8}
 RNN = BY_DEFAULT | PLATEAU | {"model": "simple", "epochs": 8, "lr": 1.0, "cell": "rnn"}
@@ -181,6 +182,8 @@ def check_parts(run, config, corpora, fast=True):
         model = {"simple": SimpleRnnlm, "rnnlm": Rnnlm, "better": BetterRnnlm}[config["model"]](
             *sizes, seed=config["seed"])
     assert type(run.model) is type(model)
+    if config["unigram_bias"]:
+        model.start_from_frequencies(numpy.bincount(run.corpus.train))
     for param, expected in zip(run.model.params, model.params, strict=True):
         numpy.testing.assert_array_equal(np.to_cpu(param), np.to_cpu(expected))
     dropouts = [layer.dropout_ratio for layer in run.model.layers if isinstance(layer, TimeDropout)]
@@ -274,6 +277,7 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
         "dropout": 0.4, "batch_size": 40, "time_size": 70, "random_lengths": True, "optimizer": "asgd", "lr": 30.0,
         "weight_decay": 1.2e-6, "schedule": "constant", "lr_decay": 1.0} | AWD),
     (["--sampled-softmax", 50, "--full-softmax", 0.0], {"sampled_softmax": 50, "full_softmax": 0.0}),
+    (["--unigram-bias"], {"unigram_bias": True}),
     (["--schedule", "cosine"], {"schedule": "cosine", "lr_decay": 1.0}),
     (["--schedule", "linear"], {"schedule": "linear", "lr_decay": 1.0}),
     (["--schedule", "constant"], {"schedule": "constant", "lr_decay": 1.0}),
@@ -793,8 +797,9 @@ OTHERS = {
     "optimizer": "adam", "lr_decay": 2.0, "seed": 1, "plain": True,
     "split": "50/25/25", "encoding": "utf-16", "keep_case": True, "keep_form": True, "accumulate": 2, "cell": "gru",
     "layers": 2, "tied": True, "weight_decay": 0.5, "schedule": "cosine", "warmup": 3,
-    "sampled_softmax": 3, "full_softmax": 0.5, "random_lengths": True, "input_dropout": 0.3, "hidden_dropout": 0.3,
-    "embedding_dropout": 0.3, "weight_drop": 0.3, "alpha": 0.3, "beta": 0.3}
+    "sampled_softmax": 3, "full_softmax": 0.5, "unigram_bias": True, "random_lengths": True,
+    "input_dropout": 0.3, "hidden_dropout": 0.3, "embedding_dropout": 0.3, "weight_drop": 0.3, "alpha": 0.3,
+    "beta": 0.3}
 
 
 def test_which_settings_may_change_on_resume(run):

@@ -387,3 +387,25 @@ def test_sampled_softmax_is_for_training_only(make, fast):
     model.predict(xs)
     with pytest.raises(ValueError, match="OutputWithSampledLoss: backward needs a forward in training mode"):
         model.backward()
+
+
+@every_model
+def test_the_output_bias_can_start_from_frequencies(make):
+    """Without anything else a model then predicts each token by its share; one that does not come up counts as once."""
+    model, counts = make(seed=0), [3, 1, 0, 2, 9, 0, 4]
+    for param in unique_params(model.params):
+        param[...] = 0
+    model.start_from_frequencies(counts)
+    expected = numpy.array([3, 1, 1, 2, 9, 1, 4]) / 21
+    scores = np.to_cpu(model.predict(ids(0)))  # (N, T, V)
+    numpy.testing.assert_allclose(numpy.exp(scores), numpy.broadcast_to(expected, scores.shape), rtol=1e-6)
+
+
+def test_a_run_starts_from_the_frequencies_of_its_training_text():
+    text = numpy.array([0, 1, 1, 2, 1, 0, 2, 1, 1, 1])
+    corpus = Corpus(text, "lines", Vocabulary([*"abcd"]), text, text[:4], text[:4])
+    settings = TrainSettings("cell", batch_size=2, time_size=2, unigram_bias=True, schedule="constant")
+    model = CellRnnlm("rnn", 4, D, H)
+    TrainingRun(None, settings, "script", model, SGD(), corpus)
+    numpy.testing.assert_allclose(np.to_cpu(model.layers[-1].params[1]), numpy.log(numpy.array([2, 6, 2, 1]) / 11),
+                                  rtol=1e-6)
