@@ -15,6 +15,7 @@ from common.fast.forms import FastTimeWeightDropLSTM
 from common.fast.loss import TimeAffineSoftmaxWithLoss
 from common.fast.lstm import FastTimeLSTM
 from common.fast.rnn import FastTimeRNN
+from common.fast.sampled_softmax import FastOutputWithSampledLoss
 from common.gradients.adapters import layer_case, loss_case, sequence_case, stack_case, step_case
 from common.gradients.checker import Case
 from common.layers.attention import Attention, AttentionWeight, TimeAttention, WeightSum
@@ -457,12 +458,21 @@ def output_with_loss(draw):
 
 @layer
 def output_with_sampled_loss(draw):
+    yield from _sampled_heads(draw, OutputWithSampledLoss)
+
+
+@layer
+def fast_output_with_sampled_loss(draw):
+    yield from _sampled_heads(draw, FastOutputWithSampledLoss)
+
+
+def _sampled_heads(draw, layer):
     def head(W, b):
-        return OutputWithSampledLoss(TimeAffine(W, b), UnigramSampler([5, 1, 0, 2, 9, 1, 3], samples=2))
+        return layer(TimeAffine(W, b), UnigramSampler([5, 1, 0, 2, 9, 1, 3], samples=2))
 
     def case(variant, W, xs, ts):
         drawn = loss_case(head, variant, {"W": W, "b": draw.normal(V)}, xs, ts)
-        return dataclasses.replace(drawn, layer=OutputWithSampledLoss.__name__)
+        return dataclasses.replace(drawn, layer=layer.__name__)
 
     yield case("plain", draw.normal(D, V), draw.normal(N, T, D), draw.ids(N, T))
     yield case("T=1, N=1", draw.normal(D, V), draw.normal(1, 1, D), draw.ids(1, 1))

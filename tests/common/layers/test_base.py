@@ -240,7 +240,8 @@ def test_a_batch_of_no_step_is_refused(case):
     assert_empty_is_refused(case, axis=1)
 
 
-MADE_OF_LAYERS = "OutputWithLoss", "OutputWithSampledLoss", "TimeStack", "TimeBidirectional"
+MADE_OF_LAYERS = (
+    "OutputWithLoss", "OutputWithSampledLoss", "FastOutputWithSampledLoss", "TimeStack", "TimeBidirectional")
 
 
 @cases_where(lambda case: case.build().params and case.layer not in MADE_OF_LAYERS)
