@@ -51,6 +51,7 @@ TARGETS = {
     "common/fast/forms.py": (None, ["common/fast/test_forms.py", "common/language_model/test_model.py"]),
     "common/fast/buffers.py": (None, [
         "common/fast/test_buffers.py", "common/fast/test_lstm.py", "common/fast/test_loss.py"]),
+    "common/fast/sampled_softmax.py": (None, ["common/fast/test_sampled_softmax.py", CHECKER]),
     "common/device/threads.py": (None, ["common/device/test_threads.py", "common/fast/test_lstm.py"]),
     "common/optimizer.py": (None, ["common/test_optimizer.py", BOTH_DEVICES]),
     "common/training/clip.py": (None, ["common/training/test_clip.py", "common/test_trainer.py", BOTH_DEVICES]),
