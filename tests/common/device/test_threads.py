@@ -189,10 +189,12 @@ def test_the_blas_of_numpy_is_among_the_libraries():
 
 
 @pytest.mark.parametrize("n, k, m, parts", [
-    (6, 4, 3, 3), (3, 4, 6, 3), (5, 4, 5, 3), (2, 4, 1, 2), (1, 4, 3, 3), (6, 1, 4, 3), (1, 1, 1, 1), (0, 4, 3, 1)])
+    (6, 4, 3, [(2, 3)] * 3), (7, 4, 3, [(2, 3), (2, 3), (3, 3)]), (2, 4, 6, [(2, 2)] * 3),
+    (5, 4, 5, [(1, 5), (2, 5), (2, 5)]), (2, 4, 1, [(1, 1)] * 2), (1, 4, 3, [(1, 1)] * 3),
+    (1, 1, 1, [(1, 1)]), (0, 4, 3, [(0, 3)])])
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_a_product_in_parts(n, k, m, parts, given, transposed, libraries, monkeypatch):
+def test_a_product_is_cut_along_its_longer_side(n, k, m, parts, given, transposed, libraries, monkeypatch):
     monkeypatch.setattr(threads, "LEAST_SHARE", 4)
     taken, matmul = [], numpy.matmul
     monkeypatch.setattr(threads.np, "matmul", lambda a, b, out: taken.append(out.shape) or matmul(a, b, out=out))
@@ -205,8 +207,11 @@ def test_a_product_in_parts(n, k, m, parts, given, transposed, libraries, monkey
         result = product(a, b, out)
     assert result is out or not given
     numpy.testing.assert_allclose(result, a @ b, rtol=1e-14)
-    assert len(taken) == parts
-    assert sum(rows * columns for rows, columns in taken) == n * m
+    assert sorted(taken) == parts
     taken.clear()
     numpy.testing.assert_array_equal(product(a, b), matmul(a, b))  # outside, BLAS has threads of its own
     assert taken == [(n, m)]
+
+
+def test_outside_nothing_is_spared():
+    assert threads.OneBlasThread().spared == 1
