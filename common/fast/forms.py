@@ -47,6 +47,7 @@ def _replace_layers(owner, forms):
     """Replace the layers of a model or of a layer made of layers; `forms` holds by id what was looked at already."""
     if hasattr(owner, "sampled_form"):
         owner.sampled_form = FastOutputWithSampledLoss
+
     def form_of(value):
         if isinstance(value, list):
             value[:] = map(form_of, value)
