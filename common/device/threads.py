@@ -14,8 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
-import threadpoolctl
-
 from common.np import Array, np
 
 LEAST_SHARE = 2_000_000  # multiplications of a thread's part of a product: with fewer, starting the thread takes longer
@@ -119,8 +117,8 @@ class OneBlasThread(contextlib.ContextDecorator):
     Attributes
     ----------
     spared : int
-        Threads that a product may have instead: those that BLAS had, but no more than there are cores; 1 outside, and
-        on a GPU.
+        Threads that a product may have instead: those that BLAS had, but no more than there are cores; 1 outside, on a
+        GPU, and where nothing can switch the threads of BLAS.
     """
 
     def __init__(self) -> None:
@@ -133,7 +131,7 @@ class OneBlasThread(contextlib.ContextDecorator):
             self._entered += 1
             if self._entered == 1 and np.backend == "numpy" and worker_count() > 1:
                 self._before = [library.num_threads for library in _blas_libraries()]
-                self.spared = min([worker_count(), *self._before])
+                self.spared = min(worker_count(), *self._before) if self._before else 1
                 self._set([1] * len(self._before))
 
     def __exit__(self, *exception: object) -> None:
@@ -153,5 +151,9 @@ one_blas_thread = OneBlasThread()
 
 @functools.cache
 def _blas_libraries():
-    """Return what switches the threads of each BLAS that this process has loaded."""
+    """Return what switches the threads of each BLAS that this process has loaded, where threadpoolctl finds some."""
+    try:
+        import threadpoolctl
+    except ImportError:
+        return []
     return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import threading
 
 import numpy
@@ -182,10 +183,20 @@ def test_where_nothing_is_shared_blas_keeps_its_threads(where, libraries, monkey
     assert counts(libraries) == [4, 3]
 
 
+def test_a_blas_whose_threads_nothing_switches_has_all_of_a_product(monkeypatch):
+    """As Apple's Accelerate, or any where threadpoolctl is missing."""
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert threads._blas_libraries.__wrapped__() == []
+    monkeypatch.setattr(threads, "_blas_libraries", list)
+    monkeypatch.setattr(threads, "worker_count", lambda: 8)
+    with one_blas_thread:
+        assert one_blas_thread.spared == 1
+
+
 def test_the_blas_of_numpy_is_among_the_libraries():
     """Where it is one whose threads can be set: Apple's Accelerate is none."""
     loaded = {module["filepath"] for module in threadpoolctl.threadpool_info() if module["user_api"] == "blas"}
-    assert {library.filepath for library in threads._blas_libraries()} == loaded
+    assert {library.filepath for library in threads._blas_libraries.__wrapped__()} == loaded
 
 
 @pytest.mark.parametrize("n, k, m, parts", [
