@@ -130,8 +130,9 @@ CHARACTERS = {
 AWD = {"input_dropout": 0.4, "hidden_dropout": 0.25, "embedding_dropout": 0.1, "weight_drop": 0.5, "alpha": 2.0,
        "beta": 1.0}
 LAPTOP = {
-    "model": "cell", "corpus": "ptb", "minutes": 30.0, "epochs": 50_000, "layers": 2, "tied": True, "wordvec_size": 320,
-    "hidden_size": 320, "dropout": 0.4, "sampled_softmax": 400, "schedule": "cosine"}
+    "model": "cell", "corpus": "ptb", "minutes": 30.0, "epochs": 50_000, "layers": 1, "tied": True, "wordvec_size": 400,
+    "hidden_size": 400, "dropout": 0.45, "sampled_softmax": 400, "full_softmax": 0.1, "unigram_bias": True,
+    "schedule": "cosine"}
 RECIPES = {
     ("ch_rnn", "quick"): RNN,
     ("ch_rnn", "chapter5"): OF_CHAPTER_5 | {
