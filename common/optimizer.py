@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.device.threads import run_parallel, slices, worker_count
+from common.device.threads import run_each, worker_count
 from common.layers.sparse import SparseGradient, dense
 from common.np import Array, np
 
@@ -106,13 +106,11 @@ class Optimizer:
 
     def _update_dense(self, grad, param, *memories):
         """Update a parameter and its memories, a block of rows after the other; all cores have some of the blocks."""
-        def update(blocks):
-            for rows in blocks:
-                self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
+        def update(rows):
+            self.update_one(param[rows], grad[rows], *(memory[rows] for memory in memories))
 
         blocks = _blocks(param.shape)
-        threads = max(1, min(worker_count(), len(blocks) // BLOCKS_OF_THREAD))
-        run_parallel(update, *((blocks[some],) for some in slices(len(blocks), threads)))
+        run_each(update, blocks, max(1, min(worker_count(), len(blocks) // BLOCKS_OF_THREAD)))
 
     def _update_sparse(self, grad, *arrays):
         """Update the rows, or columns, of a parameter and its memories that the gradient uses."""

@@ -1,8 +1,8 @@
 """Running independent NumPy work on every core.
 
 NumPy releases the interpreter lock inside its loops and its products, so plain threads are enough. The threads that
-BLAS has of its own wait for the next product in a busy loop, on the cores where these work: where the fast layers share
-work out, BLAS has one thread (`one_blas_thread`), and products are cut into parts (`product`).
+BLAS has of its own wait for the next product in a busy loop, on the cores where these work: where these do, BLAS has
+one thread (`one_blas_thread`), and products are cut into parts (`product`).
 """
 import contextlib
 import contextvars
@@ -10,7 +10,7 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -37,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_parallel(function: Callable[..., Any], *arguments: tuple[Any, ...]) -> list[Any]:
-    """Call `function(*args)` for each tuple of `arguments` at the same time.
+    """Call `function(*args)` for each tuple of `arguments` at the same time; if there are several, BLAS has one thread.
 
     What `numpy.errstate` says in the thread that calls this holds in all of them.
 
@@ -53,11 +53,12 @@ def run_parallel(function: Callable[..., Any], *arguments: tuple[Any, ...]) -> l
     """
     if len(arguments) == 1:
         return [function(*arguments[0])]
-    futures = [_pool().submit(contextvars.copy_context().run, function, *args) for args in arguments[1:]]
-    try:
-        first = function(*arguments[0])
-    finally:
-        _wait(futures)  # after Ctrl-C too: the others still write into arrays that the next call may use
+    with one_blas_thread:
+        futures = [_pool().submit(contextvars.copy_context().run, function, *args) for args in arguments[1:]]
+        try:
+            first = function(*arguments[0])
+        finally:
+            _wait(futures)  # after Ctrl-C too: the others still write into arrays that the next call may use
     return [first, *(future.result() for future in futures)]
 
 
@@ -72,6 +73,15 @@ def _wait(futures):
             interrupted = error
     if interrupted:
         raise interrupted
+
+
+def run_each(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> None:
+    """Call `function(item)` for each of a sequence of items, in some threads that each have a part of them."""
+    def walk(some):
+        for item in some:
+            function(item)
+
+    run_parallel(walk, *((items[some],) for some in slices(len(items), threads)))
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -89,9 +99,11 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     ndarray (n, m)
     """
     (n, k), m = a.shape, b.shape[1]
+    parts = min(one_blas_thread.spared, n * k * m // LEAST_SHARE)
+    if parts < 2:
+        return np.matmul(a, b, out=out)
     if out is None:
         out = np.empty((n, m), dtype=a.dtype)
-    parts = max(1, min(one_blas_thread.spared, n * k * m // LEAST_SHARE))
     if n >= m:
         run_parallel(_matmul, *((a[part], b, out[part]) for part in slices(n, parts)))
     else:

@@ -20,14 +20,16 @@ every step, where it can (with AVX-512).
 The cores divide the batch of a large layer: its sequences do not depend on each other, so each thread takes some of
 them through all steps, and the threads join at the end.
 """
-from common.device.threads import one_blas_thread, product, run_parallel, slices, worker_count
+import contextlib
+
+from common.device.threads import one_blas_thread, product, run_each, run_parallel, slices, worker_count
 from common.fast.buffers import Buffers
 from common.layers.lstm import TimeLSTM, split_gates
 from common.np import Array, ArrayLike, np
 
 TILE = 65_536  # gates that are turned into slopes at once: 256 kB
 SHARED_PRODUCT = 4_000_000  # smallest number of multiplications in h Wh for which two threads save time
-LEAST_SEQUENCES = 4  # of a thread: with fewer, the products take hardly less time
+LEAST_SEQUENCES = 4  # of a thread: it reads all of Wh at each step, for however few
 BLOCK_STEPS = 8  # smallest number of steps for which copying Wh block by block saves time
 UNPACKED = 1_000_000  # largest number of multiplications that OpenBLAS does without packing
 LEAST_COLUMNS = 32  # of a block: with fewer, the product takes longer
@@ -38,6 +40,8 @@ class FastTimeLSTM(TimeLSTM):
 
     Parameters and attributes are those of `TimeLSTM`. One backward can follow a forward.
     """
+
+    _product = staticmethod(product)
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False) -> None:
         super().__init__(Wx, Wh, b, stateful)
@@ -50,7 +54,6 @@ class FastTimeLSTM(TimeLSTM):
     def _take(self, name, *shape):
         return self.buffers.take(name, shape, self.params[0].dtype)
 
-    @one_blas_thread
     def forward(self, xs: Array, lengths: ArrayLike | None = None) -> Array:
         """Map xs (N, T, D) to the states hs (N, T, H), as `TimeLSTM.forward`."""
         packing, xs = self._start(xs, lengths)  # (P, D)
@@ -58,13 +61,15 @@ class FastTimeLSTM(TimeLSTM):
         N, P, H = packing.N, packing.P, self.hidden_size
         self.cache = None  # what follows writes over the memory of the last forward
         hs, cs = self._states(packing, self._take("states", 2, N + P, H))  # (N + P, H)
-        gates = product(xs, Wx, out=self._take("gates", P, 4 * H))  # (P, 4H)
+        gates = self._take("gates", P, 4 * H)  # (P, 4H)
         tanh_cs = self._take("tanh c", P, H)  # (P, H)
         shares, width = self._share(packing, Wh)
-        Wh = self._in_blocks("Wh", Wh, width)  # (4H / width, H, width)
-        h_Wh = self._take("h Wh", N, 4 * H)  # (N, 4H)
-        run_parallel(self._walk_forward, *(
-            (packing, share, Wh, h_Wh[share], gates, hs, cs, tanh_cs) for share in shares))
+        with _threads_for(shares):
+            product(xs, Wx, out=gates)
+            Wh = self._in_blocks("Wh", Wh, width)  # (4H / width, H, width)
+            h_Wh = self._take("h Wh", N, 4 * H)  # (N, 4H)
+            run_parallel(self._walk_forward, *(
+                (packing, share, Wh, h_Wh[share], gates, hs, cs, tanh_cs) for share in shares))
         self.cache = packing, xs, hs, cs, gates, tanh_cs
         return self._end(packing, hs, cs)  # (N, T, H)
 
@@ -110,7 +115,7 @@ class FastTimeLSTM(TimeLSTM):
     def _share(self, packing, W):
         """Return a slice of the sequences for each thread, and the number of columns in a block of a matrix W."""
         N, threads, width = packing.N, 1, W.shape[1]
-        if np.backend == "numpy" and packing.T >= BLOCK_STEPS:
+        if np.backend == "numpy" and packing.T >= BLOCK_STEPS and N > 1:  # one row is multiplied without packing anyway
             if N * W.size >= SHARED_PRODUCT:
                 threads = max(1, min(worker_count(), N // LEAST_SEQUENCES))
             width = _block_width(-(-N // threads), W)
@@ -124,7 +129,6 @@ class FastTimeLSTM(TimeLSTM):
         blocks[...] = _blocks(W, len(blocks))
         return blocks
 
-    @one_blas_thread
     def backward(self, dhs: Array, dh: Array | None = None, dc: Array | None = None) -> Array:
         """Map the gradients of the states to those of the input, as `TimeLSTM.backward`; once after a forward."""
         packing, xs, hs, cs, gates, tanh_cs = self.recall()
@@ -132,24 +136,18 @@ class FastTimeLSTM(TimeLSTM):
         dh = self._final("dh", dh, packing)  # (N, H)
         dc = self._final("dc", dc, packing)  # (N, H)
         self.cache = None
-        forget = self._take("forget", *tanh_cs.shape)  # (P, H)
-        _each_tile(_turn_into_slopes, gates, packing.before(cs), tanh_cs, forget)
-        H, da, dc_of_dh = self.hidden_size, gates, tanh_cs  # slopes so far, (P, 4H), (P, H)
-        of_dc, of_dh = da.reshape(-1, 4, H)[:, :3], da[:, 3 * H:]  # (P, 3, H), (P, H)
         shares, width = self._share(packing, self.params[1].T)
-        Wh_T = self._in_blocks("Wh_T", self._transposed_Wh(), width)  # (H / width, 4H, width)
-        run_parallel(self._walk_backward, *(
-            (packing, share, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh[share], dc[share]) for share in shares))
-        self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
-        return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
-
-    def _project_backward(self, xs, hs_prev, da):
-        """Set dWx, dWh and db, and return dxs (P, D), as `TimeLSTM._project_backward`."""
-        dWx, dWh, db = self.grads
-        product(xs.T, da, out=dWx)
-        product(hs_prev.T, da, out=dWh)
-        np.sum(da, axis=0, out=db)
-        return product(da, self.params[0].T)  # (P, D)
+        with _threads_for(shares):
+            forget = self._take("forget", *tanh_cs.shape)  # (P, H)
+            _each_tile(_turn_into_slopes, len(shares), gates, packing.before(cs), tanh_cs, forget)
+            H, da, dc_of_dh = self.hidden_size, gates, tanh_cs  # slopes so far, (P, 4H), (P, H)
+            of_dc, of_dh = da.reshape(-1, 4, H)[:, :3], da[:, 3 * H:]  # (P, 3, H), (P, H)
+            Wh_T = self._in_blocks("Wh_T", self._transposed_Wh(), width)  # (H / width, 4H, width)
+            run_parallel(self._walk_backward, *(
+                (packing, share, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh[share], dc[share])
+                for share in shares))
+            self.dh, self.dc = packing.unsort(dh), packing.unsort(dc)
+            return packing.unpack(self._project_backward(xs, packing.before(hs), da))  # (N, T, D)
 
     def _walk_backward(self, packing, share, Wh_T, da, of_dc, of_dh, dhs, dc_of_dh, forget, dh, dc):
         """Go back through all steps with some of the sequences.
@@ -183,6 +181,11 @@ class FastTimeLSTM(TimeLSTM):
             np.multiply(of_dh_t, dh_t, out=of_dh_t)  # (4) (2)
             np.multiply(dc_t, f, out=dc_t)  # (3)
             np.matmul(da_t, Wh_T, out=dh_t_blocks)  # (1)
+
+
+def _threads_for(shares):
+    """Return the context of a layer's work: BLAS has its threads, unless ours have a share each of the sequences."""
+    return one_blas_thread if len(shares) > 1 else contextlib.nullcontext()
 
 
 def _block_width(n, W):
@@ -223,15 +226,9 @@ def _turn_into_slopes(gates, c_prev, tanh_c, forget):
     f *= (1 - f) * c_prev
 
 
-def _each_tile(function, *arrays):
-    """Call a function on the same tiles of rows of several arrays, on all cores."""
+def _each_tile(function, threads, *arrays):
+    """Call a function on the same tiles of rows of several arrays, in some threads."""
     P, width = arrays[0].shape
     rows = max(1, TILE // width)
     tiles = [slice(start, start + rows) for start in range(0, P, rows)]
-    share = -(-len(tiles) // worker_count())
-
-    def walk(tiles):
-        for tile in tiles:
-            function(*(array[tile] for array in arrays))
-
-    run_parallel(walk, *((tiles[k:k + share],) for k in range(0, len(tiles), share)))
+    run_each(lambda tile: function(*(array[tile] for array in arrays)), tiles, threads)

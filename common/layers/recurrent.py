@@ -226,10 +226,10 @@ class RecurrentLayer(Layer):
             Gradients of the pre-activations.
         """
         dWx, dWh, db = self.grads[:3]
-        np.matmul(xs.T, da, out=dWx)
-        np.matmul(hs_prev.T, da, out=dWh)
+        self._product(xs.T, da, out=dWx)
+        self._product(hs_prev.T, da, out=dWh)
         np.sum(da, axis=0, out=db)
-        return da @ self.params[0].T  # (P, D)
+        return self._product(da, self.params[0].T)  # (P, D)
 
     def _options(self):
         return ["stateful"] if self.stateful else []

@@ -145,9 +145,6 @@ class OutputWithSampledLoss(Layer):
             self.sparse = [SparseGradient(dW, candidates, axis=1), SparseGradient(db, candidates)]
         return self._product(dscores, W_c).reshape(shape)  # (1), (N, T, D)
 
-    def _product(self, a, b):
-        return a @ b
-
     def _options(self):
         return [f"samples={self.sampler.samples}"]
 

@@ -148,8 +148,6 @@ EXPLAINED = {
     ("common/device/threads.py", "_pool",
      'return ThreadPoolExecutor(worker_count(), thread_name_prefix="numpy-worker")',
      "return ThreadPoolExecutor(worker_count())"): _PROFILE,
-    ("common/device/threads.py", "run_parallel", "if len(arguments) == 1:", "if False:"): _ONE_CALL,
-    ("common/device/threads.py", "run_parallel", "return [function(*arguments[0])]", "pass"): _ONE_CALL,
     ("common/device/threads.py", "run_parallel",
      "return [function(*arguments[0])]", "return [function(*arguments[-1])]"): _ONE_CALL,
     ("common/device/threads.py", "OneBlasThread.__enter__",

@@ -8,7 +8,7 @@ import pytest
 import threadpoolctl
 
 from common.device import threads
-from common.device.threads import one_blas_thread, product, run_parallel, slices
+from common.device.threads import one_blas_thread, product, run_each, run_parallel, slices
 
 
 def test_there_are_as_many_workers_as_cores_that_the_process_may_use(monkeypatch):
@@ -105,6 +105,15 @@ def test_slices(n, parts, expected):
     assert slices(n, parts) == expected
 
 
+@pytest.mark.parametrize("items, threads, shares", [(5, 1, [5]), (5, 2, [2, 3]), (2, 2, [1, 1]), (0, 1, [0])])
+def test_each_of_some_items_is_taken_once(items, threads, shares, monkeypatch):
+    done, calls = [], []
+    monkeypatch.setattr("common.device.threads.run_parallel", lambda function, *arguments: (
+        calls.extend(len(some) for some, in arguments), run_parallel(function, *arguments)))
+    run_each(done.append, range(items), threads)
+    assert sorted(done) == list(range(items)) and calls == shares
+
+
 class Blas:
     """A library that counts its threads."""
 
@@ -134,6 +143,12 @@ def test_blas_has_one_thread_within_and_as_many_as_before_behind(libraries):
             assert (counts(libraries), one_blas_thread.spared) == ([1, 1], 3)
         assert (counts(libraries), one_blas_thread.spared) == ([1, 1], 3)
     assert (counts(libraries), one_blas_thread.spared) == ([4, 3], 1)
+
+
+def test_blas_has_one_thread_while_several_calls_run(libraries):
+    assert run_parallel(lambda: counts(libraries), (), ()) == [[1, 1], [1, 1]]
+    assert run_parallel(lambda: counts(libraries), ()) == [[4, 3]]
+    assert counts(libraries) == [4, 3]
 
 
 def test_after_an_error_it_has_its_threads_too(libraries):
@@ -208,16 +223,18 @@ def test_the_blas_of_numpy_is_among_the_libraries():
 def test_a_product_is_cut_along_its_longer_side(n, k, m, parts, given, transposed, libraries, monkeypatch):
     monkeypatch.setattr(threads, "LEAST_SHARE", 4)
     taken, matmul = [], numpy.matmul
-    monkeypatch.setattr(threads.np, "matmul", lambda a, b, out: taken.append(out.shape) or matmul(a, b, out=out))
+    monkeypatch.setattr(threads.np, "matmul", lambda a, b, out: (
+        taken.append((len(a), b.shape[1])), matmul(a, b, out=out))[1])
     rng = numpy.random.default_rng(0)
-    a, b = rng.standard_normal((n, k)), rng.standard_normal((k, m))
+    a, b = rng.standard_normal((n, k), dtype="f"), rng.standard_normal((k, m), dtype="f")
     if transposed:
         a, b = numpy.asfortranarray(a), numpy.asfortranarray(b)
     out = numpy.full((n, m), numpy.nan) if given else None
     with one_blas_thread:
         result = product(a, b, out)
     assert result is out or not given
-    numpy.testing.assert_allclose(result, a @ b, rtol=1e-14)
+    assert result.dtype == (out if given else a).dtype
+    numpy.testing.assert_allclose(result, a @ b, rtol=1e-5, atol=1e-6)
     assert sorted(taken) == parts
     taken.clear()
     numpy.testing.assert_array_equal(product(a, b), matmul(a, b))  # outside, BLAS has threads of its own

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import pytest
 from any_device import np
 from hypothesis import given, settings
@@ -78,10 +80,12 @@ def test_threads_and_blocks_change_nothing(N, lengths, threads, monkeypatch):
     (2, 20, 35, 300, 1021, [slice(0, 10), slice(10, 20)], 1021),  # no width divides a prime number
     (2, 20, 7, 256, 1024, [slice(0, 20)], 1024),  # too few steps
     (2, 20, 35, 125, 500, [slice(0, 20)], 250),  # too small to be shared
-    (2, 20, 35, 100, 400, [slice(0, 20)], 400),  # and not cut, since all of it is just small enough
+    (2, 20, 35, 100, 500, [slice(0, 20)], 500),  # and not cut, since all of it is just small enough
     (2, 16, 8, 250, 1000, [slice(0, 8), slice(8, 16)], 500),  # just large enough
     (2, 7, 8, 1024, 4096, [slice(0, 7)], 128),  # a thread would have too few sequences
     (2, 8, 8, 1024, 4096, [slice(0, 4), slice(4, 8)], 128),
+    (2, 1, 500, 1100, 4400, [slice(0, 1)], 4400),  # one row is multiplied without packing anyway
+    (2, 2, 500, 1100, 4400, [slice(0, 2)], 440),
     (1, 20, 35, 256, 1024, [slice(0, 20)], 128),
     (8, 20, 35, 256, 1024, [slice(k, k + 4) for k in (0, 4, 8, 12, 16)], 512),
     (3, 20, 35, 256, 1024, [slice(0, 6), slice(6, 13), slice(13, 20)], 512),
@@ -92,6 +96,17 @@ def test_how_threads_share_a_layer(cores, N, T, rows, columns, shares, width, mo
         shares, width = [slice(0, N)], columns
     monkeypatch.setattr(fast_lstm, "worker_count", lambda: cores)
     assert layer._share(Packing(N, T), W) == (shares, width)
+
+
+@pytest.mark.parametrize("N, entered", [(1, 0), (4, 2)])
+def test_blas_keeps_its_threads_unless_ours_share_the_sequences(N, entered, monkeypatch):
+    let_threads_share(monkeypatch, 2)
+    entered = entered if np.backend == "numpy" else 0  # threads are for a CPU
+    one_blas_thread = mock.MagicMock()
+    monkeypatch.setattr(fast_lstm, "one_blas_thread", one_blas_thread)
+    layer = FastTimeLSTM(*weights(3, 4, np.float64))
+    layer.backward(layer.forward(np.ones((N, 5, 3))))
+    assert one_blas_thread.__enter__.call_count == one_blas_thread.__exit__.call_count == entered
 
 
 @pytest.mark.parametrize("N, T", [(2, 5), (1, 5), (2, 1), (1, 1)])

@@ -35,7 +35,7 @@ def test_it_equals_the_plain_head_on_any_number_of_cores(cores, transposed, monk
         results.append([layer.forward(xs, ts), layer.backward(2), *(grad.copy() for grad in layer.grads)])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
-    assert parts == [cores if np.backend == "numpy" else 1] * 3
+    assert parts == ([cores] * 3 if np.backend == "numpy" and cores > 1 else [])
 
 
 @pytest.mark.parametrize("fast", [False, True])
