@@ -9,7 +9,7 @@ from common.base_model import BaseModel
 from common.device.ids import Ids
 from common.layers.base import Layer
 from common.layers.losses import OutputWithLoss
-from common.layers.sampled_softmax import OutputWithSampledLoss, UnigramSampler
+from common.layers.sampled_softmax import OutputWithSampledLoss, UnigramSampler, counts_from_one
 from common.layers.sparse import SparseGradient
 from common.layers.time import TimeSoftmaxWithLoss
 from common.np import Array, ArrayLike, np
@@ -73,8 +73,13 @@ class LanguageModel(BaseModel):
         ----------
         frequencies : array_like of int (V,)
             How often each token comes up; one that does not counts as if it came up once.
+
+        Raises
+        ------
+        ValueError
+            The frequencies are no row of numbers from 0.
         """
-        counts = numpy.maximum(numpy.asarray(frequencies), 1)  # (V,)
+        counts = counts_from_one("start_from_frequencies", frequencies)  # (V,)
         self.layers[-1].params[1][...] = np.to_device(numpy.log(counts / counts.sum()))
 
     @property

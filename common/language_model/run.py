@@ -79,11 +79,10 @@ class TrainingRun:
                              f"{settings.batch_size} has rows")
         self.full_softmax = FULL_SOFTMAX if settings.full_softmax is None else settings.full_softmax
         self.sampler: UnigramSampler | None = None
-        frequencies = numpy.bincount(corpus.train, minlength=corpus.vocabulary.size)  # (V,)
         if settings.unigram_bias:
-            model.start_from_frequencies(frequencies)
+            model.start_from_frequencies(_frequencies(corpus))
         if settings.sampled_softmax is not None:
-            self.sampler = UnigramSampler(frequencies, settings.sampled_softmax)
+            self.sampler = UnigramSampler(_frequencies(corpus), settings.sampled_softmax)
         if settings.warmup and settings.minutes is None and settings.warmup >= self._all_batches:
             raise InputError(f"--warmup {settings.warmup} takes all {self._all_batches} updates of the run: give a "
                              "smaller one")
@@ -599,6 +598,11 @@ class TrainingRun:
     def test_perplexity(self) -> float:
         """Return the perplexity of the parameters in the model on the test text."""
         return self._expect_finite(perplexity(self.model, self.corpus.test), "the test perplexity")
+
+
+def _frequencies(corpus):
+    """Return how often each token comes up in the training text, (V,)."""
+    return numpy.bincount(corpus.train, minlength=corpus.vocabulary.size)
 
 
 def _batches(train, settings) -> CorpusBatches:

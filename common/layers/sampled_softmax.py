@@ -37,14 +37,10 @@ class UnigramSampler:
     """
 
     def __init__(self, frequencies: ArrayLike, samples: int, power: float = 0.75) -> None:
-        counts = numpy.asarray(frequencies)
-        if counts.ndim != 1 or not counts.size or counts.dtype.kind not in "iu" or counts.min() < 0:
-            raise ValueError(f"UnigramSampler: frequencies are {counts.dtype} of shape {counts.shape}, wanted whole "
-                             "numbers from 0 of shape (V,)")
+        counts = counts_from_one("UnigramSampler", frequencies)  # (V,)
         if samples < 1:
             raise ValueError(f"UnigramSampler: samples is {samples}, wanted at least 1")
         self.samples, self.words = samples, len(counts)
-        counts = numpy.maximum(counts, 1)  # (V,)
         p, q = counts / counts.sum(), counts**power / (counts**power).sum()  # (V,), (V,)
         with numpy.errstate(divide="ignore"):  # a word that is all of the text is never missed
             self._missed_by_target, self._missed_by_draw = numpy.log1p(-p), numpy.log1p(-q)  # (V,), (V,)
@@ -147,6 +143,15 @@ class OutputWithSampledLoss(Layer):
 
     def _options(self):
         return [f"samples={self.sampler.samples}"]
+
+
+def counts_from_one(name: str, frequencies: ArrayLike) -> numpy.ndarray:
+    """Return frequencies of words (V,), each at least 1, or raise a ValueError that begins with a name."""
+    counts = numpy.asarray(frequencies)
+    if counts.ndim != 1 or not counts.size or counts.dtype.kind not in "iu" or counts.min() < 0:
+        raise ValueError(f"{name}: frequencies are {counts.dtype} of shape {counts.shape}, wanted whole numbers from 0 "
+                         "of shape (V,)")
+    return numpy.maximum(counts, 1)
 
 
 def _sorted_once(ids):
