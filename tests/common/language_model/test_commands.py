@@ -130,8 +130,9 @@ CHARACTERS = {
 AWD = {"input_dropout": 0.4, "hidden_dropout": 0.25, "embedding_dropout": 0.1, "weight_drop": 0.5, "alpha": 2.0,
        "beta": 1.0}
 LAPTOP = {
-    "model": "cell", "corpus": "ptb", "minutes": 30.0, "epochs": 50_000, "layers": 1, "tied": True, "wordvec_size": 400,
-    "hidden_size": 400, "dropout": 0.45, "sampled_softmax": 400, "full_softmax": 0.1, "unigram_bias": True,
+    "model": "awd", "corpus": "ptb", "minutes": 30.0, "epochs": 50_000, "layers": 1, "tied": True, "wordvec_size": 400,
+    "hidden_size": 400, "dropout": 0.45, "input_dropout": 0.3, "hidden_dropout": 0.0, "embedding_dropout": 0.1,
+    "weight_drop": 0.2, "alpha": 0.0, "beta": 0.0, "sampled_softmax": 400, "full_softmax": 0.1, "unigram_bias": True,
     "schedule": "cosine"}
 RECIPES = {
     ("ch_rnn", "quick"): RNN,
@@ -316,7 +317,7 @@ def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, c
                 "from the beginning of the text (default: none for quick and windows and strips, 1000 for chapter5)",
                 "rarer words become <unk> --max-tokens"]),
     ("ch_lstm", ["suits it (default: 20.0 for quick and chapter6 and better and laptop, 30.0 for awd",
-                 "which network (default: rnnlm for quick and chapter6 and small, better for better, cell for laptop"]),
+                 "which network (default: rnnlm for quick and chapter6 and small, better for better, awd for laptop"]),
 ])
 def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
     with pytest.raises(SystemExit, match="0"):
