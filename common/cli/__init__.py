@@ -25,6 +25,7 @@ from common.cli.settings import (
     Settings,
     SettingsParser,
     add_settings,
+    flag_of,
     newest_run,
     read_config,
     read_settings,
@@ -35,7 +36,7 @@ from common.cli.signals import signal_name
 
 __all__ = [
     "Number", "Parser", "REQUIRED", "Settings", "SettingsParser", "add_device", "add_settings", "at_least_one",
-    "free_folder", "natural", "new_folder", "newest_run", "not_negative", "positive_float", "positive_int",
-    "print_or_give_up", "probability", "ratio", "read_config", "read_settings", "run", "save_settings", "setting",
-    "signal_name", "use_device",
+    "flag_of", "free_folder", "natural", "new_folder", "newest_run", "not_negative", "positive_float",
+    "positive_int", "print_or_give_up", "probability", "ratio", "read_config", "read_settings", "run",
+    "save_settings", "setting", "signal_name", "use_device",
 ]

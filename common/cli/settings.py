@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from common.cli.command import Parser, add_device, use_device
+from common.cli.command import Number, Parser, add_device, use_device
 from common.errors import InputError
 from common.files.atomic import replacing
 from common.files.json_text import brief, read_json
@@ -22,7 +22,8 @@ def setting(default: Any, help: str, kind: Callable[[str], Any] = str, choices: 
     Parameters
     ----------
     default : object
-        None: the setting may be left open. False: it is a switch. `REQUIRED`: there is none.
+        None: the setting may be left open, a number also by --flag none. False: it is a switch, which --no-flag turns
+        off where a preset turns it on. `REQUIRED`: there is none.
     help : str
         For --help, which adds the default.
     kind : {str, Path} or Number
@@ -63,7 +64,7 @@ class Settings:
 def _wanted_instead(field, value):
     """Return what a setting takes, in words, where it does not take a value; otherwise None."""
     default, kind, choices = field.default, field.metadata["kind"], field.metadata["choices"]
-    if value is None and (default is None or field.metadata.get("optional")):
+    if value is None and _may_be_left_open(field):
         return None
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
@@ -73,6 +74,10 @@ def _wanted_instead(field, value):
         faults = (_wanted_of_one(kind, choices, one) for one in value)
         return next(filter(None, faults), None)
     return _wanted_of_one(kind, choices, value)
+
+
+def _may_be_left_open(field):
+    return field.default is None or bool(field.metadata.get("optional"))
 
 
 def _wanted_of_one(kind, choices, value):
@@ -120,7 +125,10 @@ class SettingsParser(Parser):
         ----------
         argv : list of str
         """
-        given = {name: value for name, value in vars(self.parse_args(argv)).items() if value is not None}
+        given = vars(self.parse_args(argv))
+        for action in self._get_positional_actions():  # the others are absent where they are not given
+            if given[action.dest] is None:
+                del given[action.dest]
         use_device(given.pop("device"))
         return given
 
@@ -176,9 +184,10 @@ def _argument(field, presets, choices):
     shape = field.metadata
     required = field.default is REQUIRED and not any(field.name in preset for preset in presets.values())
     if isinstance(field.default, bool):
-        return {"action": "store_true"}
+        is_on_somewhere = any(preset.get(field.name) for preset in presets.values())
+        return {"action": argparse.BooleanOptionalAction if is_on_somewhere else "store_true"}
     choices = choices or shape["choices"]
-    options: dict[str, Any] = {"choices": list(choices)} if choices else {"type": shape["kind"]}
+    options: dict[str, Any] = {"choices": list(choices)} if choices else {"type": _reader(field)}
     if "metavar" in shape:
         options["metavar"] = shape["metavar"]
     if shape.get("positional"):
@@ -190,6 +199,14 @@ def _argument(field, presets, choices):
     if shape.get("many"):
         options["nargs"] = "+"
     return options | {"required": required}
+
+
+def _reader(field):
+    """Return what turns the text of a flag into its value: of a number that may be left open, "none" does so."""
+    kind = field.metadata["kind"]
+    if not (isinstance(kind, Number) and _may_be_left_open(field)):
+        return kind
+    return lambda text: None if text == "none" else kind(text)
 
 
 def _help(field, presets):
@@ -210,6 +227,25 @@ def _words(value):
     if value is None or value is False or value is REQUIRED:
         return ""
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def flag_of(name: str, value: Any) -> str:
+    """Return the flag that gives a setting a value, as one writes it.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+
+    Returns
+    -------
+    str
+        "--time-size 35", "--max-grad none", "--tied" or "--no-tied".
+    """
+    words = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{words}" if value else f"--no-{words}"
+    return f"--{words} {'none' if value is None else value}"
 
 
 # config.json

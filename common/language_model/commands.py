@@ -156,10 +156,12 @@ def script_of(models: dict[str, Any]) -> str:
 
 def _new(given, parser, models):
     """Return the settings of a new run, and its folder where one is given."""
-    if "minutes" in given:
+    if given.get("minutes") is not None:
         given = {"epochs": MOST_EPOCHS} | given  # as many as fit into the time
     elif "epochs" in given:
         given = {"minutes": None} | given  # of the recipe
+    if given.get("sampled_softmax", "left out") is None:
+        given = {"full_softmax": None} | given  # of the recipe
     preset = parser.preset(given)
     of_own = {"cell", "layers", "tied"} & given.keys()
     if "model" not in given and not all(_takes(models[preset["model"]], name) for name in of_own):
@@ -228,13 +230,13 @@ def _resumed(given, models):
     folder = given.pop("out")
     settings = read_run_settings(folder, models)
     for name, value in given.items():
-        flag = name.replace("_", "-")
         if not hasattr(settings, name):
-            raise InputError(f"--{flag} does not go with --resume")
+            raise InputError(f"--{name.replace('_', '-')} does not go with --resume")
         recorded = getattr(settings, name)
         if name not in MAY_CHANGE_ON_RESUME and name not in PLACES and recorded != value:
-            made = "without it" if recorded is None else f"with {recorded}"
-            raise InputError(f"--{flag} {value} does not fit: the run in {folder} was made {made}")
+            made = f"without --{name.replace('_', '-')}" if recorded in (None, False) else (
+                f"with {cli.flag_of(name, recorded)}")
+            raise InputError(f"{cli.flag_of(name, value)} does not fit: the run in {folder} was made {made}")
     _expect_made_with(folder / "last.npz", settings)
     return dataclasses.replace(settings, **given), folder
 

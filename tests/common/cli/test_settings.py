@@ -52,6 +52,7 @@ def with_recipes():
     ("--recipe rich --eggs 2 --cake sponge", {"eggs": 2, "limit": None}),
     ("--smoke", {"eggs": 1, "heat": 0.25}),
     ("--smoke --recipe rich --heat 0.125", {"cake": "tart", "limit": None, "eggs": 1, "heat": 0.125}),
+    ("--limit none --note none", {"limit": None, "note": "none"}),
 ])
 def test_what_is_given_comes_before_smoke_the_preset_and_the_defaults(line, changes):
     assert with_recipes().settings(line.split()) == Baking(**{"cake": "sponge"} | changes)
@@ -63,6 +64,23 @@ def test_what_is_no_setting_is_given_too_but_left_out_of_the_settings():
     given = made.given(["--out", "here", "--eggs", "9"])
     assert given == {"out": "here", "eggs": 9}
     assert made.fill(given) == Baking("sponge", eggs=9)
+
+
+def test_a_switch_that_a_preset_turns_on_can_be_turned_off():
+    made = parser(presets={"plain": {"cake": "sponge"}, "shiny": {"cake": "tart", "glaze": True}})
+    made.add_argument("--recipe")
+    assert made.settings(["--recipe", "shiny"]) == Baking("tart", glaze=True)
+    assert made.settings(["--recipe", "shiny", "--no-glaze"]) == Baking("tart")
+    assert "--glaze, --no-glaze make it shine" in " ".join(made.format_help().split())
+    with pytest.raises(InputError, match="unrecognized arguments: --no-powder"):  # no preset has it
+        made.given(["--no-powder"])
+
+
+@pytest.mark.parametrize("name, value, line", [
+    ("time_size", 35, "--time-size 35"), ("max_grad", None, "--max-grad none"), ("tied", True, "--tied"),
+    ("unigram_bias", False, "--no-unigram-bias")])
+def test_a_setting_as_its_flag(name, value, line):
+    assert cli.flag_of(name, value) == line
 
 
 def test_a_command_line_chooses_the_device(monkeypatch):

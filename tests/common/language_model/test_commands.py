@@ -246,6 +246,17 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
     (["--minutes", 0.5, "--epochs", 7], {"minutes": 0.5, "epochs": 7}),
     (["--recipe", "laptop", "--minutes", 3], LAPTOP | {"minutes": 3.0, "lr_decay": 1.0}),
     (["--recipe", "laptop", "--epochs", 7], LAPTOP | {"minutes": None, "epochs": 7, "lr_decay": 1.0}),
+    (["--recipe", "laptop", "--minutes", "none"], LAPTOP | {"minutes": None, "lr_decay": 1.0}),
+    (["--recipe", "laptop", "--no-tied", "--no-unigram-bias", "--sampled-softmax", "none", "--max-grad", "none"],
+     LAPTOP | {"tied": False, "unigram_bias": False, "sampled_softmax": None, "full_softmax": None, "max_grad": None,
+               "lr_decay": 1.0}),
+    (["--recipe", "better", "--no-tied"], {
+        "model": "cell", "cell": "lstm", "corpus": "ptb", "tied": False, "epochs": 40, "layers": 2, "dropout": 0.5,
+        "wordvec_size": 650, "hidden_size": 650}),
+    (["--recipe", "awd", "--no-random-lengths", "--optimizer", "sgd", "--weight-decay", "none"], {
+        "model": "awd", "corpus": "ptb", "epochs": 750, "layers": 3, "tied": True, "wordvec_size": 400,
+        "hidden_size": 1150, "dropout": 0.4, "batch_size": 40, "time_size": 70, "schedule": "constant",
+        "lr_decay": 1.0} | AWD),
     (["--lr", 0.5], {"lr": 0.5}),
     (["--lr-decay", 2], {"lr_decay": 2.0}),
     (["--max-grad", 0.75], {"max_grad": 0.75}),
@@ -788,7 +799,8 @@ def test_resuming_with_another_text_of_the_same_name(tmp_path, capsys):
 def test_existing_runs_are_not_overwritten_nor_silently_changed(run, capsys):
     before = contents(run)
     refused(capsys, train("--out", run), "is there already: choose another --out, or go on with --resume")
-    refused(capsys, ch_lstm.train.main(["--out", str(run), "--resume", "--hidden-size", "9"]), "was made with 6")
+    refused(capsys, ch_lstm.train.main(["--out", str(run), "--resume", "--hidden-size", "9"]),
+            "was made with --hidden-size 6")
     assert contents(run) == before
 
 
@@ -815,9 +827,9 @@ def test_a_setting_that_may_not_change_on_resume_is_refused_and_the_same_one_is_
     config = recorded(run)
     resume, other, kept = ["--out", str(run), "--resume"], OTHERS[name], config[name]
     given = [flag] if other is True else [flag, str(other)]
-    made = "without it" if kept is None else f"with {kept}"
+    made = f"without {flag}" if kept in (None, False) else f"with {flag} {kept}"
     refused(capsys, ch_lstm.train.main([*resume, *given]),
-            f"{flag} {other} does not fit: the run in {run} was made {made}")
+            f"{' '.join(given)} does not fit: the run in {run} was made {made}")
     assert contents(run) == before
     if kept is not None and kept is not False:
         assert noted_run(monkeypatch, *resume, flag, kept).settings == TrainSettings(**config)
