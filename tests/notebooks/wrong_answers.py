@@ -70,4 +70,22 @@ WRONG = {
         [[("a2 * b1 + b2", "a1 * b2 + b1")],  # in the other order
          [(" + db * b1", "")]],  # a2 acts on b as well
     ],
+    "09": [
+        [[(" - log_pi[candidates]", "")],  # without the correction; the sum; the rows of other words; another target
+         [("dloss / len(targets)", "dloss")],
+         [("dW[candidates] =", "dW[:len(candidates)] =")],
+         [("numpy.searchsorted(candidates, targets)", "targets % len(candidates)")]],
+        [[("(mask * xs)", "xs")],  # the mask in one of the two only
+         [("mask * (dys @ W.T)", "dys @ W.T")]],
+        [[("mask[ids] * W[ids]", "W[ids]")],
+         [("mask[ids] * (dscores @ W)", "dscores @ W")],  # the lookup has its mask forwards only
+         [("return dW", "return mask * dW")],  # as if both uses were masked
+         [("numpy.add.at(dW, ids, mask[ids] * (dscores @ W))", "dW[ids] += mask[ids] * (dscores @ W)")]],
+        [[("mask * dWh", "dWh")], [("used.T", "Wh.T")],
+         [("dWh += hs[:, t].T", "dWh += hs[:, t + 1].T")]],  # the state after the step
+        [[("mask**2", "mask")], [("/ hs.size", "/ hs.shape[1]")],  # the mask acts twice; the mean is over all elements
+         [("dhs[:, :-1] -= pulls", "pass")], [("/ changes.size", "/ hs.size")]],  # one of two states; T - 1 changes
+        [[("/ n", "/ (n + 1)")], [("average + (w - average) / n", "(average + w) / 2")]],
+        [[("-dloss", "dloss")], [("lambda_ * dmixed, (", "dmixed, (")], [("(q - p)", "q")]],
+    ],
 }
