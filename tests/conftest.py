@@ -18,9 +18,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("devices")
 
 
-# A shell starts what it runs in the background with Ctrl-C ignored, and the tests send themselves some.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell ignores Ctrl-C for what it runs in the background, and nohup ignores SIGHUP; the tests send themselves both.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 pytest_plugins = ["promised"]  # of tests/promises
 STARTED = time.monotonic()

@@ -13,6 +13,7 @@ from common.layers.sampled_softmax import OutputWithSampledLoss, UnigramSampler,
 from common.layers.sparse import SparseGradient
 from common.layers.time import TimeSoftmaxWithLoss
 from common.np import Array, ArrayLike, np
+from common.text.count_vectors import count_vectors
 
 STEPS_AT_ONCE = 500  # of a long text that is only read
 
@@ -81,6 +82,21 @@ class LanguageModel(BaseModel):
         """
         counts = counts_from_one("start_from_frequencies", frequencies)  # (V,)
         self.layers[-1].params[1][...] = np.to_device(numpy.log(counts / counts.sum()))
+
+    def start_from_neighbours(self, ids: ArrayLike) -> None:
+        """Set the embedding to word vectors that are counted in a text, scaled to the spread that it has.
+
+        Words in similar company are then near each other before the training begins; with tied weights, so are their
+        scores. See `common.text.count_vectors`.
+
+        Parameters
+        ----------
+        ids : array_like of int (n,)
+            The text, on the host.
+        """
+        W = self.layers[0].params[0]  # (V, D)
+        vectors = count_vectors(ids, *W.shape)  # (V, D)
+        W[...] = np.to_device(vectors * (float(W.std()) / vectors.std()))
 
     @property
     def sparse(self) -> list[SparseGradient]:

@@ -79,8 +79,6 @@ class TrainingRun:
                              f"{settings.batch_size} has rows")
         self.full_softmax = FULL_SOFTMAX if settings.full_softmax is None else settings.full_softmax
         self.sampler: UnigramSampler | None = None
-        if settings.unigram_bias:
-            model.start_from_frequencies(_frequencies(corpus))
         if settings.sampled_softmax is not None:
             self.sampler = UnigramSampler(_frequencies(corpus), settings.sampled_softmax)
         if settings.warmup and settings.minutes is None and settings.warmup >= self._all_batches:
@@ -186,6 +184,10 @@ class TrainingRun:
             raise
 
     def _save_beginning(self):
+        if self.settings.unigram_bias:
+            self.model.start_from_frequencies(_frequencies(self.corpus))
+        if self.settings.count_vectors:
+            self.model.start_from_neighbours(self.corpus.train)
         cli.save_settings(self.folder, self.settings, self.script)
         self.corpus.vocabulary.save(self.folder / "vocabulary.json")
         self._note_singular_values()

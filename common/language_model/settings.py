@@ -81,6 +81,8 @@ class TrainSettings(cli.Settings):
         None, "with --sampled-softmax: share of the run, at its end, that takes all words (default: 0.2)", cli.ratio)
     unigram_bias: bool = setting(
         False, "start the output bias at the logarithms of the tokens' frequencies instead of 0")
+    count_vectors: bool = setting(
+        False, "start the embedding at word vectors that are counted in the training text instead of random ones")
     max_grad: float | None = setting(0.25, "clip gradients to this global norm", cli.positive_float, optional=True)
     skip_nonfinite: bool = setting(
         False, "leave out and count batches whose loss or gradient is not finite, instead of stopping there")

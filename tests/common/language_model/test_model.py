@@ -28,6 +28,7 @@ from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
 from common.layers.sampled_softmax import UnigramSampler
 from common.optimizer import SGD
+from common.text.count_vectors import count_vectors
 from common.text.vocabulary import Vocabulary
 from common.trainer import RnnlmTrainer, training_step
 from common.training.batches import StripBatches, WindowBatches
@@ -401,11 +402,36 @@ def test_the_output_bias_can_start_from_frequencies(make):
     numpy.testing.assert_allclose(numpy.exp(scores), numpy.broadcast_to(expected, scores.shape), rtol=1e-6)
 
 
-def test_a_run_starts_from_the_frequencies_of_its_training_text():
+@pytest.mark.parametrize("frequencies", [[1, -1, 2], [0.5, 0.5], [[1, 2]], []])
+def test_frequencies_that_are_none(frequencies):
+    with pytest.raises(ValueError, match=r"start_from_frequencies: frequencies are .*, wanted whole numbers from 0"):
+        CellRnnlm("rnn", 3, D, H).start_from_frequencies(frequencies)
+
+
+@every_model
+def test_the_embedding_can_start_from_the_neighbours_of_words_with_its_own_spread(make):
+    text = numpy.random.default_rng(0).integers(7, size=200)
+    model = make(seed=0)
+    W = model.layers[0].params[0]
+    spread, others = float(W.std()), [np.to_cpu(param).copy() for param in unique_params(model.params)[1:]]
+    model.start_from_neighbours(text)
+    vectors = count_vectors(text, *W.shape)
+    products, expected = np.to_cpu(W) @ np.to_cpu(W).T, vectors @ vectors.T
+    numpy.testing.assert_allclose(products / products.max(), expected / expected.max(), atol=1e-4)
+    assert float(W.std()) == pytest.approx(spread, rel=1e-4)
+    for param, other in zip(unique_params(model.params)[1:], others, strict=True):
+        numpy.testing.assert_array_equal(np.to_cpu(param), other)
+
+
+def test_a_run_starts_from_the_frequencies_and_the_neighbours_of_its_training_text(tmp_path):
     text = numpy.array([0, 1, 1, 2, 1, 0, 2, 1, 1, 1])
     corpus = Corpus(text, "lines", Vocabulary([*"abcd"]), text, text[:4], text[:4])
-    settings = TrainSettings("cell", batch_size=2, time_size=2, unigram_bias=True, schedule="constant")
+    settings = TrainSettings("cell", batch_size=2, time_size=2, unigram_bias=True, count_vectors=True,
+                             schedule="constant")
     model = CellRnnlm("rnn", 4, D, H)
-    TrainingRun(None, settings, "script", model, SGD(), corpus)
+    run = TrainingRun(tmp_path / "run", settings, "script", model, SGD(), corpus)
+    run.begin()
+    run.close()
     numpy.testing.assert_allclose(np.to_cpu(model.layers[-1].params[1]), numpy.log(numpy.array([2, 6, 2, 1]) / 11),
                                   rtol=1e-6)
+    assert (np.to_cpu(model.layers[0].params[0])[3] == 0).all()  # the word without neighbours
