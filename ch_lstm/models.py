@@ -17,9 +17,9 @@ RECIPES = {
                "layers": 2, "tied": True, "wordvec_size": 650, "hidden_size": 650, "dropout": 0.5},
     # Half an hour on two cores, by sampled softmax. The activation regularisation of awd is left out.
     "laptop": {"corpus": "ptb", "model": "awd", "minutes": 30.0, "epochs": MOST_EPOCHS, "layers": 2, "tied": True,
-               "wordvec_size": 256, "hidden_size": 256, "dropout": 0.4, "input_dropout": 0.25, "hidden_dropout": 0.2,
-               "embedding_dropout": 0.1, "weight_drop": 0.2, "alpha": 0.0, "beta": 0.0, "sampled_softmax": 400,
-               "full_softmax": 0.05, "unigram_bias": True, "count_vectors": True, "random_lengths": True,
+               "wordvec_size": 256, "hidden_size": 256, "dropout": 0.35, "input_dropout": 0.2, "hidden_dropout": 0.15,
+               "embedding_dropout": 0.1, "weight_drop": 0.15, "alpha": 0.0, "beta": 0.0, "sampled_softmax": 400,
+               "full_softmax": 0.05, "unigram_bias": True, "ppmi_embedding": True, "random_lengths": True,
                "schedule": "cosine"},
     # Merity et al. 2018, as they train it on the Penn Treebank: for a GPU and days.
     "awd": {"corpus": "ptb", "model": "awd", "epochs": 750, "layers": 3, "tied": True, "wordvec_size": 400,

@@ -211,21 +211,29 @@ def _reader(field):
 
 def _help(field, presets):
     """Return the help of a flag, with its default, or its default in each preset."""
-    text = field.metadata["help"].replace("%", "%%")
-    presets_of: dict[str, list[str]] = {}  # value, in words -> names
+    text, own = field.metadata["help"].replace("%", "%%"), ""
+    if " (default: " in text:
+        text, _, own = text.removesuffix(")").rpartition(" (default: ")
+    of_presets: dict[str, list[str]] = {}  # value, in words -> names
     for name, preset in (presets or {None: {}}).items():
-        presets_of.setdefault(_words(preset.get(field.name, field.default)), []).append(name)
-    if len(presets_of) > 1:
-        default = ", ".join(f"{value or 'none'} for {' and '.join(names)}" for value, names in presets_of.items())
-    else:
-        default, = presets_of
-    return f"{text} (default: {default})".strip() if default and "(default: " not in text else text
+        of_presets.setdefault(_words(preset.get(field.name, field.default)), []).append(name)
+    if own or isinstance(field.default, bool):  # then the text says what goes for the others
+        of_presets.pop("", None)
+    elif len(of_presets) == 1:
+        own, of_presets = next(iter(of_presets)), {}
+    if isinstance(field.metadata["kind"], Number) and _may_be_left_open(field) and of_presets:
+        text += ", or none"
+    default = "; ".join(filter(None, [own, ", ".join(
+        f"{value or 'none'} for {' and '.join(names)}" for value, names in of_presets.items())]))
+    return f"{text} (default: {default})".strip() if default else text
 
 
 def _words(value):
     """Return a default as --help shows it; a switch that is off and what is left open are not shown."""
     if value is None or value is False or value is REQUIRED:
         return ""
+    if value is True:
+        return "on"
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -1,7 +1,7 @@
 """Running independent NumPy work on every core.
 
 NumPy releases the interpreter lock inside its loops and its products, so plain threads are enough. The threads that
-BLAS has of its own wait for the next product in a busy loop, on the cores where these work: where these do, BLAS has
+BLAS has of its own wait for the next product in a busy loop, and take the cores from ours. So while ours work, BLAS has
 one thread (`one_blas_thread`), and products are cut into parts (`product`).
 """
 import contextlib

@@ -5,8 +5,9 @@ allocated inside the loops, what is allocated outside is kept for the next call 
 
 - forwards, sigmoid(a) = (1 + tanh(a / 2)) / 2, so one tanh takes all four gates, between a
   multiplication and an addition by row vectors that leave the candidate g alone;
-- backwards, whatever depends only on the forward pass is computed for all steps before the loop, on all
-  cores, a tile of rows at a time while it is in the cache. At a step, dc and dh are multiplied by these slopes:
+- backwards, whatever depends only on the forward pass is computed for all steps before the loop, by the threads
+  that share the sequences, a tile of rows at a time while it is in the cache. At a step, dc and dh are multiplied
+  by these slopes:
 
       daf = dc [f (1 - f) c_prev],  dag = dc [(1 - g^2) i],  dai = dc [i (1 - i) g],  dao = dh [o (1 - o) tanh(c)]
       dc gains dh [o (1 - tanh(c)^2)],  dc_prev = dc [f]
@@ -29,7 +30,7 @@ from common.np import Array, ArrayLike, np
 
 TILE = 65_536  # gates that are turned into slopes at once: 256 kB
 SHARED_PRODUCT = 4_000_000  # smallest number of multiplications in h Wh for which two threads save time
-LEAST_SEQUENCES = 4  # of a thread: it reads all of Wh at each step, for however few
+LEAST_SEQUENCES = 4  # of a thread: each reads all of Wh at every step, even for one sequence
 BLOCK_STEPS = 8  # smallest number of steps for which copying Wh block by block saves time
 UNPACKED = 1_000_000  # largest number of multiplications that OpenBLAS does without packing
 LEAST_COLUMNS = 32  # of a block: with fewer, the product takes longer

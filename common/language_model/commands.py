@@ -104,9 +104,10 @@ def _train(prog, models, recipes, argv):
     print(f"{_model_name(settings)} ({run.model.count_params():,} parameters) on {corpus.name}: "
           f"{corpus.vocabulary.size:,} {unit_name(corpus.tokenizer)}; run in {run.folder}", flush=True)
     print("\n".join([table_of_parts(corpus), *advice(corpus)]), flush=True)
-    if resuming and settings.schedule in FALLING and "epochs" in given:
-        print(f"note: --schedule {settings.schedule} now spans {settings.epochs} epochs, so the learning rate goes on "
-              "from another value", flush=True)
+    if resuming and settings.schedule in FALLING and {"epochs", "minutes"} & given.keys():
+        span = f"{settings.epochs} epochs" if settings.minutes is None else f"{settings.minutes:g} minutes"
+        print(f"note: --schedule {settings.schedule} now spans {span}, so the learning rate goes on from another value",
+              flush=True)
     if run.changes:
         print(f"note: the run goes on in other circumstances ({'; '.join(map(brief_text, run.changes))}): its last "
               "digits may differ from those of a run without a break", flush=True)
@@ -156,6 +157,7 @@ def script_of(models: dict[str, Any]) -> str:
 
 def _new(given, parser, models):
     """Return the settings of a new run, and its folder where one is given."""
+    _expect_an_end(given)
     if given.get("minutes") is not None:
         given = {"epochs": MOST_EPOCHS} | given  # as many as fit into the time
     elif "epochs" in given:
@@ -177,6 +179,12 @@ def _new(given, parser, models):
                              + (f", or choose {' or '.join(others)}" if others else ""))
     _expect_consistent(settings)
     return dataclasses.replace(settings, **_schedule(settings, given)), given.get("out")
+
+
+def _expect_an_end(given):
+    """Check that a run whose budget of time is taken away has a number of epochs."""
+    if given.get("minutes", "left out") is None and "epochs" not in given:
+        raise InputError("--minutes none needs --epochs: without either the run would not end")
 
 
 def _expect_consistent(settings):
@@ -228,6 +236,7 @@ def _resumed(given, models):
     if "out" not in given:
         raise InputError("--resume needs --out with the folder of the run")
     folder = given.pop("out")
+    _expect_an_end(given)
     settings = read_run_settings(folder, models)
     for name, value in given.items():
         if not hasattr(settings, name):
@@ -585,10 +594,10 @@ def _generate(prog, models, argv):
 
 def _expect_one_way(given, wanted):
     """Check that a command line either draws texts or searches for them."""
-    drawing = [f"--{name.replace('_', '-')}" for name in DRAWING if name in given]
+    drawing = [f"--{name.replace('_', '-')}" for name in DRAWING if given.get(name) is not None]
     if wanted.beam is None:
         for name in "n_best", "until_eos", "length_penalty":
-            if name in given:
+            if given.get(name) is not None:
                 raise InputError(f"--{name.replace('_', '-')} goes with --beam: only a search has a use for it")
     elif drawing:
         raise InputError(f"--beam searches for the likeliest text and draws none: leave out {', '.join(drawing)}")

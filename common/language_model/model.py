@@ -13,7 +13,7 @@ from common.layers.sampled_softmax import OutputWithSampledLoss, UnigramSampler,
 from common.layers.sparse import SparseGradient
 from common.layers.time import TimeSoftmaxWithLoss
 from common.np import Array, ArrayLike, np
-from common.text.count_vectors import count_vectors
+from common.text.ppmi import ppmi_vectors
 
 STEPS_AT_ONCE = 500  # of a long text that is only read
 
@@ -83,11 +83,12 @@ class LanguageModel(BaseModel):
         counts = counts_from_one("start_from_frequencies", frequencies)  # (V,)
         self.layers[-1].params[1][...] = np.to_device(numpy.log(counts / counts.sum()))
 
-    def start_from_neighbours(self, ids: ArrayLike) -> None:
+    def start_from_ppmi(self, ids: ArrayLike) -> None:
         """Set the embedding to word vectors that are counted in a text, scaled to the spread that it has.
 
         Words in similar company are then near each other before the training begins; with tied weights, so are their
-        scores. See `common.text.count_vectors`.
+        scores. See `common.text.ppmi`. A text in which no two words are near each other more often than by chance
+        leaves the embedding as it is.
 
         Parameters
         ----------
@@ -95,8 +96,9 @@ class LanguageModel(BaseModel):
             The text, on the host.
         """
         W = self.layers[0].params[0]  # (V, D)
-        vectors = count_vectors(ids, *W.shape)  # (V, D)
-        W[...] = np.to_device(vectors * (float(W.std()) / vectors.std()))
+        vectors = ppmi_vectors(ids, *W.shape)  # (V, D)
+        if vectors.any():
+            W[...] = np.to_device(vectors * (float(W.std()) / vectors.std()))
 
     @property
     def sparse(self) -> list[SparseGradient]:

@@ -53,7 +53,7 @@ class TrainingRun:
 
     The folder holds config.json, vocabulary.json, last.npz and best.npz, and what is written anew from last.npz:
     history.csv (no times in it, so that two equal runs leave equal files), timing.csv, starts.csv, loss.png and
-    health.png.
+    health.png. `begin` or `resume` gives the model the parameters to start with, where settings ask for others.
 
     Parameters
     ----------
@@ -184,15 +184,18 @@ class TrainingRun:
             raise
 
     def _save_beginning(self):
-        if self.settings.unigram_bias:
-            self.model.start_from_frequencies(_frequencies(self.corpus))
-        if self.settings.count_vectors:
-            self.model.start_from_neighbours(self.corpus.train)
         cli.save_settings(self.folder, self.settings, self.script)
         self.corpus.vocabulary.save(self.folder / "vocabulary.json")
+        self._start_from_counts()
         self._note_singular_values()
         self._note_start()
         self._save_last()
+
+    def _start_from_counts(self):
+        if self.settings.unigram_bias:
+            self.model.start_from_frequencies(_frequencies(self.corpus))
+        if self.settings.ppmi_embedding:
+            self.model.start_from_ppmi(self.corpus.train)
 
     def _restore(self, path, lr):
         """Put everything of a checkpoint back, and write anew what is made from it."""

@@ -52,7 +52,7 @@ class TrainSettings(cli.Settings):
     wordvec_size: int = setting(100, "D", cli.positive_int)
     hidden_size: int = setting(100, "H", cli.positive_int)
     dropout: float | None = setting(
-        None, "dropout ratio, for models that use dropout (default: 0, for better 0.5, for awd 0.4)", cli.ratio)
+        None, "dropout ratio, for models that use dropout (default: 0, of the model better 0.5, of awd 0.4)", cli.ratio)
     input_dropout: float | None = setting(
         None, "of the embedded input, for the model awd (default: 0.4)", cli.ratio)
     hidden_dropout: float | None = setting(None, "between two LSTM layers of awd (default: 0.25)", cli.ratio)
@@ -81,8 +81,8 @@ class TrainSettings(cli.Settings):
         None, "with --sampled-softmax: share of the run, at its end, that takes all words (default: 0.2)", cli.ratio)
     unigram_bias: bool = setting(
         False, "start the output bias at the logarithms of the tokens' frequencies instead of 0")
-    count_vectors: bool = setting(
-        False, "start the embedding at word vectors that are counted in the training text instead of random ones")
+    ppmi_embedding: bool = setting(
+        False, "start the embedding at word vectors counted in the training text (PPMI), instead of random ones")
     max_grad: float | None = setting(0.25, "clip gradients to this global norm", cli.positive_float, optional=True)
     skip_nonfinite: bool = setting(
         False, "leave out and count batches whose loss or gradient is not finite, instead of stopping there")

@@ -18,6 +18,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import blas
@@ -30,20 +31,20 @@ LADDER = {
         "--model cell --layers 2 --tied --wordvec-size 256 --hidden-size 256 --dropout 0.3",
     "sampled softmax": "--sampled-softmax 400 --full-softmax 0.05",
     "the bias starts at frequencies": "--unigram-bias",
-    "the embedding starts at counted vectors": "--count-vectors",
-    "locked dropout 0.25, 0.2, 0.4": "--model awd --input-dropout 0.25 --hidden-dropout 0.2 --dropout 0.4 "
-                                     "--embedding-dropout 0 --weight-drop 0 --alpha 0 --beta 0",
+    "the embedding starts at counted vectors": "--ppmi-embedding",
+    "locked dropout 0.2, 0.15, 0.35": "--model awd --input-dropout 0.2 --hidden-dropout 0.15 --dropout 0.35 "
+                                      "--embedding-dropout 0 --weight-drop 0 --alpha 0 --beta 0",
     "embedding dropout 0.1": "--embedding-dropout 0.1",
-    "weight drop 0.2": "--weight-drop 0.2",
+    "weight drop 0.15": "--weight-drop 0.15",
     "random lengths": "--random-lengths",
 }
 RECIPE = "--recipe laptop"
 ABLATION = {
     "the recipe": "",
     "without sampled softmax": "--sampled-softmax none",
-    "without the falling learning rate": "--schedule plateau",
+    "with a constant learning rate": "--schedule constant",
     "without the bias from frequencies": "--no-unigram-bias",
-    "without counted vectors": "--no-count-vectors",
+    "without counted vectors": "--no-ppmi-embedding",
     "without tied matrices": "--no-tied",
     "without locked dropout": "--input-dropout 0 --hidden-dropout 0 --dropout 0",
     "without embedding dropout": "--embedding-dropout 0",
@@ -65,7 +66,8 @@ def ablation_runs():
     return {change: f"{RECIPE} {flags}".strip() for change, flags in ABLATION.items()}
 
 
-KINDS = {"ladder": (LADDER, ladder_runs), "ablation": (ABLATION, ablation_runs)}
+KINDS = {"ladder": ("step of the ladder", LADDER, ladder_runs), "ablation": ("change", ABLATION, ablation_runs)}
+writing = threading.Lock()  # of table.md
 
 
 class Result:
@@ -76,7 +78,7 @@ class Result:
             perplexities = [float(row["valid_perplexity"]) for row in csv.DictReader(file)]
         log = (folder / "log.txt").read_text(encoding="utf-8")
         self.epochs, self.valid = len(perplexities), min(perplexities)
-        self.test = float(re.findall(r"^test perplexity ([\d.]+)", log, re.MULTILINE)[-1])
+        self.test = float(re.findall(r"^test perplexity (\S+)", log, re.MULTILINE)[-1])
         self.seconds = sum(map(float, re.findall(r"^processor seconds: ([\d.]+)$", log, re.MULTILINE)))
 
 
@@ -107,9 +109,9 @@ def train(folder, flags, minutes, seed, core):
     return process.returncode
 
 
-def table(own_flags, out):
+def table(heading, own_flags, out):
     """Return the results so far as lines of markdown, each with the flags of its own."""
-    lines = ["| step of the ladder | validation perplexity | test perplexity | epochs | processor minutes | flags |",
+    lines = [f"| {heading} | validation perplexity | test perplexity | epochs | processor minutes | flags |",
              "|---|---|---|---|---|---|"]
     for step, flags in own_flags.items():
         if is_done(out / name_of(step)):
@@ -131,8 +133,8 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/ideas"))
     args = parser.parse_args()
     print(blas.in_words(), flush=True)
-    own_flags, make_runs = KINDS[args.kind]
-    runs, out = make_runs(), args.out / args.kind
+    heading, own_flags, make_runs = KINDS[args.kind]
+    runs, out = make_runs(), args.out / f"{args.kind}-{args.minutes:g}-minutes-seed-{args.seed}"
     free_cores = queue.SimpleQueue()
     for core in sorted(os.sched_getaffinity(0))[:args.jobs]:
         free_cores.put(core)
@@ -144,13 +146,14 @@ def main():
         finally:
             free_cores.put(core)
             print(f"{step}: over", flush=True)
-            (out / "table.md").write_text("\n".join(table(own_flags, out)) + "\n", encoding="utf-8")
+            with writing:
+                (out / "table.md").write_text("\n".join(table(heading, own_flags, out)) + "\n", encoding="utf-8")
 
     waiting = [step for row, step in enumerate(runs, start=1)
                if (args.only is None or row in args.only) and not is_done(out / name_of(step))]
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         codes = list(pool.map(train_on_a_free_core, waiting))
-    print("\n".join(table(own_flags, out)))
+    print("\n".join(table(heading, own_flags, out)))
     return max(codes, default=0)
 
 

@@ -158,8 +158,9 @@ def test_help_has_every_default_that_there_is_and_those_of_each_preset():
     printed = " ".join(with_recipes().format_help().split())
     for words in ("what to bake (default: sponge for plain, tart for rich)",
                   "to beat, 100% fresh (default: 3 for plain, 6 for rich)", "share of the oven's (default: 0.5)",
-                  "most sugar (default: 2.0 for plain, none for rich)", "make it shine --powder make it white --note",
-                  "--note NOTE for the guests", "book of recipes", "on top --glaze", "--smoke a tiny run"):
+                  "most sugar, or none (default: 2.0 for plain, none for rich)",
+                  "make it shine --powder make it white --note", "--note NOTE for the guests", "book of recipes",
+                  "on top --glaze", "--smoke a tiny run"):
         assert words in printed, words
     assert "counted" not in printed
     several = {"a": {"eggs": 1}, "b": {}, "c": {"eggs": 1}}
@@ -167,10 +168,27 @@ def test_help_has_every_default_that_there_is_and_those_of_each_preset():
     assert "100% fresh (default: 1 for a and c, 3 for b)" in printed and "--smoke" not in printed
 
 
+def test_help_adds_what_presets_change_of_a_default_that_the_text_says():
+    presets = {"one": {"cake": "tart"}, "two": {"sugar": 0.0}, "three": {"sugar": 0.5, "honey": True}, "four": {}}
+    printed = " ".join(cli.SettingsParser("sweeten", "", Sweetening, presets=presets).format_help().split())
+    assert "in spoons, or none (default: as many as guests; 0.0 for two, 0.5 for three)" in printed
+    assert "--honey, --no-honey instead (default: on for three)" in printed
+    printed = " ".join(cli.SettingsParser("sweeten", "", Sweetening).format_help().split())
+    assert "in spoons (default: as many as guests)" in printed and "--honey instead" in printed
+
+
 def test_flags_that_were_not_given_are_absent_from_what_any_parser_parses():
     plain = argparse.ArgumentParser()
     cli.add_settings(plain, Baking, PRESETS)
     assert vars(plain.parse_args(["--eggs", "2"])) == {"eggs": 2, "book": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweetening(cli.Settings):
+    """Settings of a script that sweetens."""
+
+    sugar: float | None = setting(None, "in spoons (default: as many as guests)", cli.not_negative)
+    honey: bool = setting(False, "instead")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ch_lstm.better_rnnlm import BetterRnnlm
+from common.device import threads
 from common.fast import lstm as fast_lstm
 from common.fast import speed_up
 from common.fast.lstm import FastTimeLSTM
@@ -107,6 +108,25 @@ def test_blas_keeps_its_threads_unless_ours_share_the_sequences(N, entered, monk
     layer = FastTimeLSTM(*weights(3, 4, np.float64))
     layer.backward(layer.forward(np.ones((N, 5, 3))))
     assert one_blas_thread.__enter__.call_count == one_blas_thread.__exit__.call_count == entered
+
+
+def test_the_products_over_all_steps_are_shared_too(monkeypatch):
+    let_threads_share(monkeypatch, 2)
+    monkeypatch.setattr(threads, "worker_count", lambda: 2)
+    monkeypatch.setattr(threads, "_blas_libraries", lambda: [mock.Mock(num_threads=2)])
+    monkeypatch.setattr(threads, "LEAST_SHARE", 1)
+    parts, run_parallel = [], threads.run_parallel
+
+    def noted(function, *arguments):
+        if function is threads._matmul:
+            parts.append(len(arguments))
+        return run_parallel(function, *arguments)
+
+    monkeypatch.setattr(threads, "run_parallel", noted)
+    layer = FastTimeLSTM(*weights(3, 4, np.float64))
+    layer.backward(layer.forward(np.ones((4, 5, 3))))
+    forward, backward = 1, 3  # x Wx; dx, dWx and dWh
+    assert parts == ([2] * (forward + backward) if np.backend == "numpy" else [])  # threads are for a CPU
 
 
 @pytest.mark.parametrize("N, T", [(2, 5), (1, 5), (2, 1), (1, 1)])

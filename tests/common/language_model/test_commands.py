@@ -117,7 +117,7 @@ BY_DEFAULT = {
     "schedule": "constant", "warmup": 0, "save_every": 60.0, "skip_nonfinite": False, "minutes": None,
     "sampled_softmax": None, "full_softmax": None, "unigram_bias": False, "random_lengths": False,
     "input_dropout": None, "hidden_dropout": None, "embedding_dropout": None, "weight_drop": None, "alpha": None,
-    "beta": None, "count_vectors": False}
+    "beta": None, "ppmi_embedding": False}
 PLATEAU = {"schedule": "plateau", "lr_decay": 4.0}
 LSTM = BY_DEFAULT | PLATEAU | {"model": "rnnlm", "epochs": 8}
 RNN = BY_DEFAULT | PLATEAU | {"model": "simple", "epochs": 8, "lr": 1.0, "cell": "rnn"}
@@ -131,9 +131,9 @@ AWD = {"input_dropout": 0.4, "hidden_dropout": 0.25, "embedding_dropout": 0.1, "
        "beta": 1.0}
 LAPTOP = {
     "model": "awd", "corpus": "ptb", "minutes": 30.0, "epochs": 50_000, "layers": 2, "tied": True, "wordvec_size": 256,
-    "hidden_size": 256, "dropout": 0.4, "input_dropout": 0.25, "hidden_dropout": 0.2, "embedding_dropout": 0.1,
-    "weight_drop": 0.2, "alpha": 0.0, "beta": 0.0, "sampled_softmax": 400, "full_softmax": 0.05, "unigram_bias": True,
-    "count_vectors": True, "random_lengths": True, "schedule": "cosine"}
+    "hidden_size": 256, "dropout": 0.35, "input_dropout": 0.2, "hidden_dropout": 0.15, "embedding_dropout": 0.1,
+    "weight_drop": 0.15, "alpha": 0.0, "beta": 0.0, "sampled_softmax": 400, "full_softmax": 0.05, "unigram_bias": True,
+    "ppmi_embedding": True, "random_lengths": True, "schedule": "cosine"}
 RECIPES = {
     ("ch_rnn", "quick"): RNN,
     ("ch_rnn", "chapter5"): OF_CHAPTER_5 | {
@@ -244,7 +244,8 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
     (["--minutes", 0.5, "--epochs", 7], {"minutes": 0.5, "epochs": 7}),
     (["--recipe", "laptop", "--minutes", 3], LAPTOP | {"minutes": 3.0, "lr_decay": 1.0}),
     (["--recipe", "laptop", "--epochs", 7], LAPTOP | {"minutes": None, "epochs": 7, "lr_decay": 1.0}),
-    (["--recipe", "laptop", "--minutes", "none"], LAPTOP | {"minutes": None, "lr_decay": 1.0}),
+    (["--recipe", "laptop", "--minutes", "none", "--epochs", 7],
+     LAPTOP | {"minutes": None, "epochs": 7, "lr_decay": 1.0}),
     (["--recipe", "laptop", "--no-tied", "--no-unigram-bias", "--sampled-softmax", "none", "--max-grad", "none"],
      LAPTOP | {"tied": False, "unigram_bias": False, "sampled_softmax": None, "full_softmax": None, "max_grad": None,
                "lr_decay": 1.0}),
@@ -289,7 +290,7 @@ def test_the_settings_of_a_recipe(monkeypatch, corpora, chapter, recipe):
         "weight_decay": 1.2e-6, "schedule": "constant", "lr_decay": 1.0} | AWD),
     (["--sampled-softmax", 50, "--full-softmax", 0.0], {"sampled_softmax": 50, "full_softmax": 0.0}),
     (["--unigram-bias"], {"unigram_bias": True}),
-    (["--count-vectors"], {"count_vectors": True}),
+    (["--ppmi-embedding"], {"ppmi_embedding": True}),
     (["--schedule", "cosine"], {"schedule": "cosine", "lr_decay": 1.0}),
     (["--schedule", "linear"], {"schedule": "linear", "lr_decay": 1.0}),
     (["--schedule", "constant"], {"schedule": "constant", "lr_decay": 1.0}),
@@ -323,11 +324,16 @@ def test_a_file_is_named_with_its_whole_path_and_its_run_after_it(monkeypatch, c
     ("ch_rnn", ["settings to begin with (default: quick)", "which network (default: simple)",
                 "text file (default: pydoc for quick, ptb for chapter5 and windows and strips)",
                 "suits it (default: 1.0 for quick, 0.1 for chapter5, 0.001 for windows and strips)",
-                "global norm (default: 0.25 for quick, none for chapter5 and windows and strips)",
-                "from the beginning of the text (default: none for quick and windows and strips, 1000 for chapter5)",
+                "global norm, or none (default: 0.25 for quick, none for chapter5 and windows and strips)",
+                "of the text, or none (default: none for quick and windows and strips, 1000 for chapter5)",
                 "rarer words become <unk> --max-tokens"]),
     ("ch_lstm", ["suits it (default: 20.0 for quick and chapter6 and better and laptop, 30.0 for awd",
-                 "which network (default: rnnlm for quick and chapter6 and small, better for better, awd for laptop"]),
+                 "which network (default: rnnlm for quick and chapter6 and small, better for better, awd for laptop",
+                 "takes all words, or none (default: 0.2; 0.05 for laptop)",
+                 "regularisation of awd, or none (default: 2; 0.0 for laptop, 2.0 for awd)",
+                 "asgd, or none (default: 0; 1.2e-06 for awd, 0.1 for small)",
+                 "rate in proportion (default: on for laptop and awd)", "validate on (default: a part of the corpus)",
+                 "global norm, or none (default: 0.25 for quick"]),
 ])
 def test_help_has_the_defaults_of_every_recipe(chapter, defaults, capsys):
     with pytest.raises(SystemExit, match="0"):
@@ -812,7 +818,7 @@ OTHERS = {
     "layers": 2, "tied": True, "weight_decay": 0.5, "schedule": "cosine", "warmup": 3,
     "sampled_softmax": 3, "full_softmax": 0.5, "unigram_bias": True, "random_lengths": True,
     "input_dropout": 0.3, "hidden_dropout": 0.3, "embedding_dropout": 0.3, "weight_drop": 0.3, "alpha": 0.3,
-    "beta": 0.3, "count_vectors": True}
+    "beta": 0.3, "ppmi_embedding": True}
 
 
 def test_which_settings_may_change_on_resume(run):
@@ -1109,6 +1115,7 @@ def test_the_line_end_of_characters_ends_a_text_and_without_one_nothing_does(cap
     (["--beam", "2", "--top-p", "1", "--top-k", "5"], "leave out --top-k, --top-p\n"),
     (["--n-best", "1"], "--n-best goes with --beam"), (["--until-eos"], "--until-eos goes with --beam"),
     (["--length-penalty", "0"], "--length-penalty goes with --beam"),
+    (["--beam", "2", "--top-k", "none", "--greedy"], "draws none: leave out --greedy\n"),
     (["--beam", "2", "--length-penalty", "0"], "--length-penalty goes with --until-eos"),
     (["--beam", "2", "--n-best", "3"], "--n-best 3 needs a --beam of at least 3, got 2"),
     (["--beam", "0"], "--beam: '0' is not a whole number from 1 to 1000"), (["--beam", "1001"], "from 1 to 1000"),

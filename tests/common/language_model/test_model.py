@@ -28,7 +28,7 @@ from common.layers.lstm import TimeLSTM
 from common.layers.rnn import TimeRNN
 from common.layers.sampled_softmax import UnigramSampler
 from common.optimizer import SGD
-from common.text.count_vectors import count_vectors
+from common.text.ppmi import ppmi_vectors
 from common.text.vocabulary import Vocabulary
 from common.trainer import RnnlmTrainer, training_step
 from common.training.batches import StripBatches, WindowBatches
@@ -414,8 +414,8 @@ def test_the_embedding_can_start_from_the_neighbours_of_words_with_its_own_sprea
     model = make(seed=0)
     W = model.layers[0].params[0]
     spread, others = float(W.std()), [np.to_cpu(param).copy() for param in unique_params(model.params)[1:]]
-    model.start_from_neighbours(text)
-    vectors = count_vectors(text, *W.shape)
+    model.start_from_ppmi(text)
+    vectors = ppmi_vectors(text, *W.shape)
     products, expected = np.to_cpu(W) @ np.to_cpu(W).T, vectors @ vectors.T
     numpy.testing.assert_allclose(products / products.max(), expected / expected.max(), atol=1e-4)
     assert float(W.std()) == pytest.approx(spread, rel=1e-4)
@@ -423,15 +423,41 @@ def test_the_embedding_can_start_from_the_neighbours_of_words_with_its_own_sprea
         numpy.testing.assert_array_equal(np.to_cpu(param), other)
 
 
-def test_a_run_starts_from_the_frequencies_and_the_neighbours_of_its_training_text(tmp_path):
+@pytest.mark.parametrize("text", [[0, 0, 0], [1], numpy.array([], dtype=int)])
+def test_a_text_without_neighbours_leaves_the_embedding_as_it_is(text):
+    model = CellRnnlm("rnn", 4, D, H, seed=0)
+    before = np.to_cpu(model.layers[0].params[0]).copy()
+    model.start_from_ppmi(text)
+    numpy.testing.assert_array_equal(np.to_cpu(model.layers[0].params[0]), before)
+
+
+@pytest.mark.parametrize("counted", [{}, {"unigram_bias"}, {"ppmi_embedding"}])
+def test_a_run_starts_from_what_it_is_to_count_in_its_training_text(tmp_path, counted):
     text = numpy.array([0, 1, 1, 2, 1, 0, 2, 1, 1, 1])
     corpus = Corpus(text, "lines", Vocabulary([*"abcd"]), text, text[:4], text[:4])
-    settings = TrainSettings("cell", batch_size=2, time_size=2, unigram_bias=True, count_vectors=True,
-                             schedule="constant")
+    settings = TrainSettings("cell", batch_size=2, time_size=2, schedule="constant", **dict.fromkeys(counted, True))
     model = CellRnnlm("rnn", 4, D, H)
     run = TrainingRun(tmp_path / "run", settings, "script", model, SGD(), corpus)
     run.begin()
     run.close()
-    numpy.testing.assert_allclose(np.to_cpu(model.layers[-1].params[1]), numpy.log(numpy.array([2, 6, 2, 1]) / 11),
-                                  rtol=1e-6)
-    assert (np.to_cpu(model.layers[0].params[0])[3] == 0).all()  # the word without neighbours
+    bias = numpy.log(numpy.array([2, 6, 2, 1]) / 11) if "unigram_bias" in counted else numpy.zeros(4)
+    numpy.testing.assert_allclose(np.to_cpu(model.layers[-1].params[1]), bias, rtol=1e-6)
+    without_neighbours = np.to_cpu(model.layers[0].params[0])[3]
+    assert (without_neighbours == 0).all() == ("ppmi_embedding" in counted)
+
+
+def test_a_run_that_was_killed_while_it_counted_begins_when_it_is_resumed(tmp_path, monkeypatch):
+    text = numpy.array([0, 1, 1, 2, 1, 0, 2, 1, 1, 1])
+    corpus = Corpus(text, "lines", Vocabulary([*"abcd"]), text, text[:4], text[:4])
+    settings = TrainSettings("cell", batch_size=2, time_size=2, schedule="constant", ppmi_embedding=True)
+
+    def killed(self, ids):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CellRnnlm, "start_from_ppmi", killed)
+        TrainingRun(tmp_path / "run", settings, "script", CellRnnlm("rnn", 4, D, H), SGD(), corpus).begin()
+    run = TrainingRun(tmp_path / "run", settings, "script", CellRnnlm("rnn", 4, D, H), SGD(), corpus)
+    run.resume()
+    run.close()
+    assert (np.to_cpu(run.model.layers[0].params[0])[3] == 0).all()

@@ -106,6 +106,14 @@ def test_a_schedule_over_more_epochs_says_so(capsys):
     assert "note:" not in capsys.readouterr().out
     assert ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "2"]) == 0
     assert "note: --schedule cosine now spans 2 epochs, so the learning rate goes on from" in capsys.readouterr().out
+    assert ch_lstm.train.main(["--out", "run", "--resume", "--epochs", "3", "--minutes", "0.5"]) == 0
+    assert "note: --schedule cosine now spans 0.5 minutes, so" in capsys.readouterr().out
+
+
+def test_without_minutes_a_run_needs_a_number_of_epochs(capsys):
+    for flags in (["--out", "new", "--recipe", "laptop", "--minutes", "none"],
+                  ["--out", "run", "--resume", "--minutes", "none"]):
+        refused(capsys, ch_lstm.train.main(flags), "--minutes none needs --epochs")
 
 
 def test_a_part_of_another_file_is_named_by_that(capsys):

@@ -2,8 +2,8 @@ import numpy
 import pytest
 
 from common.np import np
-from common.text import count_vectors as module
-from common.text.count_vectors import SymmetricMatrix, count_vectors, largest_eigenvalues, ppmi
+from common.text import ppmi as module
+from common.text.ppmi import SymmetricMatrix, largest_eigenvalues, ppmi, ppmi_vectors
 
 V = 7
 IDS = numpy.random.default_rng(0).choice(V, 60, p=numpy.array([8, 5, 4, 3, 2, 1, 1]) / 24)
@@ -43,6 +43,17 @@ def test_a_word_that_does_not_come_up_is_near_to_none():
     assert not {2, 4} & {*found.rows, *found.columns}
 
 
+@pytest.mark.parametrize("ids", [[0, 3], [-1, 0], [0.5, 1.0], [[0, 1], [1, 0]]])
+def test_ids_that_are_none(ids):
+    with pytest.raises(ValueError, match=r"ppmi: ids are .*, wanted a row of whole numbers from 0 to 2$"):
+        ppmi(ids, 3)
+
+
+def test_a_window_is_at_least_1():
+    with pytest.raises(ValueError, match="ppmi: window is 0, wanted at least 1"):
+        ppmi([0, 1], 2, window=0)
+
+
 @pytest.mark.parametrize("at_once", [1, 15, 1000])
 def test_the_product_is_that_of_the_whole_matrix(monkeypatch, at_once):
     monkeypatch.setattr(module, "AT_ONCE", at_once)
@@ -63,16 +74,18 @@ def test_the_largest_eigenvalues_are_those_of_the_whole_matrix():
 
 
 @pytest.mark.parametrize("size", [V, V + 4])
-def test_products_of_whole_vectors_are_the_ppmi(size):
-    vectors = count_vectors(IDS, V, size)
-    assert vectors.shape == (V, size)
-    numpy.testing.assert_allclose(vectors @ vectors.T, root_of_square(ppmi_by_the_formula(IDS, V, 2)), atol=1e-5)
+def test_products_of_whole_vectors_are_the_root_of_the_square_of_the_ppmi(size):
+    for options in ({}, {"window": 2}, {"window": 4}):
+        vectors = ppmi_vectors(IDS, V, size, **options)
+        assert vectors.shape == (V, size)
+        expected = root_of_square(ppmi_by_the_formula(IDS, V, **{"window": 2} | options))
+        numpy.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-5)
 
 
 def test_short_vectors_keep_what_is_largest_and_each_element_has_its_share():
     np.seed(0)
     ids = numpy.random.default_rng(3).choice(200, 4000)
-    vectors = count_vectors(ids, 200, 40)
+    vectors = ppmi_vectors(ids, 200, 40)
     sizes = numpy.sort(numpy.abs(numpy.linalg.eigvalsh(ppmi_by_the_formula(ids, 200, 2))))
     kept, most = numpy.linalg.norm(vectors @ vectors.T), numpy.linalg.norm(sizes[-40:])
     assert 0.94 * most < kept < 1.0001 * most  # of a text without order, whose sizes hardly fall
@@ -83,7 +96,7 @@ def test_short_vectors_keep_what_is_largest_and_each_element_has_its_share():
 def test_words_in_the_same_company_are_near_each_other():
     rng = numpy.random.default_rng(4)
     text = numpy.concatenate([[rng.choice([0, 1]), rng.choice([2, 3]), 4, rng.choice([5, 6]), 7] for _ in range(300)])
-    vectors = count_vectors(text, 8, 3)
+    vectors = ppmi_vectors(text, 8, 3)
     vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
     near = vectors @ vectors.T
     numpy.fill_diagonal(near, -1)

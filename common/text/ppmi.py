@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy
 
+from common.device.threads import one_blas_thread
 from common.np import ArrayLike, np
 
 AT_ONCE = 16_000_000  # elements of the rows of a matrix that are written out at once
@@ -63,8 +64,20 @@ def ppmi(ids: ArrayLike, vocab_size: int, window: int = 2) -> SymmetricMatrix:
     Returns
     -------
     SymmetricMatrix (V, V)
+
+    Raises
+    ------
+    ValueError
+        The ids are no row of whole numbers from 0 to V - 1, or the window is below 1.
     """
-    ids = numpy.asarray(ids, dtype=numpy.int64)  # (n,)
+    ids = numpy.asarray(ids)  # (n,)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.size and not 0 <= ids.min() <= ids.max() < vocab_size):
+        span = f" from {ids.min()} to {ids.max()}" if ids.size else ""
+        raise ValueError(f"ppmi: ids are {ids.dtype} of shape {ids.shape}{span}, wanted a row of whole numbers from 0 "
+                         f"to {vocab_size - 1}")
+    if window < 1:
+        raise ValueError(f"ppmi: window is {window}, wanted at least 1")
+    ids = ids.astype(numpy.int64)
     near = [(ids[:-d] * vocab_size + ids[d:], ids[d:] * vocab_size + ids[:-d]) for d in range(1, window + 1)]
     weights = numpy.concatenate([numpy.full(2 * len(one), 1 / d) for d, (one, _) in enumerate(near, start=1)])
     pairs, which = numpy.unique(numpy.concatenate([pair for both in near for pair in both]), return_inverse=True)
@@ -76,6 +89,7 @@ def ppmi(ids: ArrayLike, vocab_size: int, window: int = 2) -> SymmetricMatrix:
     return SymmetricMatrix(vocab_size, rows[kept], columns[kept], values[kept].astype(numpy.float32))
 
 
+@one_blas_thread
 def largest_eigenvalues(matrix: SymmetricMatrix, k: int) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return the k eigenvalues of the largest size and their eigenvectors, nearly.
 
@@ -103,11 +117,12 @@ def largest_eigenvalues(matrix: SymmetricMatrix, k: int) -> tuple[numpy.ndarray,
     return values[order], basis @ vectors[:, order]
 
 
-def count_vectors(ids: ArrayLike, vocab_size: int, wordvec_size: int, window: int = 2) -> numpy.ndarray:
-    """Return word vectors whose products come near the PPMI of the words, turned in a random direction.
+def ppmi_vectors(ids: ArrayLike, vocab_size: int, wordvec_size: int, window: int = 2) -> numpy.ndarray:
+    """Return word vectors from the singular value decomposition of the PPMI M of a text.
 
-    With the D eigenvalues e_k of the largest size and their vectors u_k, word i has sqrt|e_k| u_ik, which is what the
-    SVD gives. The random rotation changes no angle between two words, and gives each element of a vector its share.
+    With the D eigenvalues e_k of the largest size and their vectors u_k, word i has sqrt|e_k| u_ik: the singular values
+    of a symmetric matrix are the sizes of its eigenvalues. With D = V the products of the vectors are (M M)^1/2. A
+    random rotation changes no angle between two words, and gives each element of a vector its share.
 
     Parameters
     ----------
