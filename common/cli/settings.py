@@ -204,9 +204,11 @@ def _argument(field, presets, choices):
 def _reader(field):
     """Return what turns the text of a flag into its value: of a number that may be left open, "none" does so."""
     kind = field.metadata["kind"]
-    if not (isinstance(kind, Number) and _may_be_left_open(field)):
-        return kind
-    return lambda text: None if text == "none" else kind(text)
+    return (lambda text: None if text == "none" else kind(text)) if _takes_none(field) else kind
+
+
+def _takes_none(field):
+    return isinstance(field.metadata["kind"], Number) and _may_be_left_open(field)
 
 
 def _help(field, presets):
@@ -221,7 +223,7 @@ def _help(field, presets):
         of_presets.pop("", None)
     elif len(of_presets) == 1:
         own, of_presets = next(iter(of_presets)), {}
-    if isinstance(field.metadata["kind"], Number) and _may_be_left_open(field) and of_presets:
+    if of_presets and _takes_none(field):
         text += ", or none"
     default = "; ".join(filter(None, [own, ", ".join(
         f"{value or 'none'} for {' and '.join(names)}" for value, names in of_presets.items())]))
